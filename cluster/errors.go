@@ -1,0 +1,88 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/protoraft/protoraft/messages"
+)
+
+// Outcome is what is known of an operation. Nothing guesses: an operation whose
+// fate is not known is Unknown, and only NotApplied is safe to send again.
+type Outcome int
+
+const (
+	Unknown    Outcome = iota // it may have been applied, or may still be
+	Applied                   // it was applied; a query was answered
+	NotApplied                // it was not applied and never will be
+)
+
+func (o Outcome) String() string {
+	switch o {
+	case Applied:
+		return "applied"
+	case NotApplied:
+		return "not applied"
+	default:
+		return "unknown"
+	}
+}
+
+// Reasons an operation failed. An *Error wraps exactly one of them.
+var (
+	ErrNoLeader       = errors.New("no leader known")
+	ErrNotLeader      = errors.New("not the leader")
+	ErrBusy           = errors.New("busy: too much work queued")
+	ErrTooLarge       = errors.New("command too large")
+	ErrLeadershipLost = errors.New("leadership lost before the outcome was known")
+	ErrTimeout        = errors.New("timed out")
+	ErrStopped        = errors.New("member stopped")
+	ErrStorageFailed  = errors.New("storage failed")
+	ErrNoGroup        = errors.New("no such group on this node")
+	ErrRefused        = errors.New("query refused by the state machine")
+	ErrClosed         = errors.New("client closed")
+)
+
+// Error is every error of Propose and Query.
+type Error struct {
+	Outcome Outcome
+	Reason  error  // one of the sentinels above
+	Leader  string // id of the node that leads, where known
+	Detail  string // what a state machine answered to a refused query
+}
+
+func (e *Error) Error() string {
+	s := fmt.Sprintf("%v (outcome: %v)", e.Reason, e.Outcome)
+	if e.Detail != "" {
+		s += ": " + e.Detail
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Reason }
+
+// OutcomeOf tells what err, returned by Propose or Query, says of the operation:
+// Applied for nil, and Unknown for an error that is not an *Error.
+func OutcomeOf(err error) Outcome {
+	if err == nil {
+		return Applied
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Outcome
+	}
+	return Unknown
+}
+
+var reasons = map[messages.Reason]error{
+	messages.Reason_NO_LEADER:       ErrNoLeader,
+	messages.Reason_NOT_LEADER:      ErrNotLeader,
+	messages.Reason_BUSY:            ErrBusy,
+	messages.Reason_TOO_LARGE:       ErrTooLarge,
+	messages.Reason_LEADERSHIP_LOST: ErrLeadershipLost,
+	messages.Reason_TIMED_OUT:       ErrTimeout,
+	messages.Reason_STOPPED:         ErrStopped,
+	messages.Reason_STORAGE_FAILED:  ErrStorageFailed,
+	messages.Reason_NO_GROUP:        ErrNoGroup,
+	messages.Reason_REFUSED:         ErrRefused,
+}
