@@ -40,7 +40,6 @@ var (
 	ErrStorageFailed  = errors.New("storage failed")
 	ErrNoGroup        = errors.New("no such group on this node")
 	ErrRefused        = errors.New("query refused by the state machine")
-	ErrClosed         = errors.New("client closed")
 )
 
 // Error is every error of Propose and Query.

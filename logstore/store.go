@@ -50,7 +50,7 @@ type Update struct {
 	Incarnation uint64
 
 	// HardState replaces term and vote, where set.
-	HardState *messages.HardState
+	HardState *HardState
 
 	// TruncateFrom removes every entry at or above it, where not 0.
 	TruncateFrom uint64
@@ -74,7 +74,7 @@ type Update struct {
 // GroupState is what a group has stored.
 type GroupState struct {
 	Incarnation uint64
-	HardState   messages.HardState
+	HardState   HardState
 
 	// FirstIndex is the lowest index stored; PrevTerm is the term of the entry
 	// before it (0 at the start of the log). In a group without entries,
@@ -85,8 +85,25 @@ type GroupState struct {
 	// Runs are the stretches of one term of the stored log, in order.
 	Runs []TermRun
 
+	// Configurations are the stored entries of kind CONFIGURATION, in order. Such
+	// an entry always stands alone in its block.
+	Configurations []ConfigurationEntry
+
 	LastIndex uint64 // FirstIndex-1 where there are no entries
 	LastTime  int64  // log time of the last block, nanoseconds since 1970
+}
+
+// ConfigurationEntry is an entry of kind CONFIGURATION.
+type ConfigurationEntry struct {
+	Index uint64
+	Data  []byte
+}
+
+// HardState is term and vote, which a member may never forget. On disk it is a
+// messages.HardState.
+type HardState struct {
+	Term uint64
+	Vote string // the candidate voted for in Term, empty for none
 }
 
 // TermRun says that the entries First..Last are of one term.
@@ -96,7 +113,7 @@ type TermRun struct {
 
 // Exists says whether anything was ever stored for the group.
 func (s *GroupState) Exists() bool {
-	return s.Incarnation != 0 || s.HardState.GetTerm() != 0 || len(s.Runs) > 0 || s.FirstIndex > 1
+	return s.Incarnation != 0 || s.HardState.Term != 0 || len(s.Runs) > 0 || s.FirstIndex > 1
 }
 
 var (

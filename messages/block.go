@@ -35,6 +35,9 @@ const (
 
 const entriesField = 9
 
+// entryBytesMin is the room of an entry without content: its tag and its length.
+const entryBytesMin = 2
+
 // The tag bytes of the header, in order: field<<3 | wire type (5 fixed32, 1 fixed64).
 var headerTags = [...]struct {
 	at  int
@@ -109,14 +112,26 @@ func openHeader(raw []byte) (Block, error) {
 		Count: binary.LittleEndian.Uint32(raw[atCount+1:]),
 		raw:   raw,
 	}
-	if b.Count == 0 || b.FirstIndex == 0 || b.Term == 0 || b.PrevTerm > b.Term || b.FirstIndex+uint64(b.Count) < b.FirstIndex {
-		return Block{}, fmt.Errorf("%w: impossible header %+v, %d entries", ErrBlockCorrupt, b.BlockHeader, b.Count)
+	if !b.possible() {
+		return Block{}, fmt.Errorf("%w: impossible header %+v, %d entries in %d bytes", ErrBlockCorrupt, b.BlockHeader, b.Count, len(raw))
 	}
 	return b, nil
 }
 
-// Verify checks the block's checksum against its bytes.
+// possible says whether header, count and size can belong together. The count is
+// bounded by the bytes there are, so that a reader may make room for it.
+func (b *Block) possible() bool {
+	return b.Count > 0 && uint64(b.Count) <= uint64(len(b.raw)-BlockHeaderBytes)/entryBytesMin &&
+		b.FirstIndex > 0 && b.FirstIndex+uint64(b.Count) > b.FirstIndex &&
+		b.Term > 0 && b.PrevTerm <= b.Term
+}
+
+// Verify checks the block's checksum against its bytes. The empty block has none
+// and passes.
 func (b *Block) Verify() error {
+	if len(b.raw) == 0 {
+		return nil
+	}
 	want := binary.LittleEndian.Uint32(b.raw[atChecksum+1:])
 	if got := crc32.Checksum(b.raw[atGroup:], castagnoli); got != want {
 		return fmt.Errorf("%w: checksum %#x, expected %#x (group %d, index %d)", ErrBlockCorrupt, got, want, b.Group, b.FirstIndex)
@@ -127,6 +142,9 @@ func (b *Block) Verify() error {
 // Entries walks the block in order. It stops at the first error, f's own or a
 // malformed entry. Data passed to f aliases the block.
 func (b *Block) Entries(f func(index uint64, e EntryView) error) error {
+	if len(b.raw) == 0 {
+		return nil
+	}
 	rest := b.raw[BlockHeaderBytes:]
 	for i := uint32(0); i < b.Count; i++ {
 		body, n, err := nextEntry(rest)
@@ -160,24 +178,28 @@ func nextEntry(rest []byte) (body []byte, n int, err error) {
 	return body, t + m, nil
 }
 
+// readEntry reads the fields it knows, of their one wire type, and skips others,
+// which a later version may have added.
 func readEntry(body []byte) (e EntryView, err error) {
 	for len(body) > 0 {
 		num, typ, n := protowire.ConsumeTag(body)
 		if n < 0 {
-			return e, fmt.Errorf("%w: entry field", ErrBlockCorrupt)
+			return e, fmt.Errorf("%w: entry field without a tag", ErrBlockCorrupt)
 		}
 		body = body[n:]
 		var v uint64
 		switch {
 		case num == 2 && typ == protowire.BytesType:
 			e.Data, n = protowire.ConsumeBytes(body)
-		case typ == protowire.VarintType:
+		case (num == 1 || num == 3 || num == 4) && typ == protowire.VarintType:
 			v, n = protowire.ConsumeVarint(body)
+		case num <= 4:
+			return e, fmt.Errorf("%w: entry field %d of wire type %d", ErrBlockCorrupt, num, typ)
 		default:
 			n = protowire.ConsumeFieldValue(num, typ, body)
 		}
 		if n < 0 {
-			return e, fmt.Errorf("%w: entry field %d", ErrBlockCorrupt, num)
+			return e, fmt.Errorf("%w: entry field %d cut short", ErrBlockCorrupt, num)
 		}
 		switch num {
 		case 1:
@@ -282,10 +304,12 @@ func (w *BlockWriter) Add(e EntryView) {
 func (w *BlockWriter) Len() int { return len(w.raw) }
 
 // Finish writes header and checksum. The writer must not be used afterwards.
-// It panics on an empty block.
+// It panics on a block without entries and on a header that OpenBlock would
+// refuse: better than on disk, where it would make the log unreadable.
 func (w *BlockWriter) Finish() Block {
-	if w.count == 0 {
-		panic("messages: a block without entries")
+	block := Block{BlockHeader: w.header, Count: w.count, raw: w.raw}
+	if !block.possible() {
+		panic(fmt.Sprintf("messages: impossible block %+v, %d entries in %d bytes", w.header, w.count, len(w.raw)))
 	}
 	for _, h := range headerTags {
 		w.raw[h.at] = h.tag
@@ -300,5 +324,5 @@ func (w *BlockWriter) Finish() Block {
 	put(atTime, uint64(h.Time))
 	binary.LittleEndian.PutUint32(w.raw[atCount+1:], w.count)
 	binary.LittleEndian.PutUint32(w.raw[atChecksum+1:], crc32.Checksum(w.raw[atGroup:], castagnoli))
-	return Block{BlockHeader: h, Count: w.count, raw: w.raw}
+	return block
 }

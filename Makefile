@@ -1,0 +1,30 @@
+# Nothing here is needed to use the project: `go run ./cmd/node demo` and
+# `go test ./...` are. These are for working on it.
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: verify test race generate bench fuzz
+
+# verify changes nothing.
+verify:
+	@unformatted="$$(gofmt -l .)"; if [ -n "$$unformatted" ]; then echo "gofmt -w needed:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	cd test/bench && go vet ./...
+	go run $(STATICCHECK) ./...
+
+test:
+	go test ./...
+
+race:
+	go test -race ./...
+
+# generate remakes messages/*.pb.go and docs/MESSAGES.md. It needs no protoc.
+generate:
+	go run ./messages/generate
+
+# bench compares with other libraries; test/bench/README.md says how.
+bench:
+	cd test/bench && go run . -compare
+
+fuzz:
+	go test ./messages -run '^$$' -fuzz FuzzBlock -fuzztime 1m

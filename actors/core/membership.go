@@ -1,0 +1,101 @@
+package core
+
+import "slices"
+
+// Role is what a member may do.
+type Role int
+
+const (
+	RoleVoter Role = iota
+	RoleLearner
+	RoleWitness
+)
+
+// Member is one place of a group.
+type Member struct {
+	ID      NodeID
+	Address string
+	Role    Role
+}
+
+// Configuration is who belongs to a group. It is active from the moment it is
+// appended. While Outgoing is not empty, decisions need a majority of the voters
+// and a majority of Outgoing (joint consensus, paper §6).
+type Configuration struct {
+	Members  []Member
+	Outgoing []NodeID
+}
+
+// Member returns the member with this id.
+func (c *Configuration) Member(id NodeID) (Member, bool) {
+	for _, m := range c.Members {
+		if m.ID == id {
+			return m, true
+		}
+	}
+	return Member{}, false
+}
+
+// Voters are the ids that decide, apart from Outgoing.
+func (c *Configuration) Voters() []NodeID {
+	var ids []NodeID
+	for _, m := range c.Members {
+		if m.Role != RoleLearner {
+			ids = append(ids, m.ID)
+		}
+	}
+	return ids
+}
+
+// Quorum is the set, or the two sets, whose majorities decide.
+func (c *Configuration) Quorum() Quorum {
+	return Quorum{Voters: c.Voters(), Outgoing: slices.Clone(c.Outgoing)}
+}
+
+// Quorum decides by majority of Voters and, where it is not empty, of Outgoing.
+// Learners are in neither.
+type Quorum struct {
+	Voters, Outgoing []NodeID
+}
+
+// Contains says whether id has a voice.
+func (q Quorum) Contains(id NodeID) bool {
+	return slices.Contains(q.Voters, id) || slices.Contains(q.Outgoing, id)
+}
+
+// Agrees says whether enough members satisfy yes. A quorum of nobody never agrees.
+func (q Quorum) Agrees(yes func(NodeID) bool) bool {
+	return len(q.Voters) > 0 && agree(q.Voters, yes) && (len(q.Outgoing) == 0 || agree(q.Outgoing, yes))
+}
+
+func agree(ids []NodeID, yes func(NodeID) bool) bool {
+	n := 0
+	for _, id := range ids {
+		if yes(id) {
+			n++
+		}
+	}
+	return n > len(ids)/2
+}
+
+// Reached is the highest value that enough members have reached.
+func Reached[T ~uint64](q Quorum, at func(NodeID) T) T {
+	if len(q.Voters) == 0 {
+		return 0
+	}
+	v := reached(q.Voters, at)
+	if len(q.Outgoing) > 0 {
+		v = min(v, reached(q.Outgoing, at))
+	}
+	return v
+}
+
+func reached[T ~uint64](ids []NodeID, at func(NodeID) T) T {
+	var room [8]T
+	values := room[:0]
+	for _, id := range ids {
+		values = append(values, at(id))
+	}
+	slices.Sort(values)
+	return values[(len(values)-1)/2] // a majority is at or above it
+}

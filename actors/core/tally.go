@@ -1,0 +1,61 @@
+package core
+
+// Tally is a leader's count of who holds how much of its log, and what follows
+// from it: the commit index.
+type Tally struct {
+	quorum    Quorum
+	termStart Index // the first entry of the leader's term
+	match     map[NodeID]Index
+	commit    Index
+}
+
+// NewTally begins a leadership whose first entry is termStart.
+func NewTally(q Quorum, termStart, commit Index) *Tally {
+	return &Tally{quorum: q, termStart: termStart, match: make(map[NodeID]Index), commit: commit}
+}
+
+// Advance notes that a member durably holds the log up to match and returns the
+// commit index, and whether it moved. Within a leadership a match never falls: a
+// late or repeated answer changes nothing.
+func (t *Tally) Advance(id NodeID, match Index) (commit Index, moved bool) {
+	if match <= t.match[id] {
+		return t.commit, false
+	}
+	t.match[id] = match
+	reached := Reached(t.quorum, t.Match)
+	// Counting replicas commits only entries of this term (paper §5.4.2, figure 8);
+	// older ones commit beneath them. Otherwise a successor may erase what was
+	// confirmed.
+	if reached > t.commit && reached >= t.termStart {
+		t.commit = reached
+		return t.commit, true
+	}
+	return t.commit, false
+}
+
+// Match is what a member is known to hold durably.
+func (t *Tally) Match(id NodeID) Index { return t.match[id] }
+
+// Commit is the commit index.
+func (t *Tally) Commit() Index { return t.commit }
+
+// TermStart is the first entry of the leader's term.
+func (t *Tally) TermStart() Index { return t.termStart }
+
+// Settled says whether an entry of the leader's own term is committed: only then
+// does it know all that is committed (paper §8).
+func (t *Tally) Settled() bool { return t.commit >= t.termStart }
+
+// Best is the voter other than self that holds the most, for a transfer of
+// leadership; ok is false where there is none. Ties go to the lower id.
+func (t *Tally) Best(self NodeID) (best NodeID, ok bool) {
+	for _, id := range t.quorum.Voters {
+		if id == self {
+			continue
+		}
+		if !ok || t.match[id] > t.match[best] || t.match[id] == t.match[best] && id < best {
+			best, ok = id, true
+		}
+	}
+	return best, ok
+}

@@ -1,0 +1,234 @@
+package actors
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/messages"
+)
+
+// follower stores what a leader sends and answers when it is durable. A learner is
+// a follower that never stands for election.
+type follower struct {
+	*raft
+	acks []ack
+}
+
+// ack is an append that was accepted and waits for its entries to be durable.
+type ack struct {
+	to      *actor.PID
+	session uint64
+	match   core.Index
+}
+
+// becomeFollower enters a term, or gives up candidacy or leadership in this one.
+func (r *raft) becomeFollower(ctx actor.Context, term core.Term, leaderID core.NodeID) {
+	was := r.role
+	was.exit(ctx)
+	r.role = &follower{raft: r}
+	if term > r.term {
+		r.setHardState(ctx, term, "")
+	}
+	r.setLeader(ctx, leaderID)
+	r.armElection(ctx)
+	if _, follows := was.(*follower); !follows {
+		r.logger.Info("role changed", "role", "follower", "was", was.name(), "term", r.term, "index", r.tail.last().Index)
+	}
+}
+
+func (f *follower) name() string       { return "follower" }
+func (f *follower) exit(actor.Context) {}
+
+func (f *follower) receive(ctx actor.Context, message any, sender *actor.PID) {
+	switch m := message.(type) {
+	case *messages.AppendEntries:
+		f.onAppendEntries(ctx, m, sender)
+	case *messages.Heartbeat:
+		f.onHeartbeat(ctx, m, sender)
+	case *messages.TimeoutNow:
+		f.onTimeoutNow(ctx)
+	case *messages.ElectionTimeout:
+		f.onElectionTimeout(ctx, m)
+	case *messages.Propose, *messages.Query:
+		f.onClient(ctx, m, sender)
+	case *messages.TransferLeadership:
+		f.refuseTransfer(ctx, sender)
+	default:
+		f.ignore(message, followerIgnores)
+	}
+}
+
+// followerIgnores: answers to what an earlier role asked, and its timers.
+var followerIgnores = ignored(
+	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
+	&messages.VoteGranted{}, &messages.VoteRejected{},
+	&messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{},
+	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GroupLoaded{}, &actor.Terminated{},
+)
+
+// onAppendEntries stores what is new of an append; the answer leaves when it is
+// durable (paper figure 2, AppendEntries).
+func (f *follower) onAppendEntries(ctx actor.Context, m *messages.AppendEntries, sender *actor.PID) {
+	prev := core.Position{Index: core.Index(m.PrevIndex), Term: core.Term(m.PrevTerm)}
+	a := core.Append{Prev: prev, Last: prev.Index}
+	var block messages.Block
+	if len(m.Block) > 0 {
+		var err error
+		if block, err = f.openBlock(m); err != nil {
+			f.logger.Error("append refused", "leader", m.Leader, "error", err)
+			return
+		}
+		a.Term, a.Last = core.Term(block.Term), core.Index(block.LastIndex())
+	}
+	match := core.MatchAppend(&f.tail.shape, f.commit, a)
+	if !match.Accepted {
+		f.answer(ctx, sender, &messages.AppendRejected{
+			Group: m.Group, Term: uint64(f.term), From: string(f.opts.Node), Session: m.Session, PrevIndex: m.PrevIndex,
+			HintIndex: uint64(match.Hint.Index), HintTerm: uint64(match.Hint.Term), LastIndex: uint64(f.tail.last().Index),
+		})
+		return
+	}
+	if err := f.store(ctx, block, match); err != nil {
+		f.fail(ctx, err.Error())
+		return
+	}
+	f.commitTo(core.FollowerCommit(f.commit, core.Index(m.Commit), match.MatchIndex))
+	f.acks = append(f.acks, ack{sender, m.Session, match.MatchIndex})
+}
+
+func (f *follower) openBlock(m *messages.AppendEntries) (messages.Block, error) {
+	b, err := messages.OpenBlock(m.Block)
+	switch {
+	case err != nil:
+		return b, err
+	case b.Group != f.opts.Group || b.Incarnation != f.incarnation:
+		return b, fmt.Errorf("block of group %d incarnation %d, expected %d and %d", b.Group, b.Incarnation, f.opts.Group, f.incarnation)
+	case b.FirstIndex != m.PrevIndex+1 || b.PrevTerm != m.PrevTerm || b.Term > m.Term:
+		return b, fmt.Errorf("block at %d of term %d does not follow %d@%d in an append of term %d", b.FirstIndex, b.Term, m.PrevIndex, m.PrevTerm, m.Term)
+	}
+	return b, nil
+}
+
+func (f *follower) store(ctx actor.Context, block messages.Block, match core.Match) error {
+	if match.TruncateFrom != 0 {
+		if err := f.truncateFrom(ctx, match.TruncateFrom); err != nil {
+			return err
+		}
+	}
+	if match.AppendFrom == 0 {
+		return nil
+	}
+	block, err := block.Suffix(uint64(match.AppendFrom))
+	if err != nil {
+		return err
+	}
+	if err := f.appendBlock(ctx, CommittedBlock{Block: block}); err != nil {
+		return err
+	}
+	f.persist(ctx, block, match.TruncateFrom)
+	return nil
+}
+
+// onHeartbeat: the leader vouches for a commit index that this member holds.
+func (f *follower) onHeartbeat(ctx actor.Context, m *messages.Heartbeat, sender *actor.PID) {
+	f.commitTo(core.FollowerCommit(f.commit, core.Index(m.Commit), f.tail.last().Index))
+	f.answer(ctx, sender, &messages.HeartbeatAcked{
+		Group: m.Group, Term: uint64(f.term), From: string(f.opts.Node), Round: m.Round,
+	})
+}
+
+// endTurn answers the appends whose entries are durable, for each session only
+// with the furthest: it vouches for those before it.
+func (f *follower) endTurn(ctx actor.Context) {
+	n := 0
+	for n < len(f.acks) && f.acks[n].match <= f.tail.durable {
+		n++
+	}
+	for i, a := range f.acks[:n] {
+		if i+1 < n && f.acks[i+1].session == a.session && f.acks[i+1].match >= a.match && f.acks[i+1].to.Equal(a.to) {
+			continue
+		}
+		f.answer(ctx, a.to, &messages.AppendAccepted{
+			Group: f.opts.Group, Term: uint64(f.term), From: string(f.opts.Node),
+			Session: a.session, MatchIndex: uint64(a.match),
+		})
+	}
+	f.acks = f.acks[:copy(f.acks, f.acks[n:])]
+}
+
+// onTimeoutNow: the leader hands over. No pre-vote: it is the leader's own wish.
+func (f *follower) onTimeoutNow(ctx actor.Context) {
+	if f.mayStand() {
+		f.logger.Info("standing for election by order of the leader", "term", f.term)
+		f.becomeCandidate(ctx, true)
+	}
+}
+
+func (f *follower) onElectionTimeout(ctx actor.Context, m *messages.ElectionTimeout) {
+	if m.Generation != f.election.generation {
+		return
+	}
+	if f.leader != "" {
+		// A leader was heard since the timer was set; look again when its time is up.
+		if wait := f.heardAt + f.electionWait() - f.now; f.now-f.heardAt < f.opts.ElectionTimeout {
+			f.setElection(ctx, wait)
+			return
+		}
+	}
+	if !f.mayStand() {
+		f.armElection(ctx)
+		return
+	}
+	f.becomePreCandidate(ctx)
+}
+
+// mayStand: only a voter of the active configuration does.
+func (r *raft) mayStand() bool {
+	return r.config().Quorum().Contains(r.opts.Node)
+}
+
+// electionWait is drawn anew each time, so that members do not stand together.
+func (r *raft) electionWait() time.Duration {
+	return r.opts.ElectionTimeout + time.Duration(r.rand.Int64N(int64(r.opts.ElectionTimeout)))
+}
+
+func (r *raft) armElection(ctx actor.Context) { r.setElection(ctx, r.electionWait()) }
+
+func (r *raft) setElection(ctx actor.Context, wait time.Duration) {
+	r.election.set(ctx, r.rt.Clock, max(wait, time.Millisecond), func(generation uint64) any {
+		return &messages.ElectionTimeout{Generation: generation}
+	})
+}
+
+// setLeader notes whom to follow and tells those who want to know.
+func (r *raft) setLeader(ctx actor.Context, id core.NodeID) {
+	if id == r.leader {
+		return
+	}
+	r.leader = id
+	r.announceLeader(ctx, id)
+	if id != r.opts.Node {
+		ctx.Send(r.applier, &LeaderFollowed{Term: r.term, Leader: id})
+		if id != "" {
+			r.logger.Info("following", "role", r.role.name(), "leader", id, "term", r.term, "index", r.tail.last().Index)
+		}
+	}
+}
+
+func (r *raft) announceLeader(ctx actor.Context, id core.NodeID) {
+	changed := &LeaderChanged{Group: r.opts.Group, Term: r.term, Leader: id}
+	if m, ok := r.config().Member(id); ok {
+		changed.Address = m.Address
+	}
+	ctx.Send(r.links.Gateway, changed) // before anything that is forwarded there
+	ctx.Send(r.links.Node, changed)
+}
+
+func (r *raft) refuseTransfer(ctx actor.Context, sender *actor.PID) {
+	if sender != nil {
+		ctx.Send(sender, &messages.LeadershipKept{Group: r.opts.Group, Reason: "not the leader"})
+	}
+}

@@ -1,0 +1,439 @@
+package actors
+
+import (
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/messages"
+)
+
+// Gateway
+//
+//	owns   the operations that wait for a leader or are with one on another node,
+//	       and who leads which group
+//	hears  Propose and Query from local members and clients, ForwardRequests from
+//	       other Gateways, Results from leaders, LeaderChanged, FindLeader, LeaderFound
+//	says   ForwardRequests, FindLeader and LeaderFound to other Gateways, Results to
+//	       whoever asked
+//
+// An operation is sent again only when it was surely not applied. One that was with
+// a leader which is no more is answered as unknown: nobody can tell.
+type gateway struct {
+	opts   GatewayOptions
+	rt     *Runtime
+	logger hclog.Logger
+
+	routes  map[uint64]*route
+	waiting map[uint64]*operation
+	nextID  uint64
+	sweep   timer
+
+	outgoing  map[string]*messages.ForwardRequests // by address, of this turn
+	addresses []string                             // in order of first use
+	replies   replies
+}
+
+// GatewayOptions set a Gateway's bounds.
+type GatewayOptions struct {
+	// RequestTimeout is how long an operation waits here for its answer.
+	RequestTimeout time.Duration
+	// Waiting is the most operations that wait here.
+	Waiting int
+	// Servers are the addresses of nodes to ask who leads, for a process without
+	// members of its own.
+	Servers []string
+}
+
+// GatewayName is the Gateway's id on every node.
+const GatewayName = NodeName + "/gateway"
+
+type route struct {
+	member  *actor.PID // of this node, nil for none
+	term    core.Term
+	leader  core.NodeID // empty while not known
+	address string      // of its node
+	parked  []uint64    // operations in order of arrival
+
+	askAgain time.Duration // when to ask the servers again who leads
+}
+
+type operation struct {
+	group    uint64
+	message  any // *messages.Propose or *messages.Query, as asked
+	asker    Waiter
+	deadline time.Duration
+	sentTo   string // address, empty while parked
+	sentTerm core.Term
+}
+
+// sweepInterval is how precisely deadlines are kept, and how soon a refused
+// operation is tried again.
+const sweepInterval = 50 * time.Millisecond
+
+// findInterval is how often servers are asked who leads; doubtAfter is how long an
+// operation may be with a leader before that leader is doubted.
+const (
+	findInterval = 200 * time.Millisecond
+	doubtAfter   = time.Second
+)
+
+// GatewayProps describes a process's Gateway.
+func GatewayProps(rt *Runtime, opts GatewayOptions) *actor.Props {
+	return rt.props(1, func() behavior {
+		return &gateway{
+			opts: opts, rt: rt, logger: rt.Logger.Named("gateway"),
+			routes: map[uint64]*route{}, waiting: map[uint64]*operation{},
+			outgoing: map[string]*messages.ForwardRequests{},
+		}
+	})
+}
+
+func (g *gateway) started(actor.Context) {}
+
+func (g *gateway) receive(ctx actor.Context, message any, sender *actor.PID) {
+	switch m := message.(type) {
+	case *messages.Propose:
+		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
+	case *messages.Query:
+		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
+	case *messages.ForwardRequests:
+		g.onForwardRequests(ctx, m, sender)
+	case *messages.Results:
+		g.onResults(ctx, m)
+	case *LeaderChanged:
+		g.onLeaderChanged(ctx, m)
+	case *messages.FindLeader:
+		g.onFindLeader(ctx, m, sender)
+	case *messages.LeaderFound:
+		g.onLeaderChanged(ctx, &LeaderChanged{
+			Group: m.Group, Term: core.Term(m.Term), Leader: core.NodeID(m.Leader), Address: m.Address,
+		})
+	case *MemberStarted:
+		g.route(m.Group).member = m.PID
+	case *MemberStopped:
+		if r := g.route(m.Group); r.member.Equal(m.PID) {
+			r.member = nil
+		}
+	case *SweepDeadlines:
+		g.onSweepDeadlines(ctx, m)
+	}
+}
+
+func (g *gateway) route(group uint64) *route {
+	r := g.routes[group]
+	if r == nil {
+		r = &route{}
+		g.routes[group] = r
+	}
+	return r
+}
+
+// onOperation passes an operation to the leader, or keeps it until there is one.
+func (g *gateway) onOperation(ctx actor.Context, group uint64, message any, asker Waiter) {
+	r, known := g.routes[group]
+	if !known && len(g.opts.Servers) == 0 {
+		g.refuse(asker, messages.Reason_NO_GROUP, "")
+		return
+	}
+	if !known {
+		r = g.route(group)
+	}
+	if g.atHand(ctx, r, message, asker) {
+		return
+	}
+	if len(g.waiting) >= g.opts.Waiting {
+		g.refuse(asker, messages.Reason_BUSY, r.leader)
+		return
+	}
+	g.nextID++
+	op := &operation{group: group, message: message, asker: asker, deadline: g.rt.Clock.Now() + g.opts.RequestTimeout}
+	g.waiting[g.nextID] = op
+	r.parked = append(r.parked, g.nextID)
+	g.unpark(ctx, r)
+	g.findLeader(ctx, group, r)
+	g.armSweep(ctx)
+}
+
+// atHand gives an operation to the member of this node when that one leads. It
+// answers the asker by itself.
+func (g *gateway) atHand(ctx actor.Context, r *route, message any, asker Waiter) bool {
+	if r.leader == "" || r.member == nil || r.address != ctx.Self().Address {
+		return false
+	}
+	ctx.RequestWithCustomSender(r.member, message, asker.To)
+	return true
+}
+
+// unpark sends what waits for the group's leader, in order, if there is one.
+func (g *gateway) unpark(ctx actor.Context, r *route) {
+	if r.leader == "" || r.address == "" || len(r.parked) == 0 {
+		return
+	}
+	for _, id := range r.parked {
+		op := g.waiting[id]
+		if op == nil {
+			continue
+		}
+		if g.atHand(ctx, r, op.message, op.asker) {
+			delete(g.waiting, id)
+			continue
+		}
+		op.sentTo, op.sentTerm = r.address, r.term
+		g.put(r.address, id, op.message)
+	}
+	r.parked = r.parked[:0]
+}
+
+// findLeader asks every server who leads a group that has no member here. A
+// process with a member hears it from that one.
+func (g *gateway) findLeader(ctx actor.Context, group uint64, r *route) {
+	if now := g.rt.Clock.Now(); r.leader == "" && r.member == nil && now >= r.askAgain {
+		r.askAgain = now + findInterval
+		for _, address := range g.opts.Servers {
+			ctx.Request(actor.NewPID(address, GatewayName), &messages.FindLeader{Group: group})
+		}
+	}
+}
+
+func (g *gateway) onFindLeader(ctx actor.Context, m *messages.FindLeader, sender *actor.PID) {
+	if r := g.routes[m.Group]; r != nil && sender != nil {
+		ctx.Send(sender, &messages.LeaderFound{
+			Group: m.Group, Term: uint64(r.term), Leader: string(r.leader), Address: r.address,
+		})
+	}
+}
+
+// put adds an operation to this turn's message for address, under its id here.
+func (g *gateway) put(address string, id uint64, message any) {
+	out := g.outgoing[address]
+	if out == nil {
+		out = &messages.ForwardRequests{}
+		g.outgoing[address] = out
+		g.addresses = append(g.addresses, address)
+	}
+	f := &messages.ForwardedRequest{}
+	switch m := message.(type) {
+	case *messages.Propose:
+		f.Request = &messages.ForwardedRequest_Propose{Propose: &messages.Propose{
+			Group: m.Group, Request: id, Command: m.Command, Session: m.Session, Sequence: m.Sequence,
+		}}
+	case *messages.Query:
+		f.Request = &messages.ForwardedRequest_Query{Query: &messages.Query{
+			Group: m.Group, Request: id, Query: m.Query, Consistency: m.Consistency, AfterWrites: m.AfterWrites,
+		}}
+	}
+	out.Requests = append(out.Requests, f)
+}
+
+// maxForwardBytes keeps one message of many operations well below what the link
+// takes.
+const maxForwardBytes = 1 << 20
+
+func (g *gateway) endTurn(ctx actor.Context) {
+	g.replies.send(ctx)
+	for _, address := range g.addresses {
+		to := actor.NewPID(address, GatewayName)
+		for _, m := range splitForward(g.outgoing[address]) {
+			ctx.Request(to, m)
+		}
+		delete(g.outgoing, address)
+	}
+	g.addresses = g.addresses[:0]
+}
+
+func splitForward(m *messages.ForwardRequests) []*messages.ForwardRequests {
+	var out []*messages.ForwardRequests
+	from, bytes := 0, 0
+	for i, f := range m.Requests {
+		n := len(f.GetPropose().GetCommand()) + len(f.GetQuery().GetQuery()) + 64
+		if i > from && bytes+n > maxForwardBytes {
+			out = append(out, &messages.ForwardRequests{Requests: m.Requests[from:i]})
+			from, bytes = i, 0
+		}
+		bytes += n
+	}
+	return append(out, &messages.ForwardRequests{Requests: m.Requests[from:]})
+}
+
+// onForwardRequests gives another node's operations to the members here. A member
+// that does not lead refuses them: nothing is forwarded twice.
+func (g *gateway) onForwardRequests(ctx actor.Context, m *messages.ForwardRequests, sender *actor.PID) {
+	if sender == nil {
+		return
+	}
+	for _, f := range m.Requests {
+		var group, request uint64
+		var message any
+		switch r := f.Request.(type) {
+		case *messages.ForwardedRequest_Propose:
+			group, request, message = r.Propose.GetGroup(), r.Propose.GetRequest(), r.Propose
+		case *messages.ForwardedRequest_Query:
+			group, request, message = r.Query.GetGroup(), r.Query.GetRequest(), r.Query
+		default:
+			continue
+		}
+		if r := g.routes[group]; r != nil && r.member != nil {
+			ctx.RequestWithCustomSender(r.member, message, sender)
+		} else {
+			g.refuse(Waiter{sender, request}, messages.Reason_NO_GROUP, "")
+		}
+	}
+}
+
+// onResults passes answers on, except refusals that another try may mend.
+func (g *gateway) onResults(ctx actor.Context, m *messages.Results) {
+	for _, item := range m.Items {
+		op := g.waiting[item.Request]
+		if op == nil {
+			continue // answered before, as timed out or unknown
+		}
+		if item.Outcome == messages.Outcome_NOT_APPLIED && mendable(item.Reason) {
+			g.park(op, item)
+			continue
+		}
+		delete(g.waiting, item.Request)
+		g.replies.add(op.asker, item)
+	}
+}
+
+// mendable: the operation was not applied because of who was asked, not because of
+// what it is.
+func mendable(r messages.Reason) bool {
+	return r == messages.Reason_NOT_LEADER || r == messages.Reason_LEADERSHIP_LOST || r == messages.Reason_NO_LEADER
+}
+
+// park keeps an operation for the next sweep or leader.
+func (g *gateway) park(op *operation, item messages.ResultItem) {
+	r := g.route(op.group)
+	if r.member == nil && op.sentTerm >= r.term {
+		r.leader = "" // the servers know better by now
+	}
+	op.sentTo = ""
+	r.parked = append(r.parked, item.Request)
+}
+
+// onLeaderChanged settles what was with an earlier leader and sends what waited.
+func (g *gateway) onLeaderChanged(ctx actor.Context, m *LeaderChanged) {
+	r := g.route(m.Group)
+	if m.Term < r.term {
+		return
+	}
+	r.term, r.leader, r.address = m.Term, m.Leader, m.Address
+	if m.Leader == "" {
+		return
+	}
+	g.settle(m.Group, r)
+	g.unpark(ctx, r)
+}
+
+// settle ends the commands that were sent to a leader of an earlier term: whether
+// it committed them nobody here will learn. Queries are asked again.
+func (g *gateway) settle(group uint64, r *route) {
+	for _, id := range g.ids() {
+		op := g.waiting[id]
+		if op.group != group || op.sentTo == "" || op.sentTerm >= r.term {
+			continue
+		}
+		if _, query := op.message.(*messages.Query); query {
+			op.sentTo = ""
+			r.parked = append(r.parked, id)
+			continue
+		}
+		delete(g.waiting, id)
+		g.replies.add(op.asker, messages.ResultItem{
+			Outcome: messages.Outcome_UNKNOWN, Reason: messages.Reason_LEADERSHIP_LOST, Leader: string(r.leader),
+		})
+	}
+}
+
+func (g *gateway) refuse(asker Waiter, reason messages.Reason, leader core.NodeID) {
+	g.replies.add(asker, messages.ResultItem{
+		Outcome: messages.Outcome_NOT_APPLIED, Reason: reason, Leader: string(leader),
+	})
+}
+
+func (g *gateway) armSweep(ctx actor.Context) {
+	if g.sweep.stop == nil {
+		g.sweep.set(ctx, g.rt.Clock, sweepInterval, func(generation uint64) any {
+			return &SweepDeadlines{Generation: generation}
+		})
+	}
+}
+
+// onSweepDeadlines answers what has waited too long, and tries again what was
+// refused. While nothing waits there is no timer.
+func (g *gateway) onSweepDeadlines(ctx actor.Context, m *SweepDeadlines) {
+	if m.Generation != g.sweep.generation {
+		return
+	}
+	g.sweep.cancel()
+	now := g.rt.Clock.Now()
+	for _, id := range g.ids() {
+		op := g.waiting[id]
+		if now < op.deadline {
+			g.doubt(op, now)
+			continue
+		}
+		delete(g.waiting, id)
+		g.replies.add(op.asker, expired(op))
+	}
+	for _, group := range sortedKeys(g.routes) {
+		g.unpark(ctx, g.routes[group])
+		g.findLeader(ctx, group, g.routes[group])
+	}
+	if len(g.waiting) > 0 {
+		g.armSweep(ctx)
+	}
+}
+
+// doubt: a leader that does not answer may be gone, which a process without a
+// member is not told. Its operations stay with it until another term is heard of.
+func (g *gateway) doubt(op *operation, now time.Duration) {
+	if r := g.routes[op.group]; r.member == nil && op.sentTo != "" && now > op.deadline-g.opts.RequestTimeout+doubtAfter {
+		r.leader = ""
+	}
+}
+
+// expired says what is known of an operation whose time is up.
+func expired(op *operation) messages.ResultItem {
+	if op.sentTo == "" {
+		return messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_NO_LEADER}
+	}
+	if _, query := op.message.(*messages.Query); query {
+		return messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_TIMED_OUT}
+	}
+	return messages.ResultItem{Outcome: messages.Outcome_UNKNOWN, Reason: messages.Reason_TIMED_OUT}
+}
+
+// ids are the waiting operations in order of arrival.
+func (g *gateway) ids() []uint64 { return sortedKeys(g.waiting) }
+
+func (g *gateway) stopping(ctx actor.Context) {
+	g.sweep.cancel()
+	g.abandon(ctx)
+}
+
+// crashed starts with empty hands; clients get what is surely true.
+func (g *gateway) crashed(ctx actor.Context, reason any, stack []byte) {
+	g.logger.Error("gateway crashed, starting empty", "panic", reason, "stack", string(stack))
+	g.abandon(ctx)
+}
+
+func (g *gateway) abandon(ctx actor.Context) {
+	for _, id := range g.ids() {
+		op := g.waiting[id]
+		item := expired(op)
+		item.Reason = messages.Reason_STOPPED
+		g.replies.add(op.asker, item)
+	}
+	clear(g.waiting)
+	for _, r := range g.routes {
+		r.parked = nil
+	}
+	clear(g.outgoing)
+	g.addresses = nil
+	g.replies.send(ctx)
+}

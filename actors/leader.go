@@ -1,0 +1,251 @@
+package actors
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/messages"
+)
+
+// leader gives entries their place, sends them to its own disk and to its peers at
+// the same time, and commits what a quorum has made durable: its disk is one vote
+// among equals.
+//
+// Its parts: leader_propose.go takes commands, leader_reads.go queries,
+// leader_transfer.go hands over. Replicators, one a peer, are its children.
+type leader struct {
+	*raft
+	tally       *core.Tally
+	heartbeat   timer
+	contact     map[core.NodeID]time.Duration // when each peer last answered
+	quorumAt    time.Duration                 // when a quorum was last seen
+	replicators []replicatorOf
+	progress    map[core.NodeID]*messages.ProgressReported
+	spawned     int // Replicators of this term, for their names
+
+	queue       proposals
+	uncommitted backlog
+	reads       readQueue
+	transfer    *transfer
+}
+
+type replicatorOf struct {
+	peer core.NodeID
+	pid  *actor.PID
+}
+
+func (r *raft) becomeLeader(ctx actor.Context) {
+	was := r.role
+	was.exit(ctx)
+	r.election.cancel()
+	quorum, start := r.config().Quorum(), r.tail.last().Index+1
+	l := &leader{
+		raft:     r,
+		tally:    core.NewTally(quorum, start, r.commit),
+		contact:  make(map[core.NodeID]time.Duration),
+		progress: make(map[core.NodeID]*messages.ProgressReported),
+		quorumAt: r.now,
+		reads:    readQueue{rounds: core.NewReads(quorum, r.opts.Node)},
+	}
+	r.role = l
+	r.setLeader(ctx, r.opts.Node)
+	r.logger.Info("role changed", "role", "leader", "was", was.name(), "term", r.term, "index", r.tail.last().Index)
+	ctx.Send(r.applier, &LeadershipBegun{Term: r.term})
+	l.uncommitted = l.uncommittedFrom(r.commit)
+	r.eachPeer(func(id core.NodeID, _ *actor.PID) {
+		l.contact[id] = r.now
+		l.replicators = append(l.replicators, replicatorOf{id, l.replicate(ctx, id)})
+	})
+	l.tally.Advance(r.opts.Node, r.tail.durable)
+	l.queue.add(proposal{kind: messages.EntryKind_NOOP})
+	l.cut(ctx, true)
+	l.beat(ctx)
+	l.armHeartbeat(ctx)
+}
+
+func (l *leader) name() string { return "leader" }
+
+func (l *leader) receive(ctx actor.Context, message any, sender *actor.PID) {
+	switch m := message.(type) {
+	case *messages.Propose:
+		l.onPropose(ctx, m, sender)
+	case *messages.Query:
+		l.onQuery(ctx, m, sender)
+	case *messages.PeerAdvanced:
+		l.onPeerAdvanced(ctx, m)
+	case *messages.ProgressReported:
+		l.progress[core.NodeID(m.Peer)] = m
+	case *messages.HeartbeatAcked:
+		l.onHeartbeatAcked(ctx, m)
+	case *messages.HeartbeatTimeout:
+		l.onHeartbeatTimeout(ctx, m)
+	case *FetchEntries:
+		l.onFetchEntries(ctx, m, sender)
+	case *messages.TransferLeadership:
+		l.onTransferLeadership(ctx, m, sender)
+	case *actor.Terminated:
+		l.onTerminated(ctx, m)
+	default:
+		l.ignore(message, leaderIgnores)
+	}
+}
+
+// leaderIgnores: votes that came late, timers of earlier roles, and what only a
+// second leader of this term could send, which inTerm has caught.
+var leaderIgnores = ignored(
+	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.TimeoutNow{},
+	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
+	&messages.VoteGranted{}, &messages.VoteRejected{},
+	&messages.ElectionTimeout{}, &GroupLoaded{},
+)
+
+// endTurn acts on the sum of the turn: one block for all that was proposed, one
+// round of heartbeats for all that was asked.
+func (l *leader) endTurn(ctx actor.Context) {
+	l.cut(ctx, false)
+	l.turnReads(ctx)
+	l.turnTransfer(ctx)
+}
+
+// exit ends what depends on this leadership. What never entered the log goes back to
+// the Gateway, to be asked again elsewhere; what did may yet be applied.
+func (l *leader) exit(ctx actor.Context) {
+	l.heartbeat.cancel()
+	for _, r := range l.replicators {
+		ctx.Stop(r.pid)
+	}
+	l.raft.leader = ""
+	l.announceLeader(ctx, "")
+	l.release(ctx, l.tail.takeWaiters(l.handed), messages.Outcome_UNKNOWN, messages.Reason_LEADERSHIP_LOST)
+	l.handBackProposals(ctx)
+	l.handBackReads(ctx)
+	ctx.Send(l.applier, &LeadershipEnded{Term: l.term})
+	if t := l.transfer; t != nil && t.replyTo != nil {
+		ctx.Send(t.replyTo, &messages.LeadershipTransferred{Group: l.opts.Group, Term: uint64(l.term)})
+	}
+}
+
+// replicate starts a Replicator for a peer, from what the tally knows of it.
+func (l *leader) replicate(ctx actor.Context, peer core.NodeID) *actor.PID {
+	last := l.tail.last()
+	next := last.Index + 1
+	if match := l.tally.Match(peer); match > 0 {
+		next = match + 1
+	}
+	prevTerm, _ := l.tail.shape.TermAt(next - 1)
+	l.spawned++
+	name := fmt.Sprintf("%s-%d-%d", peer, l.term, l.spawned)
+	pid, err := ctx.SpawnNamed(l.replicatorProps(ctx.Self(), peer, next, prevTerm), name)
+	if err != nil {
+		panic(fmt.Sprintf("replicator %s: %v", name, err))
+	}
+	return pid
+}
+
+// onTerminated starts a Replicator again that has crashed.
+func (l *leader) onTerminated(ctx actor.Context, m *actor.Terminated) {
+	for i, r := range l.replicators {
+		if r.pid.Equal(m.Who) {
+			l.logger.Warn("replicator ended, starting it again", "peer", r.peer, "term", l.term)
+			l.replicators[i].pid = l.replicate(ctx, r.peer)
+			return
+		}
+	}
+}
+
+// onDurable counts the leader's own disk.
+func (l *leader) onDurable(ctx actor.Context) {
+	l.advance(l.opts.Node, l.tail.durable)
+}
+
+func (l *leader) onPeerAdvanced(ctx actor.Context, m *messages.PeerAdvanced) {
+	peer := core.NodeID(m.Peer)
+	l.contact[peer] = l.now
+	l.advance(peer, core.Index(m.MatchIndex))
+}
+
+func (l *leader) advance(id core.NodeID, match core.Index) {
+	if commit, moved := l.tally.Advance(id, match); moved {
+		l.commitTo(commit)
+		l.uncommitted.upTo(commit)
+	}
+}
+
+func (l *leader) armHeartbeat(ctx actor.Context) {
+	l.heartbeat.set(ctx, l.rt.Clock, l.opts.HeartbeatInterval, func(generation uint64) any {
+		return &messages.HeartbeatTimeout{Generation: generation}
+	})
+}
+
+// onHeartbeatTimeout shows the leader to its peers, and looks whether enough of
+// them still answer: a leader that was cut off must not go on believing in itself
+// (check-quorum, thesis §6.2).
+func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTimeout) {
+	if m.Generation != l.heartbeat.generation {
+		return
+	}
+	if l.quorumAnswers() {
+		l.quorumAt = l.now
+	} else if l.now-l.quorumAt >= l.opts.ElectionTimeout {
+		l.logger.Warn("no quorum answers, stepping down", "role", "leader", "term", l.term)
+		l.becomeFollower(ctx, l.term, "")
+		return
+	}
+	l.expireTransfer(ctx)
+	l.armHeartbeat(ctx)
+	l.beat(ctx)
+	for _, r := range l.replicators {
+		ctx.Send(r.pid, &messages.CheckProgress{})
+	}
+}
+
+func (l *leader) quorumAnswers() bool {
+	return l.config().Quorum().Agrees(func(id core.NodeID) bool {
+		return id == l.opts.Node || l.now-l.contact[id] < l.opts.ElectionTimeout
+	})
+}
+
+// beat sends a heartbeat to every peer, with the latest round of reads. A peer is
+// told of a commit index no further than it is known to hold.
+func (l *leader) beat(ctx actor.Context) {
+	l.eachPeer(func(id core.NodeID, pid *actor.PID) {
+		l.ask(ctx, pid, &messages.Heartbeat{
+			Group: l.opts.Group, Term: uint64(l.term), Leader: string(l.opts.Node),
+			Commit: uint64(min(l.commit, l.tally.Match(id))), Round: uint64(l.reads.rounds.Begun()),
+		})
+	})
+}
+
+func (l *leader) onHeartbeatAcked(ctx actor.Context, m *messages.HeartbeatAcked) {
+	peer := core.NodeID(m.From)
+	l.contact[peer] = l.now
+	l.reads.rounds.Acked(peer, core.Round(m.Round))
+}
+
+// onFetchEntries serves a Replicator that does not stand at the log's end: from
+// memory where that reaches, else by the LogReader.
+func (l *leader) onFetchEntries(ctx actor.Context, m *FetchEntries, sender *actor.PID) {
+	first := m.First
+	if m.HintTerm != 0 {
+		// The peer's log has HintTerm just before First. Where this one has a later
+		// term there, go back over all of it at once (paper §5.3).
+		first = l.tail.shape.HintBelow(first-1, m.HintTerm).Index + 1
+	}
+	first = max(first, l.tail.shape.First())
+	prevTerm, _ := l.tail.shape.TermAt(first - 1)
+	switch last := l.tail.last().Index; {
+	case first > last:
+		ctx.Send(sender, &EntriesRead{First: first, PrevTerm: prevTerm, Session: m.Session})
+	case first >= l.tail.inMemoryFrom():
+		blocks, err := l.tail.read(first, m.MaxBytes)
+		ctx.Send(sender, &EntriesRead{First: first, PrevTerm: prevTerm, Blocks: blocks, Session: m.Session, Err: err})
+	default:
+		ctx.Send(l.links.LogReader, &ReadEntries{
+			Group: l.opts.Group, First: first, Last: l.tail.inMemoryFrom() - 1,
+			MaxBytes: m.MaxBytes, Session: m.Session, PrevTerm: prevTerm, ReplyTo: sender,
+		})
+	}
+}

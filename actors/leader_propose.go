@@ -1,0 +1,166 @@
+package actors
+
+import (
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/messages"
+)
+
+// proposal is a command that has no index yet.
+type proposal struct {
+	Waiter
+	kind              messages.EntryKind
+	data              []byte
+	session, sequence uint64
+}
+
+// proposals is the queue of them, in order of arrival.
+type proposals struct {
+	items []proposal
+	bytes int
+}
+
+func (q *proposals) add(p proposal) {
+	q.items = append(q.items, p)
+	q.bytes += messages.EntryBytes(len(p.data))
+}
+
+// next counts how many fit a block of about maxBytes, at least one, and their size.
+func (q *proposals) next(maxBytes int) (n, bytes int) {
+	for n < len(q.items) && (n == 0 || bytes < maxBytes) {
+		bytes += messages.EntryBytes(len(q.items[n].data))
+		n++
+	}
+	return n, bytes
+}
+
+func (q *proposals) drop(n, bytes int) {
+	rest := copy(q.items, q.items[n:])
+	clear(q.items[rest:])
+	q.items = q.items[:rest]
+	q.bytes -= bytes
+}
+
+// onPropose queues a command for the block this turn will cut, or says at the door
+// why not.
+func (l *leader) onPropose(ctx actor.Context, m *messages.Propose, sender *actor.PID) {
+	if l.transfer != nil {
+		// The log must not grow while a successor catches up with it.
+		l.forward(ctx, m, m.Request, sender)
+		return
+	}
+	l.enqueue(ctx, proposal{
+		Waiter: Waiter{sender, m.Request}, data: m.Command, session: m.Session, sequence: m.Sequence,
+	})
+}
+
+func (l *leader) enqueue(ctx actor.Context, p proposal) {
+	switch limits := &l.opts.Limits; {
+	case len(p.data) > limits.CommandBytes:
+		l.refuse(ctx, p.To, p.Request, messages.Reason_TOO_LARGE)
+	case len(l.queue.items) >= limits.QueuedProposals || l.queue.bytes >= limits.QueuedBytes ||
+		l.uncommitted.bytes >= limits.UncommittedBytes || l.backlog.bytes >= limits.ApplyBacklogBytes:
+		l.refuse(ctx, p.To, p.Request, messages.Reason_BUSY)
+	default:
+		l.queue.add(p)
+	}
+}
+
+// cut closes a block of what is queued and sends it to the peers and to the own
+// disk. One block at a time is outstanding at the disk: what comes meanwhile makes
+// the next one larger. force is for the first entry of a term.
+func (l *leader) cut(ctx actor.Context, force bool) {
+	for len(l.queue.items) > 0 && (force || l.tail.unreported < l.opts.Limits.UnpersistedBlocks) {
+		force = false
+		b := l.encode()
+		if err := l.appendBlock(ctx, b); err != nil {
+			panic(err) // a leader does not write what it cannot read
+		}
+		l.uncommitted.add(core.Index(b.LastIndex()), b.Len())
+		for _, r := range l.replicators {
+			ctx.Send(r.pid, &ReplicateBlock{Block: b.Block, Commit: l.commit})
+		}
+		l.persist(ctx, b.Block, 0)
+	}
+}
+
+// handBackProposals gives what has no index yet to the Gateway, in order.
+func (l *leader) handBackProposals(ctx actor.Context) {
+	for _, p := range l.queue.items {
+		switch p.kind {
+		case messages.EntryKind_COMMAND:
+			l.handBack(ctx, &messages.Propose{
+				Group: l.opts.Group, Request: p.Request, Command: p.data, Session: p.session, Sequence: p.sequence,
+			}, p.Waiter)
+		case messages.EntryKind_QUERY:
+			l.handBack(ctx, &messages.Query{
+				Group: l.opts.Group, Request: p.Request, Query: p.data, Consistency: messages.Consistency_THROUGH_LOG,
+			}, p.Waiter)
+		}
+	}
+	l.queue = proposals{}
+}
+
+func (l *leader) handBack(ctx actor.Context, message any, w Waiter) {
+	if l.failure != "" {
+		l.refuse(ctx, w.To, w.Request, messages.Reason_STOPPED)
+		return
+	}
+	l.forward(ctx, message, w.Request, w.To)
+}
+
+// encode makes one block of what is queued: the bytes that disk, wire and Applier
+// share.
+func (l *leader) encode() CommittedBlock {
+	n, bytes := l.queue.next(l.opts.Limits.BlockBytes)
+	last := l.tail.last()
+	w := messages.NewBlockWriter(messages.BlockHeader{
+		Group: l.opts.Group, Incarnation: l.incarnation, Term: uint64(l.term),
+		FirstIndex: uint64(last.Index) + 1, PrevTerm: uint64(last.Term),
+		Time: max(l.tail.lastTime, l.rt.Clock.Wall()),
+	}, bytes)
+	waiters := make([]Waiter, n)
+	for i := range n {
+		p := &l.queue.items[i]
+		w.Add(messages.EntryView{Kind: p.kind, Data: p.data, Session: p.session, Sequence: p.sequence})
+		waiters[i] = p.Waiter
+	}
+	l.queue.drop(n, bytes)
+	return CommittedBlock{Block: w.Finish(), Waiters: waiters}
+}
+
+// uncommittedFrom counts what earlier leaders left in the log above commit.
+func (l *leader) uncommittedFrom(commit core.Index) (b backlog) {
+	if l.tail.last().Index > commit {
+		for _, block := range l.tail.between(commit+1, l.tail.last().Index) {
+			b.add(core.Index(block.LastIndex()), block.Len())
+		}
+	}
+	return b
+}
+
+// backlog counts bytes on their way, until an index is reached.
+type backlog struct {
+	items []backlogItem
+	bytes int
+}
+
+type backlogItem struct {
+	last  core.Index
+	bytes int
+}
+
+func (b *backlog) add(last core.Index, bytes int) {
+	b.items = append(b.items, backlogItem{last, bytes})
+	b.bytes += bytes
+}
+
+func (b *backlog) upTo(i core.Index) {
+	n := 0
+	for n < len(b.items) && b.items[n].last <= i {
+		b.bytes -= b.items[n].bytes
+		n++
+	}
+	b.items = b.items[:copy(b.items, b.items[n:])]
+}

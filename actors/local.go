@@ -1,0 +1,191 @@
+package actors
+
+import (
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/logstore"
+	"github.com/protoraft/protoraft/messages"
+)
+
+// The messages below never leave the process: they carry live blocks and PIDs,
+// shared and therefore frozen. The rest of the catalogue is in package messages.
+
+// LoadGroup: Raft → LogReader, local; answered with GroupLoaded.
+// Read what the group has stored.
+type LoadGroup struct {
+	Group uint64
+}
+
+// GroupLoaded: LogReader → Raft, local.
+// What is stored, or why it cannot be trusted.
+type GroupLoaded struct {
+	State logstore.GroupState
+	Err   error
+}
+
+// ReadEntries: Raft, Replicator or Applier → LogReader, local; answered with
+// EntriesRead to ReplyTo. Read stored blocks covering First..Last.
+type ReadEntries struct {
+	Group       uint64
+	First, Last core.Index
+	MaxBytes    int
+	Session     uint64 // returned in the answer
+	PrevTerm    core.Term
+	ReplyTo     *actor.PID
+}
+
+// EntriesRead: LogReader or Raft → Replicator or Applier, local.
+// Blocks of the log from First on, at least the one that holds it, or an error.
+// Stale when Session is not the receiver's, or First is not where it stands.
+type EntriesRead struct {
+	First    core.Index
+	PrevTerm core.Term // of the entry before First
+	Blocks   []messages.Block
+	Session  uint64
+	Err      error
+}
+
+// FetchEntries: Replicator → Raft(leader), local; answered with EntriesRead by the
+// Raft or by the LogReader. The log from First on, please; where the peer gave a
+// hint, from the last place at or before First where the logs can still agree.
+// Stale when Term is not the receiver's.
+type FetchEntries struct {
+	Term     core.Term
+	First    core.Index
+	HintTerm core.Term // the peer's term just before First, 0 for no hint
+	MaxBytes int
+	Session  uint64
+}
+
+// PersistHardState: Raft → LogWriter, local; answered with HardStatePersisted.
+// Make this term and vote durable.
+type PersistHardState struct {
+	Group       uint64
+	Incarnation uint64
+	Change      uint64 // counts the changes of this member's life
+	State       logstore.HardState
+}
+
+// PersistEntries: Raft → LogWriter, local; answered with EntriesPersisted.
+// Make these blocks durable, after removing everything from TruncateFrom on.
+type PersistEntries struct {
+	Group        uint64
+	Incarnation  uint64
+	Term         core.Term
+	Generation   uint64
+	TruncateFrom core.Index // 0 for no truncation
+	Block        messages.Block
+}
+
+// ReplicateBlock: Raft(leader) → Replicator, local.
+// The log has grown by Block; the commit index is Commit.
+type ReplicateBlock struct {
+	Block  messages.Block
+	Commit core.Index
+}
+
+// ApplyCommitted: Raft → Applier, local; answered with EntriesApplied.
+// Everything up to Commit is committed. Blocks hold what is in memory of it, in
+// order; what is missing before them is on disk.
+type ApplyCommitted struct {
+	Commit core.Index
+	Blocks []CommittedBlock
+}
+
+// CommittedBlock is a block and, on the leader that proposed it, who waits for
+// each of its entries.
+type CommittedBlock struct {
+	messages.Block
+	Waiters []Waiter // empty, or one an entry
+}
+
+// Waiter is who wants to hear of an entry. The zero Waiter is nobody.
+type Waiter struct {
+	To      *actor.PID
+	Request uint64
+}
+
+// AnswerQueries: Raft → Applier, local. Answer each once its index is applied.
+type AnswerQueries struct {
+	Queries []PendingQuery
+}
+
+// PendingQuery is a query, who asked it, and the index its answer must reflect.
+type PendingQuery struct {
+	Waiter
+	Query []byte
+	Index core.Index
+}
+
+// LeadershipBegun: Raft → Applier, local. This member leads in Term.
+type LeadershipBegun struct {
+	Term core.Term
+}
+
+// LeadershipEnded: Raft → Applier, local. This member leads in Term no more.
+type LeadershipEnded struct {
+	Term core.Term
+}
+
+// LeaderFollowed: Raft → Applier, local. This member follows Leader in Term, or
+// nobody where Leader is empty.
+type LeaderFollowed struct {
+	Term   core.Term
+	Leader core.NodeID
+}
+
+// EntriesApplied: Applier → Raft, local. The machine has applied up to Index.
+type EntriesApplied struct {
+	Index core.Index
+}
+
+// ApplierFailed: Applier → Raft, local. The state machine cannot go on.
+type ApplierFailed struct {
+	Reason string
+}
+
+// LeaderChanged: Raft → Gateway and Node, who publishes it, local. What this
+// member knows of its group's leader; Leader is empty when it knows none.
+// Stale when Term is below one already heard from the same member.
+type LeaderChanged struct {
+	Group   uint64
+	Term    core.Term
+	Leader  core.NodeID
+	Address string // of the leader's node
+}
+
+// MemberStarted: Raft → Node, who answers with MemberAdmitted or MemberRefused and
+// passes it to the Gateway, local.
+type MemberStarted struct {
+	Group uint64
+	PID   *actor.PID
+}
+
+// MemberAdmitted: Node → Raft, local. The member may begin; it is the only one of
+// its group here.
+type MemberAdmitted struct{}
+
+// MemberRefused: Node → Raft, local. The member must not touch the group's log.
+type MemberRefused struct {
+	Reason string
+}
+
+// MemberStopped: Raft → Node, who passes it to the Gateway, local.
+type MemberStopped struct {
+	Group uint64
+	PID   *actor.PID
+}
+
+// MemberFailed: Raft → Node, local. The group has stopped on this node; the others
+// go on.
+type MemberFailed struct {
+	Group  uint64
+	Reason string
+}
+
+// SweepDeadlines: Clock → Gateway, local. Look for operations that waited too
+// long. Stale when Generation is not the timer's.
+type SweepDeadlines struct {
+	Generation uint64
+}

@@ -1,0 +1,128 @@
+package actors
+
+import (
+	"fmt"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/protoraft/protoraft/logstore"
+	"github.com/protoraft/protoraft/messages"
+)
+
+// LogWriter
+//
+//	owns   what is written to the log device; one for all groups of a process
+//	hears  PersistHardState, PersistEntries
+//	says   HardStatePersisted, EntriesPersisted, StorageFailed
+//
+// A turn makes one write and one sync for everything that was waiting. While it
+// syncs, the next turn's work gathers in the mailbox: that is all the batching
+// there is, and there is never more than one sync in flight.
+//
+// After a failed write or sync it never acknowledges anything again.
+type logWriter struct {
+	store  logstore.Store
+	logger hclog.Logger
+
+	updates []logstore.Update
+	facts   []fact
+	failed  string
+}
+
+// fact is what to say, and to whom, once the turn's write is durable.
+type fact struct {
+	to      *actor.PID
+	message any
+}
+
+// logWriterYields: giving way once before taking what waits lets the members that
+// the last turn woke join this one.
+const logWriterYields = 1
+
+// LogWriterProps describes a process's LogWriter.
+func LogWriterProps(rt *Runtime, store logstore.Store) *actor.Props {
+	return rt.props(logWriterYields, func() behavior {
+		return &logWriter{store: store, logger: rt.Logger.Named("log")}
+	})
+}
+
+func (w *logWriter) started(actor.Context) {}
+
+func (w *logWriter) receive(ctx actor.Context, message any, sender *actor.PID) {
+	if w.failed != "" {
+		if sender != nil {
+			ctx.Send(sender, &messages.StorageFailed{Reason: w.failed})
+		}
+		return
+	}
+	switch m := message.(type) {
+	case *PersistHardState:
+		w.onPersistHardState(m, sender)
+	case *PersistEntries:
+		w.onPersistEntries(m, sender)
+	}
+}
+
+func (w *logWriter) onPersistHardState(m *PersistHardState, sender *actor.PID) {
+	w.updates = append(w.updates, logstore.Update{
+		Group: m.Group, Incarnation: m.Incarnation, HardState: &m.State,
+	})
+	w.facts = append(w.facts, fact{sender, &messages.HardStatePersisted{
+		Group: m.Group, Incarnation: m.Incarnation, Change: m.Change,
+	}})
+}
+
+func (w *logWriter) onPersistEntries(m *PersistEntries, sender *actor.PID) {
+	w.updates = append(w.updates, logstore.Update{
+		Group: m.Group, Incarnation: m.Incarnation,
+		TruncateFrom: uint64(m.TruncateFrom),
+		Blocks:       []messages.Block{m.Block},
+	})
+	w.facts = append(w.facts, fact{sender, &messages.EntriesPersisted{
+		Group: m.Group, Incarnation: m.Incarnation, Term: uint64(m.Term),
+		Generation: m.Generation, LastIndex: m.Block.LastIndex(),
+	}})
+}
+
+func (w *logWriter) endTurn(ctx actor.Context) {
+	if len(w.updates) == 0 {
+		return
+	}
+	err := w.store.Write(w.updates)
+	if err != nil {
+		w.fail(ctx, err.Error())
+		return
+	}
+	for _, f := range w.facts {
+		ctx.Send(f.to, f.message)
+	}
+	w.clear()
+}
+
+func (w *logWriter) clear() {
+	clear(w.updates)
+	w.updates = w.updates[:0]
+	clear(w.facts)
+	w.facts = w.facts[:0]
+}
+
+// fail stops the writer for good: after a failed sync the page cache proves
+// nothing, so a retry that succeeds would prove nothing either.
+func (w *logWriter) fail(ctx actor.Context, reason string) {
+	w.failed = reason
+	w.logger.Error("storage failed, nothing more will be written", "error", reason)
+	failed := &messages.StorageFailed{Reason: reason}
+	for _, f := range w.facts {
+		ctx.Send(f.to, failed)
+	}
+	w.clear()
+	ctx.Send(ctx.Parent(), failed)
+}
+
+func (w *logWriter) stopping(actor.Context) {}
+
+func (w *logWriter) crashed(ctx actor.Context, reason any, stack []byte) {
+	w.logger.Error("log writer crashed", "panic", reason, "stack", string(stack))
+	w.fail(ctx, fmt.Sprintf("log writer crashed: %v", reason))
+}

@@ -1,0 +1,92 @@
+package actors
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/fsm"
+	"github.com/protoraft/protoraft/messages"
+)
+
+// Links are the actors of a node that its members work with.
+type Links struct {
+	Node, LogWriter, LogReader, Gateway *actor.PID
+}
+
+// MemberOptions describe one member of one group.
+type MemberOptions struct {
+	Group uint64
+	Node  core.NodeID
+
+	// Bootstrap is the configuration a group begins with, the same on every
+	// member. A member that has anything stored ignores it.
+	Bootstrap core.Configuration
+
+	Machine fsm.StateMachine
+
+	// ElectionTimeout is the least time without a leader before a member stands;
+	// each wait is drawn from [ElectionTimeout, 2×ElectionTimeout).
+	ElectionTimeout time.Duration
+	// HeartbeatInterval is how often a leader shows itself, at most a third of
+	// ElectionTimeout.
+	HeartbeatInterval time.Duration
+
+	Limits Limits
+}
+
+// Limits bound a member's work and memory. What exceeds them is answered BUSY or
+// TOO_LARGE, not applied.
+type Limits struct {
+	CommandBytes      int // largest command
+	BlockBytes        int // a block is closed when it has reached this size
+	QueuedProposals   int // commands waiting for their block
+	QueuedBytes       int
+	UncommittedBytes  int // appended and not committed
+	ApplyBacklogBytes int // committed and not applied, in memory
+	PendingReads      int // queries waiting for their round
+	TailBytes         int // of log kept in memory for followers that lag a little
+	UnpersistedBlocks int // blocks a leader may have outstanding at its own disk
+	Window            core.Window
+}
+
+// DefaultLimits are sized for commands of up to a MiB and tens of groups a node.
+func DefaultLimits() Limits {
+	return Limits{
+		CommandBytes:      1 << 20,
+		BlockBytes:        1 << 20,
+		QueuedProposals:   1 << 16,
+		QueuedBytes:       32 << 20,
+		UncommittedBytes:  64 << 20,
+		ApplyBacklogBytes: 32 << 20,
+		PendingReads:      1 << 16,
+		TailBytes:         8 << 20,
+		UnpersistedBlocks: 1,
+		Window:            core.Window{Messages: 64, Bytes: 4 << 20},
+	}
+}
+
+// Validate names the first field that cannot be.
+func (o *MemberOptions) Validate() error {
+	switch l := &o.Limits; {
+	case o.Group == 0:
+		return fmt.Errorf("Group: 0 is not a group id, expected 1 or higher")
+	case o.Node == "":
+		return fmt.Errorf("Node: empty")
+	case o.Machine == nil:
+		return fmt.Errorf("Machine: nil")
+	case o.HeartbeatInterval <= 0:
+		return fmt.Errorf("HeartbeatInterval: %v, expected more than 0", o.HeartbeatInterval)
+	case o.ElectionTimeout < 3*o.HeartbeatInterval:
+		return fmt.Errorf("ElectionTimeout: %v, expected at least three heartbeat intervals (%v)", o.ElectionTimeout, 3*o.HeartbeatInterval)
+	case l.CommandBytes <= 0 || messages.EntryBytes(l.CommandBytes)+l.BlockBytes > messages.MaxBlockBytes:
+		return fmt.Errorf("Limits.CommandBytes: %d with blocks of %d, expected a sum below %d", l.CommandBytes, l.BlockBytes, messages.MaxBlockBytes)
+	case l.BlockBytes <= 0 || l.QueuedProposals <= 0 || l.QueuedBytes <= 0 || l.UncommittedBytes <= 0 ||
+		l.ApplyBacklogBytes <= 0 || l.PendingReads <= 0 || l.TailBytes < 0 || l.UnpersistedBlocks <= 0 ||
+		l.Window.Messages <= 0 || l.Window.Bytes <= 0:
+		return fmt.Errorf("Limits: %+v, expected every limit above 0", *l)
+	}
+	return nil
+}

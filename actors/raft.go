@@ -1,0 +1,458 @@
+package actors
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/logstore"
+	"github.com/protoraft/protoraft/messages"
+)
+
+// Raft
+//
+//	owns   one member's term, vote, role, log tail, commit index, configuration
+//	hears  its peers, its LogWriter, its Applier, its Replicators, clients
+//	says   what its role says: follower.go, precandidate.go, candidate.go, leader.go
+//
+// The actor becomes its role; it keeps one PID and one owner of what must not be
+// forgotten. Nothing touches term, vote, log or commit but through this mailbox.
+type raft struct {
+	rt     *Runtime
+	opts   MemberOptions
+	links  Links
+	logger hclog.Logger
+	rand   *rand.Rand
+	now    time.Duration // of this turn
+	inTurn bool
+
+	term        core.Term
+	vote        core.NodeID // in term
+	incarnation uint64
+	// change counts the changes of term and vote, durableChange those on disk.
+	// Until they are equal nothing that rests on them is said: see say.
+	change, durableChange uint64
+	held                  []heldMessage
+
+	tail    tail
+	configs []configuration // stored ones in order; the last is active
+	commit  core.Index
+	handed  core.Index // given to the Applier
+	applied core.Index
+	backlog backlog
+
+	leader  core.NodeID   // of term, empty while not known
+	heardAt time.Duration // when a leader was last heard
+
+	role     role
+	election timer
+	applier  *actor.PID
+	peers    map[core.NodeID]*actor.PID // Raft actors of the other members
+	campaign uint64                     // pre-votes asked for, echoed in the answers
+	failure  string
+}
+
+// role is what the member currently is. It is made on entry and dropped on exit,
+// with everything that belongs to it alone.
+type role interface {
+	name() string
+	receive(ctx actor.Context, message any, sender *actor.PID)
+	endTurn(ctx actor.Context)
+	// exit is called once, before another role takes over.
+	exit(ctx actor.Context)
+}
+
+// heldMessage waits for the hard state of its term to be durable.
+type heldMessage struct {
+	term    core.Term
+	to      *actor.PID
+	message any
+	ask     bool
+}
+
+type configuration struct {
+	index core.Index
+	core.Configuration
+}
+
+// raftYields: giving way once before taking what waits lets clients that the last
+// turn woke propose in this one.
+const raftYields = 1
+
+// MemberProps describes a group's member on this node. Spawn it under the same
+// name on every node: members find each other by it.
+func MemberProps(rt *Runtime, links Links, opts MemberOptions) *actor.Props {
+	return rt.props(raftYields, func() behavior {
+		return &raft{
+			rt: rt, links: links, opts: opts, rand: rt.Rand(),
+			logger: rt.Logger.Named("raft").With("node", string(opts.Node), "group", opts.Group),
+		}
+	})
+}
+
+func (r *raft) started(ctx actor.Context) {
+	r.now = r.rt.Clock.Now()
+	r.peers = make(map[core.NodeID]*actor.PID)
+	r.role = &starting{r}
+	// The Gateway must know the group before anything is forwarded there.
+	ctx.Send(r.links.Gateway, &LeaderChanged{Group: r.opts.Group})
+	ctx.Request(r.links.Node, &MemberStarted{Group: r.opts.Group, PID: ctx.Self()})
+	r.applier = ctx.Spawn(r.applierProps(ctx.Self()))
+}
+
+// receive handles what means the same in every role, makes the one term check, and
+// leaves the rest to the role.
+func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
+	r.beginTurn()
+	switch m := message.(type) {
+	case *messages.HardStatePersisted:
+		r.onHardStatePersisted(ctx, m)
+	case *messages.EntriesPersisted:
+		r.onEntriesPersisted(ctx, m)
+	case *EntriesApplied:
+		r.onEntriesApplied(ctx, m)
+	case *ApplierFailed:
+		r.fail(ctx, m.Reason)
+	case *messages.StorageFailed:
+		r.onStorageFailed(ctx, m)
+	case *messages.DescribeGroup:
+		r.onDescribeGroup(ctx, sender)
+	case *messages.RequestPreVote:
+		r.onRequestPreVote(ctx, m, sender)
+	case *messages.RequestVote:
+		r.onRequestVote(ctx, m, sender)
+	default:
+		if r.inTerm(ctx, message, sender) {
+			r.role.receive(ctx, message, sender)
+		}
+	}
+}
+
+// beginTurn looks at the clock, once a turn.
+func (r *raft) beginTurn() {
+	if !r.inTurn {
+		r.inTurn = true
+		r.now = r.rt.Clock.Now()
+	}
+}
+
+func (r *raft) endTurn(ctx actor.Context) {
+	r.beginTurn()
+	r.role.endTurn(ctx)
+	r.handOver(ctx)
+	r.inTurn = false
+}
+
+// inTerm is the one place that compares a message's term with the member's. An
+// older one is stale, and a leader of an older term is told so; a newer one makes
+// this member a follower of that term (paper §5.1).
+func (r *raft) inTerm(ctx actor.Context, message any, sender *actor.PID) bool {
+	if _, stopped := r.role.(standstill); stopped {
+		return true // the role says what little there is to say
+	}
+	switch m := message.(type) {
+	case *messages.AppendEntries:
+		if core.Term(m.Term) < r.term {
+			r.answer(ctx, sender, &messages.AppendRejected{
+				Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node),
+				Session: m.Session, PrevIndex: m.PrevIndex,
+			})
+			return false
+		}
+		r.follow(ctx, core.Term(m.Term), core.NodeID(m.Leader))
+	case *messages.Heartbeat:
+		if core.Term(m.Term) < r.term {
+			r.answer(ctx, sender, &messages.HeartbeatAcked{
+				Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node),
+			})
+			return false
+		}
+		r.follow(ctx, core.Term(m.Term), core.NodeID(m.Leader))
+	case *messages.HeartbeatAcked:
+		return r.answerInTerm(ctx, m.Term)
+	case *messages.VoteGranted:
+		return r.answerInTerm(ctx, m.Term)
+	case *messages.VoteRejected:
+		return r.answerInTerm(ctx, m.Term)
+	case *messages.PreVoteRejected:
+		// The term is the voter's own: often below the one asked for, never stale.
+		r.stepDownFor(ctx, core.Term(m.Term))
+	case *messages.HigherTermSeen:
+		r.stepDownFor(ctx, core.Term(m.Term))
+		return false
+	case *messages.PeerAdvanced:
+		return core.Term(m.Term) == r.term
+	case *messages.ProgressReported:
+		return core.Term(m.Term) == r.term
+	case *FetchEntries:
+		return m.Term == r.term
+	case *messages.TimeoutNow:
+		return core.Term(m.Term) == r.term
+	}
+	return true
+}
+
+func (r *raft) answerInTerm(ctx actor.Context, term uint64) bool {
+	r.stepDownFor(ctx, core.Term(term))
+	return core.Term(term) == r.term
+}
+
+func (r *raft) stepDownFor(ctx actor.Context, term core.Term) {
+	if term > r.term {
+		r.becomeFollower(ctx, term, "")
+	}
+}
+
+// follow takes notice of a leader of this term or a later one.
+func (r *raft) follow(ctx actor.Context, term core.Term, id core.NodeID) {
+	if term == r.term && r.leader != "" && id != r.leader {
+		panic(fmt.Sprintf("two leaders in term %d: %s and %s", term, r.leader, id))
+	}
+	if _, follows := r.role.(*follower); !follows || term > r.term {
+		r.becomeFollower(ctx, term, id)
+	}
+	r.heardAt = r.now
+	r.setLeader(ctx, id)
+}
+
+// hearsLeader says whether a leader must be protected from a candidate.
+func (r *raft) hearsLeader() bool {
+	if _, leads := r.role.(*leader); leads {
+		return true
+	}
+	return r.leader != "" && r.now-r.heardAt < r.opts.ElectionTimeout
+}
+
+func (r *raft) voter() core.Voter {
+	return core.Voter{Term: r.term, Vote: r.vote, Last: r.tail.last(), HearsLeader: r.hearsLeader()}
+}
+
+// onRequestPreVote answers in every role and changes nothing (thesis §9.6).
+func (r *raft) onRequestPreVote(ctx actor.Context, m *messages.RequestPreVote, sender *actor.PID) {
+	if _, stopped := r.role.(standstill); stopped {
+		return
+	}
+	c := core.Candidacy{
+		Term: core.Term(m.Term), Candidate: core.NodeID(m.Candidate),
+		Last: core.Position{Index: core.Index(m.LastIndex), Term: core.Term(m.LastTerm)},
+	}
+	if r.voter().GrantPreVote(c) {
+		r.answer(ctx, sender, &messages.PreVoteGranted{
+			Group: m.Group, Term: m.Term, From: string(r.opts.Node), Campaign: m.Campaign,
+		})
+		return
+	}
+	r.answer(ctx, sender, &messages.PreVoteRejected{
+		Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node), Campaign: m.Campaign,
+	})
+}
+
+// onRequestVote answers in every role. The grant leaves only when the vote is
+// durable (paper figure 2: respond after updating stable storage).
+func (r *raft) onRequestVote(ctx actor.Context, m *messages.RequestVote, sender *actor.PID) {
+	if _, stopped := r.role.(standstill); stopped {
+		return
+	}
+	c := core.Candidacy{
+		Term: core.Term(m.Term), Candidate: core.NodeID(m.Candidate), Transfer: m.Transfer,
+		Last: core.Position{Index: core.Index(m.LastIndex), Term: core.Term(m.LastTerm)},
+	}
+	if !r.voter().HeedVote(c) {
+		r.logger.Debug("vote not heeded: a leader is heard", "candidate", m.Candidate, "term", m.Term)
+		return
+	}
+	r.stepDownFor(ctx, c.Term)
+	if !r.voter().GrantVote(c) {
+		r.answer(ctx, sender, &messages.VoteRejected{
+			Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node),
+		})
+		return
+	}
+	if r.vote == "" {
+		r.setHardState(ctx, r.term, c.Candidate)
+	}
+	r.logger.Debug("vote granted", "candidate", m.Candidate, "term", m.Term)
+	r.armElection(ctx) // who grants a vote gives the candidate time to lead
+	r.answer(ctx, sender, &messages.VoteGranted{
+		Group: m.Group, Term: m.Term, From: string(r.opts.Node),
+	})
+}
+
+// setHardState changes term or vote and has it made durable.
+func (r *raft) setHardState(ctx actor.Context, term core.Term, vote core.NodeID) {
+	r.term, r.vote = term, vote
+	r.change++
+	ctx.Request(r.links.LogWriter, &PersistHardState{
+		Group: r.opts.Group, Incarnation: r.incarnation, Change: r.change,
+		State: logstore.HardState{Term: uint64(term), Vote: string(vote)},
+	})
+}
+
+// answer and ask say something to a peer that rests on this member's term and
+// vote. It leaves when they are on disk, and not at all if the term has changed by
+// then. ask makes this actor the sender.
+func (r *raft) answer(ctx actor.Context, to *actor.PID, message any) { r.say(ctx, to, message, false) }
+func (r *raft) ask(ctx actor.Context, to *actor.PID, message any)    { r.say(ctx, to, message, true) }
+
+func (r *raft) say(ctx actor.Context, to *actor.PID, message any, ask bool) {
+	switch {
+	case to == nil: // nobody to tell
+	case r.change != r.durableChange:
+		r.held = append(r.held, heldMessage{r.term, to, message, ask})
+	case ask:
+		ctx.Request(to, message)
+	default:
+		ctx.Send(to, message)
+	}
+}
+
+func (r *raft) onHardStatePersisted(ctx actor.Context, m *messages.HardStatePersisted) {
+	if m.Incarnation != r.incarnation || m.Change != r.change {
+		return // a later change is on its way
+	}
+	r.durableChange = m.Change
+	held := r.held
+	r.held = nil
+	for _, h := range held {
+		if h.term == r.term {
+			r.say(ctx, h.to, h.message, h.ask)
+		}
+	}
+	if c, ok := r.role.(*candidate); ok {
+		c.onOwnVoteDurable(ctx)
+	}
+}
+
+// persist gives a block at the log's end to the LogWriter.
+func (r *raft) persist(ctx actor.Context, b messages.Block, truncateFrom core.Index) {
+	r.tail.unreported++
+	ctx.Request(r.links.LogWriter, &PersistEntries{
+		Group: r.opts.Group, Incarnation: r.incarnation, Term: r.term,
+		Generation: r.tail.generation, TruncateFrom: truncateFrom, Block: b,
+	})
+}
+
+func (r *raft) onEntriesPersisted(ctx actor.Context, m *messages.EntriesPersisted) {
+	if m.Incarnation != r.incarnation || !r.tail.persisted(m.Generation, core.Index(m.LastIndex)) {
+		return // a truncation came between; the rewrite has its own report
+	}
+	switch role := r.role.(type) {
+	case *leader:
+		role.onDurable(ctx)
+	case *starting:
+		role.onDurable(ctx)
+	}
+}
+
+// appendBlock adds a block at the end of the log. A configuration is active from
+// here on; it always stands alone in its block.
+func (r *raft) appendBlock(ctx actor.Context, b CommittedBlock) error {
+	r.tail.append(b)
+	if b.Count != 1 {
+		return nil
+	}
+	return b.Entries(func(index uint64, e messages.EntryView) error {
+		if e.Kind != messages.EntryKind_CONFIGURATION {
+			return nil
+		}
+		return r.activate(ctx, core.Index(index), e.Data)
+	})
+}
+
+func (r *raft) activate(ctx actor.Context, index core.Index, data []byte) error {
+	c, err := decodeConfiguration(data)
+	if err != nil {
+		return fmt.Errorf("configuration at %d: %w", index, err)
+	}
+	r.configs = append(r.configs, configuration{index, c})
+	r.connect(ctx)
+	return nil
+}
+
+// truncateFrom removes entries that conflict with the leader's. A configuration
+// among them is active no more.
+func (r *raft) truncateFrom(ctx actor.Context, i core.Index) error {
+	r.logger.Info("log conflicts with the leader's, truncating", "term", r.term, "from", i, "last", r.tail.last().Index)
+	waiters, err := r.tail.truncateFrom(i)
+	if err != nil {
+		return err
+	}
+	r.release(ctx, waiters, messages.Outcome_UNKNOWN, messages.Reason_LEADERSHIP_LOST)
+	for n := len(r.configs); n > 0 && r.configs[n-1].index >= i; n = len(r.configs) {
+		r.configs = r.configs[:n-1]
+		r.connect(ctx)
+	}
+	return nil
+}
+
+// config is the active configuration.
+func (r *raft) config() *core.Configuration { return &r.configs[len(r.configs)-1].Configuration }
+
+// connect keeps one PID for each other member. It is made once: a PID remembers
+// its way.
+func (r *raft) connect(ctx actor.Context) {
+	if len(r.configs) == 0 {
+		return
+	}
+	for _, m := range r.config().Members {
+		if known, ok := r.peers[m.ID]; m.ID != r.opts.Node && (!ok || known.Address != m.Address) {
+			r.peers[m.ID] = actor.NewPID(m.Address, ctx.Self().Id)
+		}
+	}
+}
+
+// eachPeer visits the other members in the order of the configuration.
+func (r *raft) eachPeer(f func(id core.NodeID, pid *actor.PID)) {
+	for _, m := range r.config().Members {
+		if m.ID != r.opts.Node {
+			f(m.ID, r.peers[m.ID])
+		}
+	}
+}
+
+// commitTo moves the commit index; endTurn hands what is new to the Applier.
+func (r *raft) commitTo(commit core.Index) {
+	if commit > r.commit {
+		r.commit = commit
+	}
+}
+
+// stopping ends the member with its children. Whoever still waits is told.
+func (r *raft) stopping(ctx actor.Context) {
+	r.role.exit(ctx)
+	r.election.cancel()
+	r.release(ctx, r.tail.takeWaiters(r.handed), messages.Outcome_UNKNOWN, messages.Reason_STOPPED)
+	r.role = &failed{r}
+	ctx.Send(r.links.Node, &MemberStopped{Group: r.opts.Group, PID: ctx.Self()})
+}
+
+func decodeConfiguration(data []byte) (core.Configuration, error) {
+	var m messages.Configuration
+	if err := proto.Unmarshal(data, &m); err != nil {
+		return core.Configuration{}, err
+	}
+	var c core.Configuration
+	for _, p := range m.Members {
+		c.Members = append(c.Members, core.Member{ID: core.NodeID(p.Id), Address: p.Address, Role: core.Role(p.Role)})
+	}
+	for _, id := range m.Outgoing {
+		c.Outgoing = append(c.Outgoing, core.NodeID(id))
+	}
+	return c, nil
+}
+
+func describeConfiguration(c *core.Configuration) *messages.Configuration {
+	m := &messages.Configuration{}
+	for _, p := range c.Members {
+		m.Members = append(m.Members, &messages.Member{Id: string(p.ID), Address: p.Address, Role: messages.Role(p.Role)})
+	}
+	for _, id := range c.Outgoing {
+		m.Outgoing = append(m.Outgoing, string(id))
+	}
+	return m
+}

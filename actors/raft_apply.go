@@ -1,0 +1,83 @@
+package actors
+
+import (
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/messages"
+)
+
+// handOver gives the Applier what is committed, and not more of it at a time than
+// the limit: a machine slower than its log costs bounded memory. What is no longer
+// in memory the Applier reads from disk.
+func (r *raft) handOver(ctx actor.Context) {
+	for r.handed < r.commit && r.backlog.bytes < r.opts.Limits.ApplyBacklogBytes {
+		first := r.handed + 1
+		m := &ApplyCommitted{Commit: r.commit}
+		if memory := r.tail.inMemoryFrom(); first < memory {
+			if r.applied < r.handed {
+				return // one piece from disk at a time, after all before it
+			}
+			m.Commit = min(r.commit, memory-1)
+		} else {
+			m.Blocks = r.takeBlocks(first)
+			m.Commit = min(r.commit, core.Index(m.Blocks[len(m.Blocks)-1].LastIndex()))
+		}
+		ctx.Send(r.applier, m)
+		r.handed = m.Commit
+	}
+	r.tail.release(r.opts.Limits.TailBytes, r.handed)
+}
+
+// takeBlocks copies the list of committed blocks from first on, up to the limit.
+// Who waits for their entries is from now on answered by the Applier.
+func (r *raft) takeBlocks(first core.Index) []CommittedBlock {
+	var out []CommittedBlock
+	for _, b := range r.tail.between(first, r.commit) {
+		if len(out) > 0 && r.backlog.bytes >= r.opts.Limits.ApplyBacklogBytes {
+			break
+		}
+		out = append(out, b)
+		r.backlog.add(min(r.commit, core.Index(b.LastIndex())), b.Len())
+	}
+	return out
+}
+
+func (r *raft) onEntriesApplied(ctx actor.Context, m *EntriesApplied) {
+	r.applied = m.Index
+	r.backlog.upTo(m.Index)
+}
+
+// onDescribeGroup answers in every role, failed included.
+func (r *raft) onDescribeGroup(ctx actor.Context, sender *actor.PID) {
+	if sender == nil {
+		return
+	}
+	s := &messages.GroupStatus{
+		Group: r.opts.Group, Member: string(r.opts.Node), Role: r.role.name(),
+		Term: uint64(r.term), Leader: string(r.leader),
+		FirstIndex: uint64(r.tail.shape.First()), LastIndex: uint64(r.tail.last().Index),
+		DurableIndex: uint64(r.tail.durable), CommitIndex: uint64(r.commit), AppliedIndex: uint64(r.applied),
+		Failure: r.failure,
+	}
+	if len(r.configs) > 0 {
+		s.Configuration = describeConfiguration(r.config())
+	}
+	if l, ok := r.role.(*leader); ok {
+		s.Peers = l.describePeers()
+	}
+	ctx.Send(sender, s)
+}
+
+func (l *leader) describePeers() []*messages.PeerStatus {
+	var out []*messages.PeerStatus
+	l.eachPeer(func(id core.NodeID, _ *actor.PID) {
+		p := l.progress[id]
+		out = append(out, &messages.PeerStatus{
+			Id: string(id), MatchIndex: uint64(l.tally.Match(id)),
+			State: p.GetState(), NextIndex: p.GetNextIndex(), Inflight: p.GetInflight(),
+			Active: l.now-l.contact[id] < l.opts.ElectionTimeout,
+		})
+	})
+	return out
+}

@@ -1,0 +1,92 @@
+package actors
+
+import (
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/protoraft/protoraft/messages"
+)
+
+// replies gathers the answers of a turn, one message for each receiver.
+type replies struct {
+	to    []*actor.PID
+	items [][]messages.ResultItem
+	last  int
+}
+
+func (r *replies) add(w Waiter, item messages.ResultItem) {
+	if w.To == nil {
+		return
+	}
+	item.Request = w.Request
+	r.items[r.slot(w.To)] = append(r.items[r.slot(w.To)], item)
+}
+
+// slot finds the receiver's place; mostly it is the last one used.
+func (r *replies) slot(to *actor.PID) int {
+	if r.last < len(r.to) && r.to[r.last] == to {
+		return r.last
+	}
+	for i, pid := range r.to {
+		if pid == to || pid.Equal(to) {
+			r.last = i
+			return i
+		}
+	}
+	r.to = append(r.to, to)
+	r.items = append(r.items, nil)
+	r.last = len(r.to) - 1
+	return r.last
+}
+
+// send lets the answers go.
+func (r *replies) send(ctx actor.Context) {
+	for i, pid := range r.to {
+		ctx.Send(pid, &messages.Results{Items: r.items[i]})
+	}
+	clear(r.to)
+	clear(r.items)
+	r.to, r.items, r.last = r.to[:0], r.items[:0], 0
+}
+
+// release tells waiters that their operation ends here.
+func (r *raft) release(ctx actor.Context, waiters []Waiter, outcome messages.Outcome, reason messages.Reason) {
+	var out replies
+	for _, w := range waiters {
+		out.add(w, messages.ResultItem{Outcome: outcome, Reason: reason, Leader: string(r.leader)})
+	}
+	out.send(ctx)
+}
+
+// refuse answers one operation that was not applied.
+func (r *raft) refuse(ctx actor.Context, to *actor.PID, request uint64, reason messages.Reason) {
+	r.release(ctx, []Waiter{{to, request}}, messages.Outcome_NOT_APPLIED, reason)
+}
+
+// forward passes an operation to the Gateway, which knows or finds the leader. One
+// whose asker lives on another node was forwarded before: it goes back, so that
+// two nodes which each believe in the other cannot play ball with it.
+func (r *raft) forward(ctx actor.Context, message any, request uint64, sender *actor.PID) {
+	if sender != nil && sender.Address != ctx.Self().Address {
+		r.refuse(ctx, sender, request, messages.Reason_NOT_LEADER)
+		return
+	}
+	ctx.RequestWithCustomSender(r.links.Gateway, message, sender)
+}
+
+// onClient handles Propose and Query in every role but the leader's.
+func (r *raft) onClient(ctx actor.Context, message any, sender *actor.PID) {
+	switch m := message.(type) {
+	case *messages.Propose:
+		r.forward(ctx, m, m.Request, sender)
+	case *messages.Query:
+		if m.Consistency == messages.Consistency_STALE {
+			r.answerStale(ctx, m, sender)
+			return
+		}
+		r.forward(ctx, m, m.Request, sender)
+	}
+}
+
+func (r *raft) answerStale(ctx actor.Context, m *messages.Query, sender *actor.PID) {
+	ctx.Send(r.applier, &AnswerQueries{Queries: []PendingQuery{{Waiter: Waiter{sender, m.Request}, Query: m.Query}}})
+}

@@ -1,0 +1,104 @@
+package actors
+
+import (
+	"fmt"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/logstore"
+	"github.com/protoraft/protoraft/messages"
+)
+
+// standstill marks the two states in which a member takes no part in Raft: before
+// it knows what it has stored, and after it has failed.
+type standstill interface{ standstill() }
+
+// starting is a member that waits for what it has stored. Peers are not answered:
+// they ask again.
+type starting struct{ *raft }
+
+func (s *starting) name() string          { return "starting" }
+func (s *starting) standstill()           {}
+func (s *starting) endTurn(actor.Context) {}
+func (s *starting) exit(actor.Context)    {}
+
+func (s *starting) receive(ctx actor.Context, message any, sender *actor.PID) {
+	switch m := message.(type) {
+	case *MemberAdmitted:
+		ctx.Request(s.links.LogReader, &LoadGroup{Group: s.opts.Group})
+	case *MemberRefused:
+		s.fail(ctx, m.Reason)
+	case *GroupLoaded:
+		s.onGroupLoaded(ctx, m)
+	case *messages.Propose, *messages.Query:
+		s.onClient(ctx, m, sender)
+	case *messages.TransferLeadership:
+		ctx.Send(sender, &messages.LeadershipKept{Group: s.opts.Group, Reason: "starting"})
+	}
+}
+
+func (s *starting) onGroupLoaded(ctx actor.Context, m *GroupLoaded) {
+	if m.Err != nil {
+		s.fail(ctx, fmt.Sprintf("cannot load: %v", m.Err))
+		return
+	}
+	st := &m.State
+	if !st.Exists() {
+		s.bootstrap(ctx)
+		return
+	}
+	s.incarnation = st.Incarnation
+	s.tail = newTail(st)
+	s.term, s.vote = max(core.Term(st.HardState.Term), s.tail.last().Term), core.NodeID(st.HardState.Vote)
+	if uint64(s.term) != st.HardState.Term {
+		s.vote = "" // the log is of a later term than the vote
+	}
+	for _, c := range st.Configurations {
+		if err := s.activate(ctx, core.Index(c.Index), c.Data); err != nil {
+			s.fail(ctx, fmt.Sprintf("cannot load: %v", err))
+			return
+		}
+	}
+	if len(s.configs) == 0 {
+		s.fail(ctx, "cannot load: the log holds no configuration")
+		return
+	}
+	s.logger.Info("member loaded", "term", s.term, "first", s.tail.shape.First(), "last", s.tail.last().Index)
+	s.becomeFollower(ctx, s.term, "")
+}
+
+// bootstrapTerm is the term of the entry that every member of a new group begins
+// with; elections start above it.
+const bootstrapTerm = 1
+
+// bootstrap begins a group with its configuration as entry 1. Every member writes
+// the same entry by itself, so their logs agree before they first meet; nothing is
+// done until it is durable.
+func (s *starting) bootstrap(ctx actor.Context) {
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(describeConfiguration(&s.opts.Bootstrap))
+	if err != nil {
+		s.fail(ctx, fmt.Sprintf("cannot bootstrap: %v", err))
+		return
+	}
+	s.incarnation = 1
+	s.tail = newTail(&logstore.GroupState{FirstIndex: 1})
+	w := messages.NewBlockWriter(messages.BlockHeader{
+		Group: s.opts.Group, Incarnation: s.incarnation, Term: bootstrapTerm, FirstIndex: 1,
+	}, messages.EntryBytes(len(data)))
+	w.Add(messages.EntryView{Kind: messages.EntryKind_CONFIGURATION, Data: data})
+	b := w.Finish()
+	s.setHardState(ctx, bootstrapTerm, "")
+	if err := s.appendBlock(ctx, CommittedBlock{Block: b}); err != nil {
+		s.fail(ctx, fmt.Sprintf("cannot bootstrap: %v", err))
+		return
+	}
+	s.persist(ctx, b, 0)
+	s.logger.Info("new group", "members", len(s.config().Members))
+}
+
+// onDurable: the first entry, and the hard state before it, are on disk.
+func (s *starting) onDurable(ctx actor.Context) {
+	s.becomeFollower(ctx, s.term, "")
+}

@@ -1,0 +1,241 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/protoraft/protoraft/messages"
+)
+
+// Call is an operation under way. Wait, or WaitContext, is called exactly once;
+// afterwards the Call belongs to its Client again.
+type Call struct {
+	table    *callTable
+	id       uint64        // generation, kind and slot: what the answer carries
+	state    atomic.Uint64 // the id while the call waits, 0 once it is decided
+	deadline atomic.Int64  // by the table's coarse clock
+	done     chan struct{} // one token when item is set
+	item     messages.ResultItem
+	index    uint64
+}
+
+// A call's id: its slot in the table, whether it is a query, and how often the slot
+// was used before.
+const (
+	slotMask   = 1<<23 - 1
+	queryBit   = 1 << 23
+	generation = 1 << 24
+)
+
+// Wait returns the state machine's reply, or an *Error.
+func (c *Call) Wait() ([]byte, error) {
+	<-c.done
+	return c.finish()
+}
+
+// WaitContext is Wait, given up when ctx ends. Of a command that was given up it is
+// not known whether it is applied.
+func (c *Call) WaitContext(ctx context.Context) ([]byte, error) {
+	if ctx.Done() == nil {
+		return c.Wait()
+	}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		c.settle(c.id, unanswered(c.id, messages.Reason_TIMED_OUT))
+		<-c.done
+	}
+	return c.finish()
+}
+
+// Index is the index the operation was applied or read at. It may be called after
+// Wait, before the goroutine starts another call.
+func (c *Call) Index() uint64 { return c.index }
+
+func (c *Call) finish() ([]byte, error) {
+	item := c.item
+	c.item = messages.ResultItem{}
+	c.index = item.Index
+	c.table.release(c)
+	if item.Outcome == messages.Outcome_APPLIED {
+		return item.Data, nil
+	}
+	return nil, errorOf(item)
+}
+
+// settle decides the call of this id, unless it is decided.
+func (c *Call) settle(id uint64, item messages.ResultItem) {
+	if c.state.CompareAndSwap(id, 0) {
+		c.item = item
+		c.done <- struct{}{}
+	}
+}
+
+// unanswered is what may be said of a call without an answer: a query has changed
+// nothing.
+func unanswered(id uint64, reason messages.Reason) messages.ResultItem {
+	outcome := messages.Outcome_UNKNOWN
+	if id&queryBit != 0 {
+		outcome = messages.Outcome_NOT_APPLIED
+	}
+	return messages.ResultItem{Outcome: outcome, Reason: reason}
+}
+
+func errorOf(item messages.ResultItem) error {
+	e := &Error{Outcome: Unknown, Reason: reasons[item.Reason], Leader: item.Leader}
+	if item.Outcome == messages.Outcome_NOT_APPLIED {
+		e.Outcome = NotApplied
+	}
+	if e.Reason == nil {
+		e.Reason = ErrStopped
+	}
+	if item.Reason == messages.Reason_REFUSED {
+		e.Detail = string(item.Data)
+	}
+	return e
+}
+
+// callTable is where answers find their calls: an actor.Process, so that an answer
+// costs a table look-up and no future. Deadlines are swept, since a timer for each
+// call costs more than the call.
+type callTable struct {
+	timeout time.Duration
+	now     atomic.Int64 // coarse, nanoseconds since start
+
+	mu      sync.Mutex // guards free, all's growth, refusing
+	free    []*Call
+	all     atomic.Pointer[[]*Call]
+	refused bool
+
+	stop    chan struct{}
+	stopped sync.WaitGroup
+}
+
+const deadlineSweep = 20 * time.Millisecond
+
+func newCallTable(timeout time.Duration) *callTable {
+	t := &callTable{timeout: timeout, stop: make(chan struct{})}
+	t.all.Store(&[]*Call{})
+	t.stopped.Go(t.sweep)
+	return t
+}
+
+// begin takes a free call and opens it. After refuse it comes back decided.
+func (t *callTable) begin(query bool) *Call {
+	t.mu.Lock()
+	var c *Call
+	if n := len(t.free); n > 0 {
+		c = t.free[n-1]
+		t.free = t.free[:n-1]
+	} else {
+		c = t.grow()
+	}
+	refused := t.refused
+	t.mu.Unlock()
+
+	c.id = (c.id + generation) &^ queryBit
+	if query {
+		c.id |= queryBit
+	}
+	c.deadline.Store(t.now.Load() + int64(t.timeout))
+	c.state.Store(c.id)
+	if refused {
+		c.settle(c.id, messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_STOPPED})
+	}
+	return c
+}
+
+func (t *callTable) grow() *Call {
+	all := *t.all.Load()
+	c := &Call{table: t, id: uint64(len(all)), done: make(chan struct{}, 1)}
+	all = append(all, c)
+	t.all.Store(&all)
+	return c
+}
+
+func (t *callTable) release(c *Call) {
+	t.mu.Lock()
+	t.free = append(t.free, c)
+	t.mu.Unlock()
+}
+
+// SendUserMessage takes answers. It runs on the sender's goroutine.
+func (t *callTable) SendUserMessage(_ *actor.PID, message any) {
+	results, ok := actor.UnwrapEnvelopeMessage(message).(*messages.Results)
+	if !ok {
+		return
+	}
+	all := *t.all.Load()
+	for _, item := range results.Items {
+		slot := item.Request & slotMask
+		if slot >= uint64(len(all)) {
+			continue
+		}
+		all[slot].settle(item.Request, item)
+	}
+}
+
+// SendSystemMessage is part of actor.Process; nobody watches a client.
+func (t *callTable) SendSystemMessage(*actor.PID, any) {}
+
+// Stop is part of actor.Process.
+func (t *callTable) Stop(*actor.PID) {}
+
+// sweep advances the coarse clock and ends calls whose time is up.
+func (t *callTable) sweep() {
+	start := time.Now()
+	ticker := time.NewTicker(deadlineSweep)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-t.stop:
+			return
+		case <-ticker.C:
+			now := int64(time.Since(start))
+			t.now.Store(now)
+			t.each(func(c *Call, id uint64) {
+				if now > c.deadline.Load() {
+					c.settle(id, unanswered(id, messages.Reason_TIMED_OUT))
+				}
+			})
+		}
+	}
+}
+
+// each visits the calls that wait.
+func (t *callTable) each(f func(c *Call, id uint64)) {
+	for _, c := range *t.all.Load() {
+		if id := c.state.Load(); id != 0 {
+			f(c, id)
+		}
+	}
+}
+
+// refuse answers every call begun from now on as not applied.
+func (t *callTable) refuse() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.refused = true
+}
+
+// awaitIdle returns when no call waits, or after limit.
+func (t *callTable) awaitIdle(limit time.Duration) {
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		busy := false
+		t.each(func(*Call, uint64) { busy = true })
+		if !busy {
+			return
+		}
+	}
+}
+
+func (t *callTable) close() {
+	t.refuse()
+	close(t.stop)
+	t.stopped.Wait()
+	t.each(func(c *Call, id uint64) { c.settle(id, unanswered(id, messages.Reason_STOPPED)) })
+}

@@ -1,0 +1,271 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/protoraft/protoraft/actors"
+	"github.com/protoraft/protoraft/messages"
+)
+
+// Consistency says how fresh a query's answer must be.
+type Consistency int
+
+const (
+	// Linearizable: the answer reflects every operation that was acknowledged before
+	// the query was asked, by a round of the leader's heartbeats (ReadIndex, thesis
+	// §6.4). Costs a round trip to a quorum, shared by all queries of a turn.
+	Linearizable Consistency = iota
+	// ThroughLog: as Linearizable, by way of an entry of the log (thesis §6.3). Costs
+	// what a write costs.
+	ThroughLog
+	// Stale: what this node's member has applied, which may be old without limit.
+	Stale
+)
+
+var consistencies = map[Consistency]messages.Consistency{
+	Linearizable: messages.Consistency_LINEARIZABLE,
+	ThroughLog:   messages.Consistency_THROUGH_LOG,
+	Stale:        messages.Consistency_STALE,
+}
+
+// Client proposes commands and asks queries. It finds the leader by itself, waits
+// while there is none, and sends again only what was surely not applied. It is safe
+// for concurrent use.
+//
+// Every error is an *Error: its Outcome says whether the operation was applied.
+type Client struct {
+	system  *actor.ActorSystem
+	gateway *actor.PID
+	self    *actor.PID
+	calls   *callTable
+
+	mu     sync.Mutex // taken to change routes
+	routes atomic.Pointer[map[uint64]*actor.PID]
+
+	closeOnce sync.Once
+	onClose   func()
+}
+
+var clientIDs atomic.Uint64
+
+func newClient(system *actor.ActorSystem, gateway *actor.PID, timeout time.Duration) (*Client, error) {
+	c := &Client{system: system, gateway: gateway, calls: newCallTable(timeout)}
+	c.routes.Store(&map[uint64]*actor.PID{})
+	pid, ok := system.ProcessRegistry.Add(c.calls, fmt.Sprintf("%s-client-%d", actors.NodeName, clientIDs.Add(1)))
+	if !ok {
+		c.calls.close()
+		return nil, fmt.Errorf("cluster: process name %s is taken", pid.Id)
+	}
+	c.self = pid
+	return c, nil
+}
+
+// Propose has a command applied by the group's state machine and returns its reply.
+// When it returns nil, the command is durable on a majority of the group's members
+// and applied. A command is at most MaxCommandBytes long.
+//
+// Commands proposed one after the other are applied in that order; concurrent ones
+// in any. When ctx ends first, the outcome is Unknown.
+func (c *Client) Propose(ctx context.Context, group uint64, command []byte) ([]byte, error) {
+	return c.StartPropose(group, command).WaitContext(ctx)
+}
+
+// Query asks the group's state machine. A query changes nothing: its errors are
+// NotApplied, and it may always be asked again.
+func (c *Client) Query(ctx context.Context, group uint64, query []byte, consistency Consistency) ([]byte, error) {
+	return c.StartQuery(group, query, consistency, false).WaitContext(ctx)
+}
+
+// StartPropose begins a Propose and returns at once; Wait for the Call gives the
+// outcome. Commands started one after the other are applied in that order. The
+// command must not be changed afterwards.
+func (c *Client) StartPropose(group uint64, command []byte) *Call {
+	call := c.calls.begin(false)
+	if len(command) > MaxCommandBytes {
+		call.settle(call.id, messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_TOO_LARGE})
+		return call
+	}
+	c.send(group, &messages.Propose{Group: group, Request: call.id, Command: command})
+	return call
+}
+
+// StartQuery begins a Query. With afterWrites its answer also reflects every command
+// that this goroutine started before on this Client, answered or not.
+func (c *Client) StartQuery(group uint64, query []byte, consistency Consistency, afterWrites bool) *Call {
+	call := c.calls.begin(true)
+	c.send(group, &messages.Query{
+		Group: group, Request: call.id, Query: query,
+		Consistency: consistencies[consistency], AfterWrites: afterWrites,
+	})
+	return call
+}
+
+// send gives an operation to the member of this process, which leads or knows the
+// way, or to the Gateway.
+func (c *Client) send(group uint64, message any) {
+	to := c.member(group)
+	if to == nil {
+		to = c.gateway
+	}
+	c.system.Root.RequestWithCustomSender(to, message, c.self)
+}
+
+// Close ends the client; calls that still wait are answered ErrStopped. A node's
+// client is closed by the node.
+func (c *Client) Close() {
+	c.closeOnce.Do(func() {
+		c.system.ProcessRegistry.Remove(c.self)
+		c.calls.close()
+		if c.onClose != nil {
+			c.onClose()
+		}
+	})
+}
+
+// drain lets calls under way finish, for a short while.
+func (c *Client) drain(wait bool) {
+	c.calls.refuse()
+	if wait {
+		c.calls.awaitIdle(drainTimeout)
+	}
+}
+
+const drainTimeout = 2 * time.Second
+
+func (c *Client) member(group uint64) *actor.PID { return (*c.routes.Load())[group] }
+
+func (c *Client) members() []*actor.PID {
+	routes := *c.routes.Load()
+	var pids []*actor.PID
+	for _, group := range slices.Sorted(maps.Keys(routes)) {
+		pids = append(pids, routes[group])
+	}
+	return pids
+}
+
+func (c *Client) learn(group uint64, pid *actor.PID) {
+	c.change(func(routes map[uint64]*actor.PID) {
+		if routes[group] == nil {
+			routes[group] = pid
+		}
+	})
+}
+
+func (c *Client) forget(group uint64, pid *actor.PID) {
+	c.change(func(routes map[uint64]*actor.PID) {
+		if routes[group].Equal(pid) {
+			delete(routes, group)
+		}
+	})
+}
+
+func (c *Client) change(f func(map[uint64]*actor.PID)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	routes := maps.Clone(*c.routes.Load())
+	f(routes)
+	c.routes.Store(&routes)
+}
+
+// ClientOptions are for a process that is no node.
+type ClientOptions struct {
+	// Members are the cluster's nodes, as they were given to Start.
+	Members []Member
+
+	// ClusterID as the nodes have it. Default: derived from Members.
+	ClusterID string
+
+	// Listen is the host:port the nodes answer to. Default: a free port on loopback.
+	Listen string
+
+	// Insecure allows addresses beyond loopback.
+	Insecure bool
+
+	// RequestTimeout is how long Propose and Query wait for their outcome.
+	// Default 5 s.
+	RequestTimeout time.Duration
+
+	Logger hclog.Logger
+}
+
+// Dial makes the process a client of a cluster. The system must not have a remote.
+// It does not wait for the cluster: operations do, up to their timeout.
+func Dial(system *actor.ActorSystem, o ClientOptions) (_ *Client, err error) {
+	if err := o.fill(); err != nil {
+		return nil, err
+	}
+	var suffix [4]byte
+	if _, err := rand.Read(suffix[:]); err != nil {
+		return nil, err
+	}
+	remote, err := startRemote(system, remoteOptions{
+		Listen: o.Listen, ClusterID: o.ClusterID, NodeID: "client-" + hex.EncodeToString(suffix[:]),
+		Members: addressBook(o.Members), Insecure: o.Insecure, Logger: o.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, remote.Stop(false))
+		}
+	}()
+	remote.guard.allowTarget(actors.GatewayName, answers)
+	runtime, stopRuntime := actors.NewRuntime(o.Logger)
+	gateway := actors.GatewayOptions{RequestTimeout: o.RequestTimeout, Waiting: waitingMax}
+	for _, m := range o.Members {
+		gateway.Servers = append(gateway.Servers, m.Address)
+	}
+	pid, links, err := spawnNode(system, actors.NodeProps(runtime, actors.NodeOptions{Gateway: gateway}))
+	if err != nil {
+		return nil, err
+	}
+	c, err := newClient(system, links.Gateway, o.RequestTimeout)
+	if err != nil {
+		return nil, err
+	}
+	c.onClose = func() {
+		if err := system.Root.PoisonFuture(pid).Wait(); err != nil {
+			o.Logger.Warn("client did not stop in time", "error", err)
+		}
+		if err := remote.Stop(false); err != nil {
+			o.Logger.Warn("remote did not stop", "error", err)
+		}
+		stopRuntime()
+	}
+	return c, nil
+}
+
+func (o *ClientOptions) fill() error {
+	if err := checkMembers(o.Members); err != nil {
+		return err
+	}
+	if o.ClusterID == "" {
+		o.ClusterID = deriveClusterID(o.Members)
+	}
+	if o.Listen == "" {
+		o.Listen = "127.0.0.1:0"
+	}
+	if o.RequestTimeout == 0 {
+		o.RequestTimeout = defaultRequestTimeout
+	}
+	if o.RequestTimeout < 0 {
+		return fmt.Errorf("cluster: ClientOptions.RequestTimeout %v, expected more than 0", o.RequestTimeout)
+	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	return nil
+}

@@ -1,0 +1,21 @@
+// Package cluster is protoraft for embedding: start a node in an actor system,
+// spawn members of groups on it, propose commands and ask queries.
+//
+//	system := cluster.NewSystem(logger)
+//	node, err := cluster.Start(system, cluster.Options{
+//		ID:      "n1",
+//		Members: []cluster.Member{{ID: "n1", Address: "127.0.0.1:7001"}, …},
+//		DataDir: "data/n1",
+//	})
+//	pid, err := node.StartGroup(1, machine)
+//	reply, err := node.Client().Propose(ctx, 1, command)
+//
+// A member is an ordinary actor: spawn it yourself with node.Props and SpawnNamed,
+// under the same name on every node, and send it *messages.Propose and
+// *messages.Query; it answers the sender with *messages.Results. LeaderChanged and
+// MemberFailed of package actors appear on the system's EventStream.
+//
+// The algorithm is that of the Raft paper (Ongaro, Ousterhout: In Search of an
+// Understandable Consensus Algorithm, extended version) with pre-vote,
+// check-quorum and ReadIndex as in Ongaro's thesis, §9.6, §6.2 and §6.4.
+package cluster

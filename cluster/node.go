@@ -1,0 +1,371 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/protoraft/protoraft/actors"
+	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/fsm"
+	"github.com/protoraft/protoraft/logstore"
+	"github.com/protoraft/protoraft/logstore/level"
+	"github.com/protoraft/protoraft/logstore/vfs"
+	"github.com/protoraft/protoraft/messages"
+)
+
+// Node is this process's place in a cluster.
+type Node struct {
+	options Options
+	system  *actor.ActorSystem
+	logger  hclog.Logger
+
+	dir         *dataDir
+	store       logstore.Store
+	remote      *remoteEndpoint
+	runtime     *actors.Runtime
+	stopRuntime func()
+	pid         *actor.PID
+	links       actors.Links
+	client      *Client
+
+	failOnce sync.Once
+	failed   chan struct{}
+	failure  string // readable once failed is closed
+
+	stopOnce sync.Once
+	stopErr  error
+}
+
+// Start makes the process a node: it opens and locks the data directory, binds the
+// node's address and starts the actors that its members share. The system must not
+// have a remote yet; actors that other nodes refer to are spawned afterwards.
+//
+// Errors wrap ErrDataDirLocked, ErrDataDirForeign and their like, ErrPortInUse,
+// ErrInsecure, or logstore.ErrCorrupt and logstore.ErrNewerFormat. After an error
+// nothing of the node is left running.
+func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
+	if err := o.fill(); err != nil {
+		return nil, err
+	}
+	n := &Node{options: o, system: system, logger: o.Logger, failed: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			n.close(false)
+		}
+	}()
+	if n.dir, err = openDataDir(o.DataDir, identity{ClusterID: o.ClusterID, NodeID: o.ID}); err != nil {
+		return nil, err
+	}
+	if n.store, err = level.Open(vfs.OS{}, filepath.Join(o.DataDir, "log"), level.Options{Logger: o.Logger.Named("store")}); err != nil {
+		return nil, fmt.Errorf("open the log in %s: %w", o.DataDir, err)
+	}
+	n.remote, err = startRemote(system, remoteOptions{
+		Listen: o.Listen, Advertise: o.address(), ClusterID: o.ClusterID, NodeID: o.ID,
+		Members: addressBook(o.Members), Insecure: o.Insecure, Logger: o.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := n.spawn(); err != nil {
+		return nil, err
+	}
+	n.client, err = newClient(system, n.links.Gateway, o.RequestTimeout)
+	return n, err
+}
+
+func (n *Node) spawn() (err error) {
+	n.runtime, n.stopRuntime = actors.NewRuntime(n.logger)
+	n.remote.guard.allowTarget(actors.GatewayName, requests|answers)
+	props := actors.NodeProps(n.runtime, actors.NodeOptions{
+		Store: n.store, Gateway: n.options.gateway(),
+		StorageFailed: n.fail,
+		MemberStopped: func(group uint64, pid *actor.PID) { n.client.forget(group, pid) },
+	})
+	n.pid, n.links, err = spawnNode(n.system, props)
+	return err
+}
+
+// spawnNode spawns the Node actor and waits for its children.
+func spawnNode(system *actor.ActorSystem, props *actor.Props) (*actor.PID, actors.Links, error) {
+	pid, err := system.Root.SpawnNamed(props, actors.NodeName)
+	if err != nil {
+		return nil, actors.Links{}, fmt.Errorf("spawn %s: %w (one node a system)", actors.NodeName, err)
+	}
+	d, err := ask[*actors.NodeDescription](context.Background(), system, pid, &actors.DescribeNode{})
+	if err != nil {
+		return pid, actors.Links{}, err
+	}
+	return pid, d.Links, nil
+}
+
+// askTimeout bounds questions to actors of this process.
+const askTimeout = 5 * time.Second
+
+// ask sends a question to a local actor and waits for the answer.
+func ask[T any](ctx context.Context, system *actor.ActorSystem, pid *actor.PID, question any) (answer T, err error) {
+	timeout := askTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline))
+	}
+	result, err := system.Root.RequestFuture(pid, question, timeout).Result()
+	if err != nil {
+		return answer, fmt.Errorf("%s does not answer: %w", pid.Id, err)
+	}
+	answer, ok := result.(T)
+	if !ok {
+		return answer, fmt.Errorf("%s answered %T, expected %T", pid.Id, result, answer)
+	}
+	return answer, nil
+}
+
+// fail notes why storage failed. It is called from an actor's turn.
+func (n *Node) fail(reason string) {
+	n.failOnce.Do(func() {
+		n.failure = reason
+		close(n.failed)
+	})
+}
+
+// Failed is closed when a write or sync to this node's disk has failed. Its members
+// have stopped; nothing unacknowledged was lost, and the process should end.
+func (n *Node) Failed() <-chan struct{} { return n.failed }
+
+// Err tells why the node failed, nil while it has not.
+func (n *Node) Err() error {
+	select {
+	case <-n.failed:
+		return fmt.Errorf("%w: %s", ErrStorageFailed, n.failure)
+	default:
+		return nil
+	}
+}
+
+// ID is the node's id.
+func (n *Node) ID() string { return n.options.ID }
+
+// ClusterID is the cluster's id.
+func (n *Node) ClusterID() string { return n.options.ClusterID }
+
+// GroupName is the name StartGroup spawns a group's members under.
+func GroupName(group uint64) string { return fmt.Sprintf("raft-%d", group) }
+
+// StartGroup spawns this node's member of a group as GroupName(group). The member
+// loads its log, or begins one with Options.Members, and takes part from then on.
+// machine belongs to the member.
+func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, error) {
+	props, err := n.Props(group, machine)
+	if err != nil {
+		return nil, err
+	}
+	pid, err := n.system.Root.SpawnNamed(props, GroupName(group))
+	if err != nil {
+		return nil, fmt.Errorf("spawn the member of group %d: %w", group, err)
+	}
+	return pid, nil
+}
+
+// Props describes this node's member of a group. Spawn it once, with SpawnNamed and
+// under the same name on every node; a second member of the group on this node
+// stops at once. The member answers *messages.Propose, *messages.Query,
+// *messages.DescribeGroup and *messages.TransferLeadership.
+func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, error) {
+	o := actors.MemberOptions{
+		Group: group, Node: core.NodeID(n.options.ID), Bootstrap: n.options.bootstrap(), Machine: machine,
+		ElectionTimeout: n.options.ElectionTimeout, HeartbeatInterval: n.options.HeartbeatInterval,
+		Limits: actors.DefaultLimits(),
+	}
+	if err := o.Validate(); err != nil {
+		return nil, fmt.Errorf("group %d: %w", group, err)
+	}
+	// Peers may be here before the member's first turn.
+	admit := actor.WithOnInit(func(ctx actor.Context) {
+		id := ctx.Self().Id
+		n.remote.guard.allowTarget(id, raftTraffic)
+		n.remote.guard.allowPrefix(id+"/", raftTraffic)
+		n.client.learn(group, ctx.Self())
+	})
+	return actors.MemberProps(n.runtime, n.links, o).Configure(admit), nil
+}
+
+// Client returns the node's client. It is shared and lives as long as the node.
+func (n *Node) Client() *Client { return n.client }
+
+// System is the actor system the node runs in.
+func (n *Node) System() *actor.ActorSystem { return n.system }
+
+// Guard returns what the guard has refused so far.
+func (n *Node) Guard() GuardStats { return n.remote.guard.stats() }
+
+// TransferLeadership hands the group's leadership to member to, or to the best
+// other one where to is empty. It returns when this node no longer leads, and an
+// error when it leads on or does not lead. Proposals wait meanwhile (thesis §3.10).
+func (n *Node) TransferLeadership(ctx context.Context, group uint64, to string) error {
+	pid := n.client.member(group)
+	if pid == nil {
+		return fmt.Errorf("group %d: %w", group, ErrNoGroup)
+	}
+	answer, err := ask[any](ctx, n.system, pid, &messages.TransferLeadership{Group: group, To: to})
+	if err != nil {
+		return fmt.Errorf("group %d: %w", group, err)
+	}
+	if kept, ok := answer.(*messages.LeadershipKept); ok {
+		return fmt.Errorf("group %d: leadership not handed over: %s", group, kept.Reason)
+	}
+	return nil
+}
+
+// Shutdown leaves the cluster in good order: it hands leadership over where it
+// leads, lets operations in flight finish, stops the members, and closes log and
+// directory. What was acknowledged is durable before and after. ctx bounds the
+// hand-over; the rest takes a few seconds at the most.
+func (n *Node) Shutdown(ctx context.Context) error {
+	n.stopOnce.Do(func() {
+		n.handOver(ctx)
+		n.stopErr = n.close(true)
+	})
+	return n.stopErr
+}
+
+// handOver moves every leadership away. It is a courtesy: without it the others
+// elect a leader after an election timeout.
+func (n *Node) handOver(ctx context.Context) {
+	status, err := n.Status(ctx)
+	if err != nil {
+		return
+	}
+	var handovers sync.WaitGroup
+	for _, g := range status.Groups {
+		if g.Role == "leader" && len(g.Members) > 1 {
+			handovers.Go(func() {
+				if err := n.TransferLeadership(ctx, g.Group, ""); err != nil {
+					n.logger.Warn("leadership not handed over", "group", g.Group, "error", err)
+				}
+			})
+		}
+	}
+	handovers.Wait()
+}
+
+// close stops what was started, in reverse order.
+func (n *Node) close(graceful bool) error {
+	var errs []error
+	if n.client != nil {
+		n.client.drain(graceful)
+	}
+	if n.pid != nil {
+		n.stopActors()
+	}
+	if n.client != nil {
+		n.client.Close()
+	}
+	if n.remote != nil {
+		errs = append(errs, n.remote.Stop(graceful))
+	}
+	if n.stopRuntime != nil {
+		n.stopRuntime()
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	if n.dir != nil {
+		errs = append(errs, n.dir.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// stopActors ends the members first: they still answer while their log is there.
+func (n *Node) stopActors() {
+	for _, pid := range n.client.members() {
+		n.stop(pid)
+	}
+	n.stop(n.pid)
+}
+
+func (n *Node) stop(pid *actor.PID) {
+	if err := n.system.Root.PoisonFuture(pid).Wait(); err != nil {
+		n.logger.Warn("actor did not stop", "actor", pid.Id, "error", err)
+	}
+}
+
+// Status is what a node knows of itself. It needs nobody else.
+type Status struct {
+	ID             string
+	ClusterID      string
+	StorageFailure string // empty while storage works
+	Groups         []GroupStatus
+}
+
+// GroupStatus is this node's member of a group.
+type GroupStatus struct {
+	Group         uint64
+	Role          string // starting, follower, pre-candidate, candidate, leader, failed
+	Term          uint64
+	Leader        string // id, empty while not known
+	LeaderAddress string
+	FirstIndex    uint64
+	LastIndex     uint64
+	DurableIndex  uint64
+	CommitIndex   uint64
+	AppliedIndex  uint64
+	Failure       string // why the member stopped
+	Members       []Member
+	Peers         []PeerStatus // on the leader
+}
+
+// PeerStatus is what a leader knows of another member.
+type PeerStatus struct {
+	ID         string
+	State      string // probe or replicate
+	MatchIndex uint64
+	NextIndex  uint64
+	Inflight   uint64 // appends sent and not answered
+	Active     bool   // answered within the last election timeout
+}
+
+// Status describes the node and its members, ordered by group.
+func (n *Node) Status(ctx context.Context) (Status, error) {
+	s := Status{ID: n.options.ID, ClusterID: n.options.ClusterID}
+	d, err := ask[*actors.NodeDescription](ctx, n.system, n.pid, &actors.DescribeNode{})
+	if err != nil {
+		return s, err
+	}
+	s.StorageFailure = d.StorageFailure
+	for _, pid := range d.Members {
+		g, err := ask[*messages.GroupStatus](ctx, n.system, pid, &messages.DescribeGroup{})
+		if err != nil {
+			return s, err
+		}
+		s.Groups = append(s.Groups, groupStatus(g))
+	}
+	slices.SortFunc(s.Groups, func(a, b GroupStatus) int { return int(int64(a.Group) - int64(b.Group)) })
+	return s, nil
+}
+
+func groupStatus(m *messages.GroupStatus) GroupStatus {
+	g := GroupStatus{
+		Group: m.Group, Role: m.Role, Term: m.Term, Leader: m.Leader,
+		FirstIndex: m.FirstIndex, LastIndex: m.LastIndex, DurableIndex: m.DurableIndex,
+		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure,
+	}
+	for _, p := range m.GetConfiguration().GetMembers() {
+		g.Members = append(g.Members, Member{ID: p.Id, Address: p.Address})
+		if p.Id == g.Leader {
+			g.LeaderAddress = p.Address
+		}
+	}
+	for _, p := range m.Peers {
+		g.Peers = append(g.Peers, PeerStatus{
+			ID: p.Id, State: p.State, MatchIndex: p.MatchIndex, NextIndex: p.NextIndex,
+			Inflight: p.Inflight, Active: p.Active,
+		})
+	}
+	return g
+}

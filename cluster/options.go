@@ -1,0 +1,188 @@
+package cluster
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/protoraft/protoraft/actors"
+	"github.com/protoraft/protoraft/actors/core"
+)
+
+// Member is a node of the cluster. ID is its name for ever; Address is the
+// host:port the other nodes reach it at.
+type Member struct {
+	ID      string
+	Address string
+}
+
+// Options of a node. ID, Members and DataDir are needed; the rest has defaults.
+type Options struct {
+	// ID is this node's name, one of Members'.
+	ID string
+
+	// Members are the nodes a new group begins with, the same list on every node. A
+	// group that has a log goes by what its log says.
+	Members []Member
+
+	// DataDir holds this node's logs. It is made if it does not exist, locked while
+	// the node runs, and refused when it belongs to another node or cluster.
+	DataDir string
+
+	// ClusterID names the cluster; nodes of different clusters refuse each other.
+	// Default: derived from Members.
+	ClusterID string
+
+	// Listen is the host:port to bind where that is not this node's address in
+	// Members (a container, say).
+	Listen string
+
+	// Insecure allows addresses beyond loopback. Traffic is then readable, and
+	// whoever reaches the port can pass for a node.
+	Insecure bool
+
+	// ElectionTimeout is the least time without a leader before a member stands for
+	// election; each wait is drawn from [ElectionTimeout, 2×ElectionTimeout).
+	// Default 1 s.
+	ElectionTimeout time.Duration
+
+	// HeartbeatInterval is how often leaders show themselves, at most a third of
+	// ElectionTimeout. Default a tenth of it.
+	HeartbeatInterval time.Duration
+
+	// RequestTimeout is how long Propose and Query wait for their outcome.
+	// Default 5 s.
+	RequestTimeout time.Duration
+
+	// Logger hears what happens. Default: none.
+	Logger hclog.Logger
+}
+
+const (
+	defaultElectionTimeout = time.Second
+	defaultRequestTimeout  = 5 * time.Second
+	heartbeatsPerTimeout   = 10
+)
+
+// MaxCommandBytes is the largest command Propose takes.
+const MaxCommandBytes = 1 << 20
+
+// waitingMax bounds the operations that wait in a process for a leader elsewhere.
+const waitingMax = 1 << 16
+
+func (o *Options) fill() error {
+	if o.ID == "" {
+		return fmt.Errorf("cluster: Options.ID is empty, expected one of the members' ids")
+	}
+	if err := checkMembers(o.Members); err != nil {
+		return err
+	}
+	if o.address() == "" {
+		return fmt.Errorf("cluster: Options.ID %q is not among the members %s", o.ID, memberList(o.Members))
+	}
+	if o.DataDir == "" {
+		return fmt.Errorf("cluster: Options.DataDir is empty, expected a directory for this node alone")
+	}
+	if o.ElectionTimeout == 0 {
+		o.ElectionTimeout = defaultElectionTimeout
+	}
+	if o.HeartbeatInterval == 0 {
+		o.HeartbeatInterval = o.ElectionTimeout / heartbeatsPerTimeout
+	}
+	if o.HeartbeatInterval <= 0 || o.ElectionTimeout < 3*o.HeartbeatInterval {
+		return fmt.Errorf("cluster: Options.ElectionTimeout %v, HeartbeatInterval %v: expected an election timeout of at least three heartbeats", o.ElectionTimeout, o.HeartbeatInterval)
+	}
+	if o.RequestTimeout == 0 {
+		o.RequestTimeout = defaultRequestTimeout
+	}
+	if o.RequestTimeout < 0 {
+		return fmt.Errorf("cluster: Options.RequestTimeout %v, expected more than 0", o.RequestTimeout)
+	}
+	if o.ClusterID == "" {
+		o.ClusterID = deriveClusterID(o.Members)
+	}
+	if o.Listen == "" {
+		o.Listen = o.address()
+	}
+	if o.Logger == nil {
+		o.Logger = hclog.NewNullLogger()
+	}
+	return nil
+}
+
+func (o *Options) address() string {
+	for _, m := range o.Members {
+		if m.ID == o.ID {
+			return m.Address
+		}
+	}
+	return ""
+}
+
+func checkMembers(members []Member) error {
+	if len(members) == 0 {
+		return fmt.Errorf("cluster: no members, expected at least this node itself")
+	}
+	ids, addresses := map[string]bool{}, map[string]string{}
+	for _, m := range members {
+		switch host, port, err := net.SplitHostPort(m.Address); {
+		case m.ID == "" || strings.ContainsAny(m.ID, " \t\n/=,"):
+			return fmt.Errorf("cluster: member id %q: expected a name without spaces, '/', '=' and ','", m.ID)
+		case ids[m.ID]:
+			return fmt.Errorf("cluster: member id %q appears twice", m.ID)
+		case err != nil || host == "" || port == "" || port == "0":
+			return fmt.Errorf("cluster: address %q of member %s: expected host:port", m.Address, m.ID)
+		case addresses[m.Address] != "":
+			return fmt.Errorf("cluster: members %s and %s have the same address %s", addresses[m.Address], m.ID, m.Address)
+		}
+		ids[m.ID], addresses[m.Address] = true, m.ID
+	}
+	return nil
+}
+
+func memberList(members []Member) string {
+	parts := make([]string, len(members))
+	for i, m := range members {
+		parts[i] = m.ID + "=" + m.Address
+	}
+	return strings.Join(parts, ",")
+}
+
+// deriveClusterID: nodes that were told different members must not meet, since each
+// of them writes the members into its log by itself.
+func deriveClusterID(members []Member) string {
+	sorted := slices.Clone(members)
+	slices.SortFunc(sorted, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
+	sum := sha256.Sum256([]byte(memberList(sorted)))
+	return hex.EncodeToString(sum[:8])
+}
+
+func addressBook(members []Member) map[string]string {
+	book := make(map[string]string, len(members))
+	for _, m := range members {
+		book[m.ID] = m.Address
+	}
+	return book
+}
+
+// bootstrap is the configuration a new group begins with: sorted, so that every
+// node writes the same bytes.
+func (o *Options) bootstrap() core.Configuration {
+	sorted := slices.Clone(o.Members)
+	slices.SortFunc(sorted, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
+	var c core.Configuration
+	for _, m := range sorted {
+		c.Members = append(c.Members, core.Member{ID: core.NodeID(m.ID), Address: m.Address, Role: core.RoleVoter})
+	}
+	return c
+}
+
+func (o *Options) gateway() actors.GatewayOptions {
+	return actors.GatewayOptions{RequestTimeout: o.RequestTimeout, Waiting: waitingMax}
+}

@@ -1,0 +1,39 @@
+package resp
+
+// Backend is where commands go: a cluster client, for a machine of package kv.
+// Neither method blocks. What a Backend is handed it may keep.
+type Backend interface {
+	// Propose starts a command. Commands of one goroutine are applied in the order
+	// they were proposed in.
+	Propose(command []byte) Pending
+	// Query starts a query, linearizable unless stale. With afterWrites the answer
+	// also reflects every command this goroutine proposed before, answered or not.
+	Query(query []byte, stale, afterWrites bool) Pending
+}
+
+// Pending is an operation under way. Wait is called once and returns the
+// machine's reply, or a *cluster.Error. (An alias, so that one Backend serves
+// every front end.)
+type Pending = interface {
+	Wait() ([]byte, error)
+}
+
+// StatusSource tells what INFO shows. Status is called for every INFO and must
+// not wait for anything remote.
+type StatusSource interface {
+	Status() Status
+}
+
+// Status is this node's member of the group the data is in.
+type Status struct {
+	Node          string
+	Group         uint64
+	Role          string // follower, candidate, leader, …
+	Leader        string // empty while unknown
+	LeaderAddress string
+	Term          uint64
+	LastIndex     uint64
+	CommitIndex   uint64
+	AppliedIndex  uint64
+	Failure       string // why the member stopped, empty while it runs
+}

@@ -1,0 +1,304 @@
+package resp
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/protoraft/protoraft/fsm/kv"
+	"github.com/tidwall/redcon"
+)
+
+const (
+	flushBytes = 64 << 10 // replies gathered before they are sent anyway
+
+	// Replies that may be large are admitted by weight, a unit for up to
+	// kv.MaxValueBytes. A connection begins with replyWeightStart and doubles while
+	// they turn out small.
+	replyWeightStart = 64
+	replyWeightMin   = 4
+	smallReplyBytes  = 4 << 10
+
+	lingerTime  = 200 * time.Millisecond
+	lingerBytes = 1 << 20
+)
+
+var errDraining = errors.New("resp: shutting down")
+
+// conn is one client. All of it but drain runs in one goroutine.
+type conn struct {
+	server *Server
+	net    net.Conn
+	id     int64
+	since  time.Time
+
+	proto             int
+	name              string
+	libName, libVer   string
+	closing           bool // after the replies that are due
+	broken            bool // the client is gone: nothing is written any more
+	in                reader
+	out               []byte
+	queue             []pending // submitted, in order; the first head are done
+	head              int
+	writes, reads     int // of the queue's rest, under way
+	weight, weightMax int
+
+	mu       sync.Mutex
+	draining bool
+}
+
+// pending is a command whose reply is due.
+type pending struct {
+	op     Pending // nil: answered here, with local
+	local  []byte
+	proto  int
+	read   bool
+	key    []byte // the one key a read looks at; nil: perhaps any
+	weight int
+}
+
+func newConn(s *Server, nc net.Conn, id int64) *conn {
+	return &conn{
+		server: s, net: nc, id: id, since: time.Now(), proto: 2, weightMax: replyWeightStart,
+		in: reader{argBytesMax: s.options.ArgBytesMax, requestBytesMax: s.options.RequestBytesMax},
+	}
+}
+
+func (c *conn) serve() {
+	defer c.net.Close()
+	err := c.loop()
+	c.settleAll()
+	var bad protocolError
+	if errors.As(err, &bad) {
+		c.server.options.Logger.Debug("resp: closing", "client", c.net.RemoteAddr(), "error", bad)
+		c.out = redcon.AppendError(c.out, "ERR "+bad.Error())
+	}
+	c.flush()
+	if !c.broken && (bad != "" || c.closing || errors.Is(err, errDraining)) {
+		c.linger()
+	}
+}
+
+func (c *conn) loop() error {
+	for !c.closing && !c.broken {
+		req, err := c.in.next()
+		switch {
+		case err == nil:
+			c.submit(req)
+		case errors.Is(err, errMore):
+			// Arguments alias the buffer that is about to be refilled, and a client that
+			// waits for replies sends nothing more: settle everything first.
+			c.settleAll()
+			c.flush()
+			if err := c.receive(); err != nil {
+				return err
+			}
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// receive reads what has arrived, waiting for at least a byte.
+func (c *conn) receive() error {
+	c.mu.Lock()
+	if c.draining {
+		c.mu.Unlock()
+		return errDraining
+	}
+	if idle := c.server.options.IdleTimeout; idle > 0 {
+		_ = c.net.SetReadDeadline(time.Now().Add(idle))
+	}
+	c.mu.Unlock()
+	n, err := c.net.Read(c.in.room())
+	c.in.filled(n)
+	if n > 0 {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.draining {
+		return errDraining
+	}
+	return err
+}
+
+// drain makes the connection close once it has answered what it has received.
+func (c *conn) drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	_ = c.net.SetReadDeadline(time.Unix(1, 0)) // ends a Read that waits
+}
+
+// linger closes the sending side and reads on for a moment. A socket closed with
+// bytes unread is reset, and the reset may overtake the replies.
+func (c *conn) linger() {
+	half, ok := c.net.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	_ = c.net.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.CopyN(io.Discard, c.net, lingerBytes)
+}
+
+// submit starts one command.
+func (c *conn) submit(req request) {
+	c.server.commands.Add(1)
+	if req.refused != "" {
+		c.answer(redcon.AppendError(nil, "ERR "+req.refused))
+		return
+	}
+	if len(req.args) == 0 {
+		return
+	}
+	cmd, refusal := lookup(req.args)
+	switch {
+	case refusal != "":
+		c.answer(redcon.AppendError(nil, refusal))
+	case cmd.local != nil:
+		c.answer(cmd.local(c, nil, req.args))
+	default:
+		c.submitData(cmd, req.args)
+	}
+}
+
+func (c *conn) submitData(cmd *commandSpec, args [][]byte) {
+	if refusal := cmd.checkKeys(args); refusal != "" {
+		c.answer(redcon.AppendError(nil, refusal))
+		return
+	}
+	data, refusal := cmd.build(args)
+	if refusal != "" {
+		c.answer(redcon.AppendError(nil, refusal))
+		return
+	}
+	p := pending{proto: c.proto, read: cmd.read, key: cmd.onlyKey(args), weight: cmd.weightOf(args)}
+	c.admit(p.weight)
+	if cmd.read {
+		p.op = c.server.backend.Query(data, false, c.writes > 0)
+		c.reads++
+	} else {
+		c.settleConflicts(p.key)
+		p.op = c.server.backend.Propose(data)
+		c.writes++
+	}
+	c.weight += p.weight
+	c.queue = append(c.queue, p)
+}
+
+// admit waits until there is room for another command under way.
+func (c *conn) admit(weight int) {
+	for len(c.queue)-c.head >= c.server.options.InflightMax ||
+		c.weight > 0 && c.weight+weight > c.weightMax {
+		c.settleOne()
+	}
+}
+
+// settleConflicts waits for the reads under way that a write of key would change
+// the answer of: a read is answered from a state at or after its start, which
+// would otherwise be free to include the write. A nil key may be any.
+func (c *conn) settleConflicts(key []byte) {
+	if c.reads == 0 {
+		return
+	}
+	last := -1
+	for i := c.head; i < len(c.queue); i++ {
+		p := &c.queue[i]
+		if p.op != nil && p.read && (key == nil || p.key == nil || bytes.Equal(key, p.key)) {
+			last = i - c.head
+		}
+	}
+	for ; last >= 0; last-- {
+		c.settleOne()
+	}
+}
+
+// answer queues a reply that is known already.
+func (c *conn) answer(reply []byte) {
+	if c.head == len(c.queue) {
+		c.send(reply)
+		return
+	}
+	for len(c.queue)-c.head >= c.server.options.InflightMax {
+		c.settleOne()
+	}
+	c.queue = append(c.queue, pending{local: reply})
+}
+
+func (c *conn) settleAll() {
+	for c.head < len(c.queue) {
+		c.settleOne()
+	}
+}
+
+// settleOne waits for the oldest command and writes its reply.
+func (c *conn) settleOne() {
+	p := c.queue[c.head]
+	c.queue[c.head] = pending{}
+	if c.head++; c.head == len(c.queue) {
+		c.queue, c.head = c.queue[:0], 0
+	} else if c.head >= 1024 && 2*c.head >= len(c.queue) {
+		c.queue, c.head = append(c.queue[:0], c.queue[c.head:]...), 0
+	}
+	if p.op == nil {
+		c.send(p.local)
+		return
+	}
+	reply, err := p.op.Wait()
+	c.weight -= p.weight
+	if p.read {
+		c.reads--
+	} else {
+		c.writes--
+	}
+	if p.weight > 0 {
+		c.adapt(len(reply))
+	}
+	if err != nil {
+		c.out = appendFailure(c.out, err, p.read)
+	} else {
+		c.out = appendReply(c.out, reply, p.proto)
+	}
+	if len(c.out) >= flushBytes {
+		c.flush()
+	}
+}
+
+// adapt opens or narrows how many large replies may be under way.
+func (c *conn) adapt(size int) {
+	if size <= smallReplyBytes {
+		c.weightMax = min(c.weightMax+1, c.server.options.InflightMax)
+	} else {
+		c.weightMax = max(c.weightMax*kv.MaxValueBytes/(kv.MaxValueBytes+size), replyWeightMin)
+	}
+}
+
+func (c *conn) send(reply []byte) {
+	c.out = append(c.out, reply...)
+	if len(c.out) >= flushBytes {
+		c.flush()
+	}
+}
+
+func (c *conn) flush() {
+	if len(c.out) == 0 {
+		return
+	}
+	if !c.broken {
+		_ = c.net.SetWriteDeadline(time.Now().Add(c.server.options.WriteTimeout))
+		if _, err := c.net.Write(c.out); err != nil {
+			c.broken = true
+		}
+	}
+	if cap(c.out) > 2*flushBytes {
+		c.out = nil
+	} else {
+		c.out = c.out[:0]
+	}
+}

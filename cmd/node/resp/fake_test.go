@@ -1,0 +1,186 @@
+package resp
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/protoraft/protoraft/cluster"
+	"github.com/protoraft/protoraft/fsm"
+	"github.com/protoraft/protoraft/fsm/kv"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fake is a cluster in one lock. As the real one may, it applies a command only
+// when somebody waits for it or for one behind it, answers a query without
+// afterWrites from what is applied when the answer is waited for, and so shows
+// every order the front end does not enforce.
+type fake struct {
+	mu      sync.Mutex
+	machine *kv.Machine
+	log     []*fakeOp
+	applied int
+
+	fail    func(data []byte) error // in place of an answer, where not nil
+	hold    chan struct{}           // Wait blocks until it is closed, where not nil
+	waiting chan struct{}           // told of each Wait that holds
+	most    int                     // operations under way at a time
+	now     int
+}
+
+type fakeOp struct {
+	f           *fake
+	data        []byte
+	query       bool
+	afterWrites bool
+	behind      int // commands proposed before it
+	reply       []byte
+	err         error
+}
+
+func newFake() *fake { return &fake{machine: kv.New(), waiting: make(chan struct{}, 1000)} }
+
+func (f *fake) start(op *fakeOp) Pending {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	op.f, op.behind = f, len(f.log)
+	if !op.query {
+		f.log = append(f.log, op)
+	}
+	f.now++
+	f.most = max(f.most, f.now)
+	return op
+}
+
+func (f *fake) Propose(command []byte) Pending { return f.start(&fakeOp{data: command}) }
+
+func (f *fake) Query(query []byte, _, afterWrites bool) Pending {
+	return f.start(&fakeOp{data: query, query: true, afterWrites: afterWrites})
+}
+
+func (op *fakeOp) Wait() ([]byte, error) {
+	f := op.f
+	if f.hold != nil {
+		f.waiting <- struct{}{}
+		<-f.hold
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.now--
+	switch {
+	case !op.query:
+		f.applyTo(op.behind + 1)
+		return op.reply, op.err
+	case op.afterWrites:
+		// Everything there is, also what came later: a read may be late.
+		f.applyTo(len(f.log))
+	}
+	if f.fail != nil {
+		if err := f.fail(op.data); err != nil {
+			return nil, err
+		}
+	}
+	return f.machine.Query(op.data)
+}
+
+func (f *fake) applyTo(n int) {
+	for ; f.applied < n; f.applied++ {
+		op := f.log[f.applied]
+		if f.fail != nil {
+			if op.err = f.fail(op.data); op.err != nil {
+				continue
+			}
+		}
+		op.reply, _ = f.machine.Apply(fsm.Entry{Data: op.data})
+	}
+}
+
+func (f *fake) proposed() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.log)
+}
+
+func (f *fake) Status() Status {
+	return Status{Node: "n1", Group: 1, Role: "follower", Leader: "n2", LeaderAddress: "127.0.0.1:7002", Term: 3, LastIndex: 12, CommitIndex: 11, AppliedIndex: 10}
+}
+
+var _ = cluster.ErrBusy
+
+// serve starts a server on a free port and stops it with the test.
+func serve(t testing.TB, backend Backend, o Options) (*Server, string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(backend, newFake(), o)
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return s, l.Addr().String()
+}
+
+func goRedis(t testing.TB, addr string, proto int) *redis.Client {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: addr, Protocol: proto, MaxRetries: -1, ClientName: "test"})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// raw is a connection that speaks bytes.
+type raw struct {
+	net.Conn
+	t testing.TB
+}
+
+func dial(t testing.TB, addr string) raw {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nc.Close() })
+	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+	return raw{nc, t}
+}
+
+func (r raw) send(s string) {
+	r.t.Helper()
+	if _, err := r.Write([]byte(s)); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// expect reads as many bytes as want has and compares.
+func (r raw) expect(want string) {
+	r.t.Helper()
+	got := make([]byte, len(want))
+	n, err := readFull(r, got)
+	if string(got[:n]) != want {
+		r.t.Fatalf("got %q (%v), want %q", got[:n], err, want)
+	}
+}
+
+// expectEnd demands that the server has closed the connection.
+func (r raw) expectEnd() {
+	r.t.Helper()
+	var b [256]byte
+	if n, err := r.Read(b[:]); err == nil {
+		r.t.Fatalf("got %q, want the connection closed", b[:n])
+	}
+}

@@ -1,0 +1,205 @@
+// Package web serves a node over HTTP with JSON: probes, status, and the values
+// of a replicated kv machine.
+//
+//	GET    /livez         200 while the process answers; never depends on others
+//	GET    /readyz        200 when a linearizable read is answered in time, else 503
+//	GET    /v1/status     Status
+//	GET    /v1/kv/{key}   the value's bytes; ?consistency=linearizable|stale
+//	PUT    /v1/kv/{key}   stores the body's bytes
+//	DELETE /v1/kv/{key}   removes the key
+//
+// A key is all that follows /v1/kv/, percent-decoded; it may contain slashes.
+// Errors are JSON with what went wrong (error), what is known of the operation
+// (outcome: applied, not_applied, unknown), a reason to branch on, and the leader
+// where known. Only not_applied is safe to repeat without looking.
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// Backend is where commands go: a cluster client, for a machine of package kv.
+// Neither method blocks.
+type Backend interface {
+	Propose(command []byte) Pending
+	// Query is linearizable unless stale. afterWrites is for pipelines; requests
+	// over HTTP do not use it.
+	Query(query []byte, stale, afterWrites bool) Pending
+}
+
+// Pending is an operation under way. Wait is called once and returns the
+// machine's reply, or a *cluster.Error. It may also have a method Index() uint64,
+// which is called after Wait and tells the index the operation was applied or
+// read at. (An alias, so that one Backend serves every front end.)
+type Pending = interface {
+	Wait() ([]byte, error)
+}
+
+// StatusSource tells what /v1/status shows. It must not need a quorum.
+type StatusSource interface {
+	Status(ctx context.Context) (Status, error)
+}
+
+// Status is this node.
+type Status struct {
+	Node    string        `json:"node"`
+	Cluster string        `json:"cluster,omitempty"`
+	Version string        `json:"version"`
+	Groups  []GroupStatus `json:"groups"`
+}
+
+// GroupStatus is this node's member of one group.
+type GroupStatus struct {
+	Group         uint64       `json:"group"`
+	Role          string       `json:"role"`
+	Term          uint64       `json:"term"`
+	Leader        string       `json:"leader"` // empty while unknown
+	LeaderAddress string       `json:"leader_address,omitempty"`
+	FirstIndex    uint64       `json:"first_index"`
+	LastIndex     uint64       `json:"last_index"`
+	DurableIndex  uint64       `json:"durable_index"`
+	CommitIndex   uint64       `json:"commit_index"`
+	AppliedIndex  uint64       `json:"applied_index"`
+	Failure       string       `json:"failure,omitempty"` // why the member stopped
+	Members       []string     `json:"members,omitempty"`
+	Peers         []PeerStatus `json:"peers,omitempty"` // on the leader
+}
+
+// PeerStatus is what a leader knows of another member.
+type PeerStatus struct {
+	Node       string `json:"node"`
+	State      string `json:"state"`
+	MatchIndex uint64 `json:"match_index"`
+	NextIndex  uint64 `json:"next_index"`
+	Inflight   uint64 `json:"inflight"`
+	Active     bool   `json:"active"`
+}
+
+// Options tune the handler. The zero value is ready for use.
+type Options struct {
+	Logger        hclog.Logger  // nil: none
+	ReadyTimeout  time.Duration // how long /readyz waits for its read; 0: 1 s
+	StatusTimeout time.Duration // how long /v1/status waits; 0: 2 s
+}
+
+// Limits of a server made by NewServer. A header line holds the longest key, every
+// byte percent-encoded.
+const (
+	headerTimeout  = 5 * time.Second
+	requestTimeout = 30 * time.Second
+	replyTimeout   = 60 * time.Second
+	idleTimeout    = 2 * time.Minute
+	headerBytesMax = 256 << 10
+)
+
+const keyPrefix = "/v1/kv/"
+
+type handler struct {
+	backend Backend
+	status  StatusSource
+	options Options
+	probes  chan struct{} // holds a token per probe under way
+}
+
+// probesMax bounds the reads /readyz has under way when none is answered.
+const probesMax = 4
+
+// New returns the handler. Mounted in a mux of your own, give it whole paths: a
+// mux that cleans paths changes keys with empty or dotted segments.
+func New(backend Backend, status StatusSource, options Options) http.Handler {
+	if options.Logger == nil {
+		options.Logger = hclog.NewNullLogger()
+	}
+	if options.ReadyTimeout == 0 {
+		options.ReadyTimeout = time.Second
+	}
+	if options.StatusTimeout == 0 {
+		options.StatusTimeout = 2 * time.Second
+	}
+	return &handler{backend: backend, status: status, options: options, probes: make(chan struct{}, probesMax)}
+}
+
+// NewServer returns an http.Server for h with every timeout and limit set, so that
+// slow or endless clients hold no resources. Call its Serve and Shutdown.
+func NewServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout,
+		WriteTimeout: replyTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: headerBytesMax,
+	}
+}
+
+// ServeHTTP routes by the path as it was sent: a mux would clean keys.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	path := r.URL.EscapedPath()
+	switch {
+	case strings.HasPrefix(path, keyPrefix):
+		h.serveKey(w, r, strings.TrimPrefix(path, keyPrefix))
+	case path == "/livez":
+		h.get(w, r, h.live)
+	case path == "/readyz":
+		h.get(w, r, h.ready)
+	case path == "/v1/status":
+		h.get(w, r, h.showStatus)
+	default:
+		writeError(w, http.StatusNotFound, problem{
+			Error:   "no such path; there are /livez, /readyz, /v1/status and /v1/kv/{key}",
+			Outcome: outcomeNotApplied, Reason: "no_such_path",
+		})
+	}
+}
+
+func (h *handler) get(w http.ResponseWriter, r *http.Request, serve http.HandlerFunc) {
+	if !allow(w, r, http.MethodGet, http.MethodHead) {
+		return
+	}
+	serve(w, r)
+}
+
+func (h *handler) live(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]string{"status": "live"})
+}
+
+func (h *handler) showStatus(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), h.options.StatusTimeout)
+	defer cancel()
+	st, err := h.status.Status(ctx)
+	if err != nil {
+		writeError(w, http.StatusServiceUnavailable, problem{
+			Error: "status: " + err.Error(), Outcome: outcomeNotApplied, Reason: "status_unavailable",
+		})
+		return
+	}
+	writeJSON(w, http.StatusOK, st)
+}
+
+func allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
+	for _, m := range methods {
+		if r.Method == m {
+			return true
+		}
+	}
+	w.Header().Set("Allow", strings.Join(methods, ", "))
+	writeError(w, http.StatusMethodNotAllowed, problem{
+		Error:   "method " + r.Method + " is not allowed here; allowed: " + strings.Join(methods, ", "),
+		Outcome: outcomeNotApplied, Reason: "method_not_allowed",
+	})
+	return false
+}
+
+func writeJSON(w http.ResponseWriter, code int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil { // of our own types only: a bug
+		panic("web: " + err.Error())
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_, _ = w.Write(append(body, '\n'))
+}

@@ -1,0 +1,27 @@
+package level_test
+
+import (
+	"testing"
+
+	"github.com/protoraft/protoraft/logstore"
+	"github.com/protoraft/protoraft/logstore/level"
+	"github.com/protoraft/protoraft/logstore/storetest"
+	"github.com/protoraft/protoraft/logstore/vfs"
+)
+
+// small makes files rotate within the suite's workload.
+var small = level.Options{MemtableBytes: 8 << 10, CacheBytes: 64 << 10, LogBytes: 128 << 10}
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(fs vfs.FS, dir string) (logstore.Store, error) { return level.Open(fs, dir, small) })
+}
+
+func TestContractOnRealFiles(t *testing.T) {
+	storetest.Contract(t, func(t *testing.T) logstore.Store {
+		s, err := level.Open(vfs.OS{}, t.TempDir(), small)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}

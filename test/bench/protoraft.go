@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/protoraft/protoraft/cluster"
+	"github.com/protoraft/protoraft/fsm"
+)
+
+// protoraftMember runs this library as an embedding program would: default options,
+// the node's own client.
+type protoraftMember struct {
+	node     *cluster.Node
+	client   *cluster.Client
+	machines []*protoraftMachine
+}
+
+func newProtoraft(c memberConfig) (member, error) {
+	logger := hclog.New(&hclog.LoggerOptions{Name: "bench", Level: hclog.Warn})
+	options := cluster.Options{ID: memberName(c.ID), DataDir: c.Dir, Logger: logger}
+	for id := 1; id <= members; id++ {
+		options.Members = append(options.Members, cluster.Member{ID: memberName(id), Address: c.addr(id, 0)})
+	}
+	node, err := cluster.Start(cluster.NewSystem(logger), options)
+	if err != nil {
+		return nil, err
+	}
+	m := &protoraftMember{node: node, client: node.Client()}
+	for g := range c.Spec.Groups {
+		machine := &protoraftMachine{}
+		if _, err := node.StartGroup(uint64(g+1), machine); err != nil {
+			return nil, err
+		}
+		m.machines = append(m.machines, machine)
+	}
+	return m, nil
+}
+
+func memberName(id int) string { return "n" + strconv.Itoa(id) }
+
+func (m *protoraftMember) Leads(group int) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	status, err := m.node.Status(ctx)
+	if err != nil {
+		return false
+	}
+	for _, g := range status.Groups {
+		if g.Group == uint64(group+1) {
+			return g.Role == "leader"
+		}
+	}
+	return false
+}
+
+func (m *protoraftMember) Propose(group int, command []byte) error {
+	_, err := m.client.Propose(context.Background(), uint64(group+1), command)
+	return err
+}
+
+func (m *protoraftMember) Read(group int) error {
+	_, err := m.client.Query(context.Background(), uint64(group+1), nil, cluster.Linearizable)
+	return err
+}
+
+func (m *protoraftMember) Applied(group int) uint64 { return m.machines[group].applied.Load() }
+
+// protoraftMachine counts.
+type protoraftMachine struct{ applied atomic.Uint64 }
+
+func (m *protoraftMachine) Apply(fsm.Entry) ([]byte, error) {
+	m.applied.Add(1)
+	return nil, nil
+}
+
+func (m *protoraftMachine) Query([]byte) ([]byte, error) {
+	return binary.LittleEndian.AppendUint64(nil, m.applied.Load()), nil
+}
+
+func (m *protoraftMachine) Snapshot() (fsm.View, error) {
+	return protoraftView(m.applied.Load()), nil
+}
+
+func (m *protoraftMachine) Restore(r io.Reader) error {
+	var n uint64
+	if err := binary.Read(r, binary.LittleEndian, &n); err != nil {
+		return err
+	}
+	m.applied.Store(n)
+	return nil
+}
+
+type protoraftView uint64
+
+func (v protoraftView) WriteTo(w io.Writer) (int64, error) {
+	n, err := w.Write(binary.LittleEndian.AppendUint64(nil, uint64(v)))
+	return int64(n), err
+}
+
+func (v protoraftView) Release() {}
