@@ -334,43 +334,40 @@ func TestRemoteStopUnderLoad(t *testing.T) {
 	checkLeaks(t)
 	members := freeMembers(t, "n1", "n2")
 	a, b := startHost(t, "n1", members), startHost(t, "n2", members)
+	busy := make(chan struct{})
+	seen := 0
+	sink, err := b.system.Root.SpawnNamed(actor.PropsFromFunc(func(ctx actor.Context) {
+		if _, ok := ctx.Message().(*messages.Heartbeat); ok {
+			if seen++; seen == 1000 {
+				close(busy)
+			}
+		}
+	}), "sink")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.remote.guard.allowTarget("sink", raftTraffic)
 	quit := make(chan struct{})
 	var senders sync.WaitGroup
 	for range 4 {
 		senders.Go(func() {
+			to := actor.NewPID(sink.Address, sink.Id)
 			for {
 				select {
 				case <-quit:
 					return
 				default:
-					a.tell(b, 1)
+					a.system.Root.Send(to, heartbeat())
 				}
 			}
 		})
 	}
-	drained := make(chan struct{})
-	var once sync.Once
-	senders.Go(func() {
-		for n := 0; ; n++ {
-			select {
-			case <-b.got:
-				if n == 1000 {
-					once.Do(func() { close(drained) })
-				}
-			case <-quit:
-				return
-			}
-		}
-	})
-	<-drained
+	<-busy
 	if err := errors.Join(b.remote.Stop(false), a.remote.Stop(true)); err != nil {
 		t.Error(err)
 	}
 	close(quit)
 	senders.Wait()
-	for len(b.got) > 0 {
-		<-b.got
-	}
 }
 
 // lockedBuffer is a log's output.

@@ -27,8 +27,8 @@ const (
 
 // fileStorage is goleveldb's view of a directory. It differs from the stock one in
 // what a crash and a failing disk may do: every new name is synced before it is
-// used, no file is closed unsynced, CURRENT has a checksum, and after the first
-// failed change nothing is changed any more.
+// used, CURRENT has a checksum, and after the first failed change nothing is changed
+// any more.
 type fileStorage struct {
 	fs     vfs.FS
 	dir    string

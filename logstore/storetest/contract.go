@@ -203,7 +203,12 @@ func testCompaction(t *testing.T, s logstore.Store) {
 	if err != nil || c.state.LastIndex != 1200 || len(c.entries) != int(1200-c.state.FirstIndex+1) || c.state.FirstIndex < 900 {
 		t.Fatalf("group is %v (%v)", &c, err)
 	}
-	write(t, s, logstore.Update{Group: 1, TruncateFrom: c.state.FirstIndex})
+	var blocks []messages.Block
+	for first := uint64(1201); first < 1700; first += 5 {
+		blocks = append(blocks, block(1, 1, 1, first, 5, 10))
+	}
+	write(t, s, logstore.Update{Group: 1, Blocks: blocks})
+	write(t, s, logstore.Update{Group: 1, CompactTo: 1700, CompactTerm: 1})
 	write(t, s, logstore.Update{Group: 1, Blocks: []messages.Block{block(1, 5, 4, 1, 1500, 10)}})
 	if c, err = look(s, 1); err != nil || c.state.FirstIndex != 1 || len(c.entries) != 1500 || len(c.state.Runs) != 1 {
 		t.Fatalf("group begun anew is %v (%v)", &c, err)

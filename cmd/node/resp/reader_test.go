@@ -2,6 +2,7 @@ package resp
 
 import (
 	"errors"
+	"net"
 	"strings"
 	"testing"
 )
@@ -87,8 +88,8 @@ func FuzzServer(f *testing.F) {
 	_, addr := serve(f, newFake(), Options{})
 	f.Fuzz(func(t *testing.T, data string) {
 		c := dial(t, addr)
-		c.send(data)
-		c.send("\r\n" + cmd("QUIT"))
+		_, _ = c.Write([]byte(data)) // it may be closed on us half way
+		_ = c.Conn.(*net.TCPConn).CloseWrite()
 		for b := make([]byte, 4096); ; {
 			if _, err := c.Read(b); err != nil {
 				break
