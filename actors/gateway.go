@@ -15,7 +15,8 @@ import (
 //	owns   the operations that wait for a leader or are with one on another node,
 //	       and who leads which group
 //	hears  Propose and Query from local members and clients, ForwardRequests from
-//	       other Gateways, Results from leaders, LeaderChanged, FindLeader, LeaderFound
+//	       other Gateways, Results from leaders, LeaderChanged, LeaderFound, FindLeader
+//	       from other Gateways and from local clients
 //	says   ForwardRequests, FindLeader and LeaderFound to other Gateways, Results to
 //	       whoever asked
 //
@@ -62,11 +63,12 @@ type route struct {
 
 type operation struct {
 	group    uint64
-	message  any // *messages.Propose or *messages.Query, as asked
+	message  any // *messages.Propose, *messages.Query or a client's *messages.FindLeader, as asked
 	asker    Waiter
 	deadline time.Duration
 	sentTo   string // address, empty while parked
 	sentTerm core.Term
+	refused  messages.Reason // by the leader it was with last
 }
 
 // sweepInterval is how precisely deadlines are kept, and how soon a refused
@@ -108,9 +110,7 @@ func (g *gateway) receive(ctx actor.Context, message any, sender *actor.PID) {
 	case *messages.FindLeader:
 		g.onFindLeader(ctx, m, sender)
 	case *messages.LeaderFound:
-		g.onLeaderChanged(ctx, &LeaderChanged{
-			Group: m.Group, Term: core.Term(m.Term), Leader: core.NodeID(m.Leader), Address: m.Address,
-		})
+		g.onLeaderFound(ctx, m)
 	case *MemberStarted:
 		g.route(m.Group).member = m.PID
 	case *MemberStopped:
@@ -158,8 +158,12 @@ func (g *gateway) onOperation(ctx actor.Context, group uint64, message any, aske
 }
 
 // atHand gives an operation to the member of this node when that one leads. It
-// answers the asker by itself.
+// answers the asker by itself. Who leads can be told here whoever it is.
 func (g *gateway) atHand(ctx actor.Context, r *route, message any, asker Waiter) bool {
+	if m, ok := message.(*messages.FindLeader); ok && r.leader != "" {
+		ctx.Send(asker.To, r.found(m.Group))
+		return true
+	}
 	if r.leader == "" || r.member == nil || r.address != ctx.Self().Address {
 		return false
 	}
@@ -198,12 +202,30 @@ func (g *gateway) findLeader(ctx actor.Context, group uint64, r *route) {
 	}
 }
 
+// onFindLeader answers another process with what this one knows. A client here
+// waits, like any operation, until there is a leader.
 func (g *gateway) onFindLeader(ctx actor.Context, m *messages.FindLeader, sender *actor.PID) {
-	if r := g.routes[m.Group]; r != nil && sender != nil {
-		ctx.Send(sender, &messages.LeaderFound{
-			Group: m.Group, Term: uint64(r.term), Leader: string(r.leader), Address: r.address,
-		})
+	switch {
+	case sender == nil:
+	case sender.Address == ctx.Self().Address:
+		g.onOperation(ctx, m.Group, m, Waiter{To: sender})
+	case g.routes[m.Group] != nil:
+		ctx.Send(sender, g.routes[m.Group].found(m.Group))
 	}
+}
+
+func (r *route) found(group uint64) *messages.LeaderFound {
+	return &messages.LeaderFound{Group: group, Term: uint64(r.term), Leader: string(r.leader), Address: r.address}
+}
+
+// onLeaderFound takes a server's word. One that knows no leader of this term does
+// not unsay what another has said.
+func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound) {
+	term := core.Term(m.Term)
+	if r := g.route(m.Group); r.member != nil || m.Leader == "" && term <= r.term {
+		return
+	}
+	g.onLeaderChanged(ctx, &LeaderChanged{Group: m.Group, Term: term, Leader: core.NodeID(m.Leader), Address: m.Address})
 }
 
 // put adds an operation to this turn's message for address, under its id here.
@@ -302,7 +324,12 @@ func (g *gateway) onResults(ctx actor.Context, m *messages.Results) {
 // mendable: the operation was not applied because of who was asked, not because of
 // what it is.
 func mendable(r messages.Reason) bool {
-	return r == messages.Reason_NOT_LEADER || r == messages.Reason_LEADERSHIP_LOST || r == messages.Reason_NO_LEADER
+	switch r {
+	case messages.Reason_NOT_LEADER, messages.Reason_LEADERSHIP_LOST, messages.Reason_NO_LEADER,
+		messages.Reason_NO_GROUP, messages.Reason_STOPPED, messages.Reason_STORAGE_FAILED: // a leader that ends; another will come
+		return true
+	}
+	return false
 }
 
 // park keeps an operation for the next sweep or leader.
@@ -311,7 +338,7 @@ func (g *gateway) park(op *operation, item messages.ResultItem) {
 	if r.member == nil && op.sentTerm >= r.term {
 		r.leader = "" // the servers know better by now
 	}
-	op.sentTo = ""
+	op.sentTo, op.refused = "", item.Reason
 	r.parked = append(r.parked, item.Request)
 }
 
@@ -373,8 +400,8 @@ func (g *gateway) onSweepDeadlines(ctx actor.Context, m *SweepDeadlines) {
 	now := g.rt.Clock.Now()
 	for _, id := range g.ids() {
 		op := g.waiting[id]
+		g.doubt(op, now)
 		if now < op.deadline {
-			g.doubt(op, now)
 			continue
 		}
 		delete(g.waiting, id)
@@ -392,7 +419,7 @@ func (g *gateway) onSweepDeadlines(ctx actor.Context, m *SweepDeadlines) {
 // doubt: a leader that does not answer may be gone, which a process without a
 // member is not told. Its operations stay with it until another term is heard of.
 func (g *gateway) doubt(op *operation, now time.Duration) {
-	if r := g.routes[op.group]; r.member == nil && op.sentTo != "" && now > op.deadline-g.opts.RequestTimeout+doubtAfter {
+	if r := g.routes[op.group]; r.member == nil && op.sentTo != "" && now >= op.deadline-g.opts.RequestTimeout+min(doubtAfter, g.opts.RequestTimeout) {
 		r.leader = ""
 	}
 }
@@ -400,7 +427,11 @@ func (g *gateway) doubt(op *operation, now time.Duration) {
 // expired says what is known of an operation whose time is up.
 func expired(op *operation) messages.ResultItem {
 	if op.sentTo == "" {
-		return messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_NO_LEADER}
+		reason := op.refused
+		if reason == messages.Reason_NONE {
+			reason = messages.Reason_NO_LEADER
+		}
+		return messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: reason}
 	}
 	if _, query := op.message.(*messages.Query); query {
 		return messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_TIMED_OUT}

@@ -21,7 +21,6 @@ type leader struct {
 	tally       *core.Tally
 	heartbeat   timer
 	contact     map[core.NodeID]time.Duration // when each peer last answered
-	quorumAt    time.Duration                 // when a quorum was last seen
 	replicators []replicatorOf
 	progress    map[core.NodeID]*messages.ProgressReported
 	spawned     int // Replicators of this term, for their names
@@ -47,7 +46,6 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 		tally:    core.NewTally(quorum, start, r.commit),
 		contact:  make(map[core.NodeID]time.Duration),
 		progress: make(map[core.NodeID]*messages.ProgressReported),
-		quorumAt: r.now,
 		reads:    readQueue{rounds: core.NewReads(quorum, r.opts.Node)},
 	}
 	r.role = l
@@ -187,9 +185,7 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 	if m.Generation != l.heartbeat.generation {
 		return
 	}
-	if l.quorumAnswers() {
-		l.quorumAt = l.now
-	} else if l.now-l.quorumAt >= l.opts.ElectionTimeout {
+	if !l.quorumAnswers() {
 		l.logger.Warn("no quorum answers, stepping down", "role", "leader", "term", l.term)
 		l.becomeFollower(ctx, l.term, "")
 		return

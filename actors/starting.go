@@ -45,8 +45,8 @@ func (s *starting) onGroupLoaded(ctx actor.Context, m *GroupLoaded) {
 		return
 	}
 	st := &m.State
-	if !st.Exists() {
-		s.bootstrap(ctx)
+	if len(st.Runs) == 0 && st.FirstIndex <= 1 {
+		s.bootstrap(ctx, st)
 		return
 	}
 	s.incarnation = st.Incarnation
@@ -75,21 +75,21 @@ const bootstrapTerm = 1
 
 // bootstrap begins a group with its configuration as entry 1. Every member writes
 // the same entry by itself, so their logs agree before they first meet; nothing is
-// done until it is durable.
-func (s *starting) bootstrap(ctx actor.Context) {
+// said until it is durable. A start that was cut off before that begins again.
+func (s *starting) bootstrap(ctx actor.Context, stored *logstore.GroupState) {
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(describeConfiguration(&s.opts.Bootstrap))
 	if err != nil {
 		s.fail(ctx, fmt.Sprintf("cannot bootstrap: %v", err))
 		return
 	}
-	s.incarnation = 1
+	s.incarnation = max(stored.Incarnation, 1)
 	s.tail = newTail(&logstore.GroupState{FirstIndex: 1})
 	w := messages.NewBlockWriter(messages.BlockHeader{
 		Group: s.opts.Group, Incarnation: s.incarnation, Term: bootstrapTerm, FirstIndex: 1,
 	}, messages.EntryBytes(len(data)))
 	w.Add(messages.EntryView{Kind: messages.EntryKind_CONFIGURATION, Data: data})
 	b := w.Finish()
-	s.setHardState(ctx, bootstrapTerm, "")
+	s.setHardState(ctx, max(bootstrapTerm, core.Term(stored.HardState.Term)), core.NodeID(stored.HardState.Vote))
 	if err := s.appendBlock(ctx, CommittedBlock{Block: b}); err != nil {
 		s.fail(ctx, fmt.Sprintf("cannot bootstrap: %v", err))
 		return

@@ -20,7 +20,6 @@ type Call struct {
 	deadline atomic.Int64  // by the table's coarse clock
 	done     chan struct{} // one token when item is set
 	item     messages.ResultItem
-	index    uint64
 }
 
 // A call's id: its slot in the table, whether it is a query, and how often the slot
@@ -33,6 +32,12 @@ const (
 
 // Wait returns the state machine's reply, or an *Error.
 func (c *Call) Wait() ([]byte, error) {
+	reply, _, err := c.WaitIndex()
+	return reply, err
+}
+
+// WaitIndex is Wait, and tells the index the operation was applied or read at.
+func (c *Call) WaitIndex() (reply []byte, index uint64, err error) {
 	<-c.done
 	return c.finish()
 }
@@ -49,22 +54,18 @@ func (c *Call) WaitContext(ctx context.Context) ([]byte, error) {
 		c.settle(c.id, unanswered(c.id, messages.Reason_TIMED_OUT))
 		<-c.done
 	}
-	return c.finish()
+	reply, _, err := c.finish()
+	return reply, err
 }
 
-// Index is the index the operation was applied or read at. It may be called after
-// Wait, before the goroutine starts another call.
-func (c *Call) Index() uint64 { return c.index }
-
-func (c *Call) finish() ([]byte, error) {
+func (c *Call) finish() (reply []byte, index uint64, err error) {
 	item := c.item
 	c.item = messages.ResultItem{}
-	c.index = item.Index
 	c.table.release(c)
 	if item.Outcome == messages.Outcome_APPLIED {
-		return item.Data, nil
+		return item.Data, item.Index, nil
 	}
-	return nil, errorOf(item)
+	return nil, item.Index, errorOf(item)
 }
 
 // settle decides the call of this id, unless it is decided.

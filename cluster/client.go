@@ -88,6 +88,35 @@ func (c *Client) Query(ctx context.Context, group uint64, query []byte, consiste
 	return c.StartQuery(group, query, consistency, false).WaitContext(ctx)
 }
 
+// Leader returns the node that leads the group as last heard of, or waits, up to the
+// request timeout, while none is known. It is for people to read: by the time it
+// returns another node may lead.
+func (c *Client) Leader(ctx context.Context, group uint64) (Member, error) {
+	// The Gateway answers within the timeout; the rest is for a busy machine.
+	future := c.system.Root.RequestFuture(c.gateway, &messages.FindLeader{Group: group}, c.calls.timeout+time.Second)
+	answered := make(chan any, 1)
+	go func() {
+		answer, err := future.Result()
+		if err != nil {
+			answer = err
+		}
+		answered <- answer
+	}()
+	var answer any
+	select {
+	case answer = <-answered:
+	case <-ctx.Done():
+	}
+	switch m := answer.(type) {
+	case *messages.LeaderFound:
+		return Member{ID: m.Leader, Address: m.Address}, nil
+	case *messages.Results:
+		return Member{}, c.calls.errorOf(m.Items[0])
+	default: // the client was closed, or the time is up
+		return Member{}, c.calls.errorOf(messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_TIMED_OUT})
+	}
+}
+
 // StartPropose begins a Propose and returns at once; Wait for the Call gives the
 // outcome. Commands started one after the other are applied in that order. The
 // command must not be changed afterwards.
@@ -201,7 +230,8 @@ type ClientOptions struct {
 }
 
 // Dial makes the process a client of a cluster. The system must not have a remote.
-// It does not wait for the cluster: operations do, up to their timeout.
+// It does not wait for the cluster: operations do, up to their timeout, and the
+// Detail of their errors then says which nodes could not be reached, and why.
 func Dial(system *actor.ActorSystem, o ClientOptions) (_ *Client, err error) {
 	if err := o.fill(); err != nil {
 		return nil, err
@@ -236,6 +266,7 @@ func Dial(system *actor.ActorSystem, o ClientOptions) (_ *Client, err error) {
 	if err != nil {
 		return nil, err
 	}
+	c.calls.trouble = remote.links.trouble
 	c.onClose = func() {
 		if err := system.Root.PoisonFuture(pid).Wait(); err != nil {
 			o.Logger.Warn("client did not stop in time", "error", err)

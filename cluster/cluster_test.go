@@ -40,6 +40,7 @@ func newTrio(t *testing.T) *trio {
 
 func (c *trio) start(i int, groups ...uint64) *Node {
 	c.t.Helper()
+	onlyRemote(c.t)
 	logger := hclog.New(&hclog.LoggerOptions{Name: c.members[i].ID, Level: hclog.Info, Output: testWriter{c.t}})
 	system := NewSystem(logger)
 	system.EventStream.Subscribe(func(e any) {

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/protoraft/protoraft/cluster"
 	"github.com/protoraft/protoraft/fsm"
 	"github.com/protoraft/protoraft/fsm/kv"
 	"github.com/redis/go-redis/v9"
@@ -109,8 +108,6 @@ func (f *fake) proposed() int {
 func (f *fake) Status() Status {
 	return Status{Node: "n1", Group: 1, Role: "follower", Leader: "n2", LeaderAddress: "127.0.0.1:7002", Term: 3, LastIndex: 12, CommitIndex: 11, AppliedIndex: 10}
 }
-
-var _ = cluster.ErrBusy
 
 // serve starts a server on a free port and stops it with the test.
 func serve(t testing.TB, backend Backend, o Options) (*Server, string) {

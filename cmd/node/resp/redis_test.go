@@ -199,3 +199,38 @@ func compareRandom(compare func(args ...string)) {
 		}
 	}
 }
+
+// TestRedisTools runs redis-benchmark and redis-cli against a server.
+func TestRedisTools(t *testing.T) {
+	_, addr := serve(t, newFake(), Options{})
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(stdin, name string, args ...string) string {
+		t.Helper()
+		path, err := exec.LookPath(name)
+		if err != nil {
+			t.Skip("no " + name + " on PATH")
+		}
+		c := exec.Command(path, append([]string{"-h", host, "-p", port}, args...)...)
+		c.Stdin = strings.NewReader(stdin)
+		out, err := c.CombinedOutput()
+		if err != nil || strings.Contains(string(out), "rror") || strings.Contains(string(out), "WARNING") {
+			t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+		}
+		return string(out)
+	}
+	for _, depth := range []string{"1", "64"} {
+		run("", "redis-benchmark", "-t", "set,get,incr", "-P", depth, "-n", "20000", "-c", "20", "-r", "1000", "-q")
+	}
+	for _, proto := range []string{"-2", "-3"} {
+		got := run("set k \"a b\"\nget k\nget none\nmget k none\nincr n\ndel n\n", "redis-cli", proto)
+		if want := "OK\na b\n\na b\n\n1\n1\n"; got != want {
+			t.Errorf("redis-cli %s: %q, want %q", proto, got, want)
+		}
+	}
+	if got := run("", "redis-cli", "--scan", "--pattern", "k*"); !strings.Contains(got, "k\n") {
+		t.Errorf("redis-cli --scan: %q", got)
+	}
+}

@@ -20,8 +20,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
 )
 
 // Backend is where commands go: a cluster client, for a machine of package kv.
@@ -83,7 +81,6 @@ type PeerStatus struct {
 
 // Options tune the handler. The zero value is ready for use.
 type Options struct {
-	Logger        hclog.Logger  // nil: none
 	ReadyTimeout  time.Duration // how long /readyz waits for its read; 0: 1 s
 	StatusTimeout time.Duration // how long /v1/status waits; 0: 2 s
 }
@@ -113,9 +110,6 @@ const probesMax = 4
 // New returns the handler. Mounted in a mux of your own, give it whole paths: a
 // mux that cleans paths changes keys with empty or dotted segments.
 func New(backend Backend, status StatusSource, options Options) http.Handler {
-	if options.Logger == nil {
-		options.Logger = hclog.NewNullLogger()
-	}
 	if options.ReadyTimeout == 0 {
 		options.ReadyTimeout = time.Second
 	}

@@ -1,0 +1,64 @@
+// Package logstore is the contract between Raft and the disk: [Store] keeps the log
+// blocks, terms and votes of all groups of a node. Package level is the engine,
+// over goleveldb; memory is for tests; storetest is what an engine must pass; vfs is
+// the file system below it.
+//
+// # What a disk may do
+//
+// Assumed: a sync that succeeded covers what was written to its file before; a
+// rename is atomic; a sector of 512 bytes is written whole or not at all; a sector
+// that never reached the disk reads as zeros, or as what it held before.
+//
+// Not assumed: that anything else is ordered. Of what no sync covered, any sectors
+// may survive in any combination, the length of a file may run ahead of its bytes,
+// and a name that was created, renamed or removed may be back after a crash until
+// its directory was synced. After a failed sync nothing is known of the file, also
+// when the next sync succeeds; therefore an engine that saw a failure writes no more.
+//
+// # Keys and values of the engine
+//
+// Numbers in keys are big endian, in values little endian. A sealed value ends in
+// four bytes, the CRC32C of its key and itself.
+//
+//	key                         value
+//	00 "fmt"                    format version (4), sealed; written when the store is made
+//	01 group(8)                 messages.HardState, sealed; written when term or vote change
+//	02 group(8)                 log state, sealed; written with a group's first update, and
+//	                            when the log begins or ends elsewhere than its blocks say
+//	03 group(8) first index(8)  messages.EntryBlock, its bytes unchanged; has its own CRC32C
+//
+// The log state is five numbers of eight bytes: incarnation, first index, the term
+// before it, the index the log had reached when this was written, and an index below
+// which the group has no block. A group exists when it has a log state.
+//
+// One Write is one goleveldb batch: one journal record and one sync, whatever its
+// size. A conflict rewrites the block it falls into and deletes those behind it in
+// the same batch. Compaction moves the first index; the blocks that end below it are
+// deleted a few at a time, in the batches of later writes, which costs no sync.
+//
+// # Files
+//
+//	CURRENT          name of the manifest, and its CRC32C in hexadecimal
+//	MANIFEST-000000  which tables and journals count; goleveldb's format, as are
+//	000000.log       journals: batches not in tables yet
+//	000000.ldb       tables
+//	LOCK             held by the process that has the store open
+//
+// Every new name is synced before it is used. Each record of a journal or manifest is
+// synced before the next one is written, so only the last record of the last such
+// file can be an interrupted write.
+//
+// # What opening decides
+//
+// A record that cannot be read was interrupted, and is cut off, when no whole record
+// stands behind it and at least one of its sectors is zero or beyond the end of the
+// file. Otherwise it was whole once: that is corruption. So is a journal that the
+// manifest names and that is gone, and a step in the sequence numbers from record to
+// record. Such damage cannot be laid to a group, and the store does not open; the
+// error names the file. Damage within a table, a block or a sealed value stops only
+// the groups whose keys are there, when they are loaded or read.
+//
+// What cannot be told from an interrupted write: damage to the very last record that
+// also looks like a lost sector, as in a value with 512 zeros in a row; and the newest
+// journal gone as a whole while the manifest still names the one before.
+package logstore

@@ -1,0 +1,198 @@
+package vfs_test
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"reflect"
+	"syscall"
+	"testing"
+
+	"github.com/protoraft/protoraft/logstore/vfs"
+)
+
+func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 5)) }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func create(t *testing.T, f vfs.FS, name string, data []byte) vfs.File {
+	t.Helper()
+	file, err := f.Create(name)
+	must(t, err)
+	_, err = file.Write(data)
+	must(t, err)
+	return file
+}
+
+// contents is nil where there is no such file.
+func contents(t *testing.T, f vfs.FS, name string) []byte {
+	t.Helper()
+	file, err := f.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	must(t, err)
+	defer file.Close()
+	size, err := file.Size()
+	must(t, err)
+	data := make([]byte, size)
+	if size > 0 {
+		_, err = file.ReadAt(data, 0)
+		must(t, err)
+	}
+	return data
+}
+
+// TestBoth runs on real files and in memory what both must do alike.
+func TestBoth(t *testing.T) {
+	for name, f := range map[string]vfs.FS{"os": vfs.OS{}, "mem": vfs.NewMem(newRand(1))} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir() + "/a/b"
+			must(t, f.MkdirAll(dir))
+			must(t, f.MkdirAll(dir))
+			one := create(t, f, dir+"/one", []byte("hello world"))
+			must(t, one.Sync())
+			must(t, one.Truncate(5))
+			_, err := one.Write([]byte("!"))
+			must(t, err)
+			must(t, one.Close())
+			if _, err := f.Create(dir + "/one"); !errors.Is(err, fs.ErrExist) {
+				t.Fatalf("create over a file: %v, expected %v", err, fs.ErrExist)
+			}
+			if _, err := f.Open(dir + "/none"); !errors.Is(err, fs.ErrNotExist) {
+				t.Fatalf("open of nothing: %v, expected %v", err, fs.ErrNotExist)
+			}
+			more, err := f.Append(dir + "/one")
+			must(t, err)
+			_, err = more.Write([]byte("?"))
+			must(t, err)
+			must(t, more.Close())
+			create(t, f, dir+"/two", []byte("2")).Close()
+			must(t, f.Rename(dir+"/one", dir+"/two"))
+			must(t, f.SyncDir(dir))
+			if got := contents(t, f, dir+"/two"); string(got) != "hello!?" {
+				t.Fatalf("file is %q", got)
+			}
+			if names, err := f.List(dir); err != nil || !reflect.DeepEqual(names, []string{"two"}) {
+				t.Fatalf("directory is %v (%v), expected two", names, err)
+			}
+			if err := f.Remove(dir); err == nil {
+				t.Fatal("a directory with a file in it was removed")
+			}
+			must(t, f.Remove(dir+"/two"))
+			lock, err := f.Lock(dir + "/LOCK")
+			must(t, err)
+			if _, err := f.Lock(dir + "/LOCK"); !errors.Is(err, vfs.ErrLocked) {
+				t.Fatalf("second lock: %v, expected %v", err, vfs.ErrLocked)
+			}
+			must(t, lock.Close())
+			again, err := f.Lock(dir + "/LOCK")
+			must(t, err)
+			must(t, again.Close())
+		})
+	}
+}
+
+// TestCrashFates crashes one disk many times: what was synced is always there, and of
+// the rest everything that may happen does.
+func TestCrashFates(t *testing.T) {
+	disk := vfs.NewMem(newRand(1))
+	must(t, disk.MkdirAll("/d"))
+	synced, unsynced := bytes.Repeat([]byte("s"), 700), bytes.Repeat([]byte("u"), 1500)
+	file := create(t, disk, "/d/kept", synced)
+	must(t, file.Sync())
+	must(t, disk.SyncDir("/d"))
+	_, err := file.Write(unsynced)
+	must(t, err)
+	unnamed := create(t, disk, "/d/unnamed", []byte("x"))
+	must(t, unnamed.Sync())
+	seen := map[string]bool{}
+	for seed := range uint64(200) {
+		after := disk.Crash(newRand(seed))
+		got := contents(t, after, "/d/kept")
+		if !bytes.HasPrefix(got, synced) {
+			t.Fatalf("seed %d: synced bytes are gone: %d left", seed, len(got))
+		}
+		tail := got[len(synced):]
+		switch {
+		case len(tail) == 0:
+			seen["lost"] = true
+		case bytes.Equal(tail, unsynced):
+			seen["kept"] = true
+		default:
+			seen["torn"] = true
+		}
+		if name := contents(t, after, "/d/unnamed"); name == nil {
+			seen["no name"] = true
+		} else if string(name) == "x" {
+			seen["name"] = true
+		}
+	}
+	for _, fate := range []string{"lost", "kept", "torn", "no name", "name"} {
+		if !seen[fate] {
+			t.Errorf("no crash had the fate %q", fate)
+		}
+	}
+	if _, err := disk.Create("/d/late"); !errors.Is(err, vfs.ErrCrashed) {
+		t.Fatalf("create after the crash: %v, expected %v", err, vfs.ErrCrashed)
+	}
+}
+
+// TestFailedSyncLies checks that a sync after a failed one saves nothing of what that
+// one dropped, though the cache still shows it.
+func TestFailedSyncLies(t *testing.T) {
+	lost := false
+	for seed := range uint64(30) {
+		disk := vfs.NewMem(newRand(seed))
+		file := create(t, disk, "/f", nil)
+		must(t, disk.SyncDir("/"))
+		data := bytes.Repeat([]byte("d"), 2000)
+		_, err := file.Write(data)
+		must(t, err)
+		disk.Inject(func(op vfs.Op) vfs.Fault {
+			if op.Kind == vfs.OpSync {
+				return vfs.Fault{Err: syscall.EIO}
+			}
+			return vfs.Fault{}
+		})
+		if err := file.Sync(); !errors.Is(err, syscall.EIO) {
+			t.Fatalf("sync: %v, expected %v", err, syscall.EIO)
+		}
+		disk.Inject(nil)
+		must(t, file.Sync())
+		if !bytes.Equal(contents(t, disk, "/f"), data) {
+			t.Fatal("the cache lost it too")
+		}
+		lost = lost || !bytes.Equal(contents(t, disk.Crash(newRand(seed)), "/f"), data)
+	}
+	if !lost {
+		t.Fatal("nothing was ever lost")
+	}
+}
+
+// TestDeterminism checks that the same calls and seeds make the same disk.
+func TestDeterminism(t *testing.T) {
+	run := func() *vfs.Mem {
+		disk := vfs.NewMem(newRand(3))
+		for i := range 5 {
+			name := string(rune('a' + i))
+			create(t, disk, "/"+name, bytes.Repeat([]byte(name), 1000*i))
+		}
+		return disk.Crash(newRand(8))
+	}
+	a, b := run(), run()
+	if !reflect.DeepEqual(a.FileSizes(), b.FileSizes()) {
+		t.Fatalf("%v and %v", a.FileSizes(), b.FileSizes())
+	}
+	for name := range a.FileSizes() {
+		if !bytes.Equal(contents(t, a, name), contents(t, b, name)) {
+			t.Fatalf("%s differs", name)
+		}
+	}
+}
