@@ -97,7 +97,7 @@ var leaderIgnores = ignored(
 	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.TimeoutNow{},
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
-	&messages.ElectionTimeout{}, &GroupLoaded{},
+	&messages.ElectionTimeout{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{},
 )
 
 // endTurn acts on the sum of the turn: one block for all that was proposed, one

@@ -72,21 +72,21 @@ func DefaultLimits() Limits {
 func (o *MemberOptions) Validate() error {
 	switch l := &o.Limits; {
 	case o.Group == 0:
-		return fmt.Errorf("Group: 0 is not a group id, expected 1 or higher")
+		return fmt.Errorf("option Group: 0 is not a group id, expected 1 or higher")
 	case o.Node == "":
-		return fmt.Errorf("Node: empty")
+		return fmt.Errorf("option Node: empty")
 	case o.Machine == nil:
-		return fmt.Errorf("Machine: nil")
+		return fmt.Errorf("option Machine: nil")
 	case o.HeartbeatInterval <= 0:
-		return fmt.Errorf("HeartbeatInterval: %v, expected more than 0", o.HeartbeatInterval)
+		return fmt.Errorf("option HeartbeatInterval: %v, expected more than 0", o.HeartbeatInterval)
 	case o.ElectionTimeout < 3*o.HeartbeatInterval:
-		return fmt.Errorf("ElectionTimeout: %v, expected at least three heartbeat intervals (%v)", o.ElectionTimeout, 3*o.HeartbeatInterval)
+		return fmt.Errorf("option ElectionTimeout: %v, expected at least three heartbeat intervals (%v)", o.ElectionTimeout, 3*o.HeartbeatInterval)
 	case l.CommandBytes <= 0 || messages.EntryBytes(l.CommandBytes)+l.BlockBytes > messages.MaxBlockBytes:
-		return fmt.Errorf("Limits.CommandBytes: %d with blocks of %d, expected a sum below %d", l.CommandBytes, l.BlockBytes, messages.MaxBlockBytes)
+		return fmt.Errorf("option Limits.CommandBytes: %d with blocks of %d, expected a sum below %d", l.CommandBytes, l.BlockBytes, messages.MaxBlockBytes)
 	case l.BlockBytes <= 0 || l.QueuedProposals <= 0 || l.QueuedBytes <= 0 || l.UncommittedBytes <= 0 ||
 		l.ApplyBacklogBytes <= 0 || l.PendingReads <= 0 || l.TailBytes < 0 || l.UnpersistedBlocks <= 0 ||
 		l.Window.Messages <= 0 || l.Window.Bytes <= 0:
-		return fmt.Errorf("Limits: %+v, expected every limit above 0", *l)
+		return fmt.Errorf("option Limits: %+v, expected every limit above 0", *l)
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ var preCandidateIgnores = ignored(
 	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.TimeoutNow{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
 	&messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{},
-	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GroupLoaded{}, &actor.Terminated{},
+	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
 )
 
 func (p *preCandidate) record(ctx actor.Context, voter core.NodeID, granted bool) {

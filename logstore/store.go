@@ -31,6 +31,8 @@ type Store interface {
 	// them; when it returns nil, all of them are. When it returns an error, each
 	// group's part may or may not be durable, never half visible after a restart;
 	// the store refuses every later Write with ErrFailed, and nothing retries.
+	// An error wrapping ErrInvalid or ErrCorrupt is an exception: nothing of any
+	// update was written, and the store has not failed.
 	Write(updates []Update) error
 
 	// Read returns the group's stored blocks that cover [first, last], in order,

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/syndtr/goleveldb/leveldb"
 	"github.com/syndtr/goleveldb/leveldb/iterator"
@@ -217,6 +218,8 @@ func (s *Store) locate(g *group, first, last uint64, maxBytes int) ([]blockRef, 
 	defer s.mu.RUnlock()
 	v := &g.cur
 	switch {
+	case s.closed:
+		return nil, nil, fmt.Errorf("level: read: %w", fs.ErrClosed)
 	case last < first:
 		return nil, nil, invalid(g.id, fmt.Errorf("read of %d to %d", first, last))
 	case first < v.first:

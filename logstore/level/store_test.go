@@ -13,7 +13,9 @@ import (
 var small = level.Options{MemtableBytes: 8 << 10, CacheBytes: 64 << 10, LogBytes: 128 << 10}
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(fs vfs.FS, dir string) (logstore.Store, error) { return level.Open(fs, dir, small) })
+	opts := small
+	opts.MemtableBytes = crashMemtableBytes
+	storetest.Run(t, func(fs vfs.FS, dir string) (logstore.Store, error) { return level.Open(fs, dir, opts) })
 }
 
 func TestContractOnRealFiles(t *testing.T) {

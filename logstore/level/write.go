@@ -2,6 +2,7 @@ package level
 
 import (
 	"fmt"
+	"io/fs"
 
 	"github.com/syndtr/goleveldb/leveldb"
 
@@ -22,7 +23,7 @@ const keepBatchBytes = 8 << 20
 // Write implements logstore.Store. All updates are one journal record, so they
 // are durable together or not at all.
 func (s *Store) Write(updates []logstore.Update) error {
-	if err := s.storage.failure(); err != nil {
+	if err := s.usable(); err != nil {
 		return err
 	}
 	defer s.unstage()
@@ -36,6 +37,16 @@ func (s *Store) Write(updates []logstore.Update) error {
 	}
 	s.sweepSome()
 	return s.commit()
+}
+
+func (s *Store) usable() error {
+	s.mu.RLock()
+	closed := s.closed
+	s.mu.RUnlock()
+	if closed {
+		return fmt.Errorf("level: write: %w", fs.ErrClosed)
+	}
+	return s.storage.failure()
 }
 
 // commit writes the batch and publishes what was staged.

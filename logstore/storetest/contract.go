@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"io/fs"
 	"reflect"
 	"sync"
 	"testing"
@@ -20,9 +21,26 @@ func Contract(t *testing.T, open func(t *testing.T) logstore.Store) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t)
-			defer s.Close()
 			test(t, s)
+			testClosed(t, s)
 		})
+	}
+}
+
+// testClosed checks that a closed store answers with an error, not with nothing.
+func testClosed(t *testing.T, s logstore.Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	_, lerr := s.Load(1)
+	_, rerr := s.Read(1, 1, 1, 1)
+	_, gerr := s.Groups()
+	werr := s.Write([]logstore.Update{{Group: 1, HardState: &logstore.HardState{Term: 1 << 20}}})
+	for what, err := range map[string]error{"load": lerr, "read": rerr, "groups": gerr, "write": werr} {
+		if !errors.Is(err, fs.ErrClosed) {
+			t.Errorf("%s of a closed store: %v, expected %v", what, err, fs.ErrClosed)
+		}
 	}
 }
 
