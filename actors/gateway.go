@@ -58,6 +58,7 @@ type route struct {
 	address string      // of its node
 	parked  []uint64    // operations in order of arrival
 
+	doubted  core.Term     // the term whose leader refused or did not answer
 	askAgain time.Duration // when to ask the servers again who leads
 }
 
@@ -110,7 +111,7 @@ func (g *gateway) receive(ctx actor.Context, message any, sender *actor.PID) {
 	case *messages.FindLeader:
 		g.onFindLeader(ctx, m, sender)
 	case *messages.LeaderFound:
-		g.onLeaderFound(ctx, m)
+		g.onLeaderFound(ctx, m, sender)
 	case *MemberStarted:
 		g.route(m.Group).member = m.PID
 	case *MemberStopped:
@@ -210,7 +211,7 @@ func (g *gateway) onFindLeader(ctx actor.Context, m *messages.FindLeader, sender
 	case sender.Address == ctx.Self().Address:
 		g.onOperation(ctx, m.Group, m, Waiter{To: sender})
 	case g.routes[m.Group] != nil:
-		ctx.Send(sender, g.routes[m.Group].found(m.Group))
+		ctx.Request(sender, g.routes[m.Group].found(m.Group))
 	}
 }
 
@@ -219,10 +220,15 @@ func (r *route) found(group uint64) *messages.LeaderFound {
 }
 
 // onLeaderFound takes a server's word. One that knows no leader of this term does
-// not unsay what another has said.
-func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound) {
+// not unsay what another has said, and of a doubted leader only its own word
+// counts: its followers miss it later than this process does.
+func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound, sender *actor.PID) {
 	term := core.Term(m.Term)
-	if r := g.route(m.Group); r.member != nil || m.Leader == "" && term <= r.term {
+	r := g.route(m.Group)
+	switch {
+	case r.member != nil, m.Leader == "" && term <= r.term:
+		return
+	case term == r.doubted && (sender == nil || sender.Address != m.Address):
 		return
 	}
 	g.onLeaderChanged(ctx, &LeaderChanged{Group: m.Group, Term: term, Leader: core.NodeID(m.Leader), Address: m.Address})
@@ -336,7 +342,7 @@ func mendable(r messages.Reason) bool {
 func (g *gateway) park(op *operation, item messages.ResultItem) {
 	r := g.route(op.group)
 	if r.member == nil && op.sentTerm >= r.term {
-		r.leader = "" // the servers know better by now
+		r.leader, r.doubted = "", r.term // the servers know better by now
 	}
 	op.sentTo, op.refused = "", item.Reason
 	r.parked = append(r.parked, item.Request)
@@ -420,7 +426,7 @@ func (g *gateway) onSweepDeadlines(ctx actor.Context, m *SweepDeadlines) {
 // member is not told. Its operations stay with it until another term is heard of.
 func (g *gateway) doubt(op *operation, now time.Duration) {
 	if r := g.routes[op.group]; r.member == nil && op.sentTo != "" && now >= op.deadline-g.opts.RequestTimeout+min(doubtAfter, g.opts.RequestTimeout) {
-		r.leader = ""
+		r.leader, r.doubted = "", r.term
 	}
 }
 

@@ -45,11 +45,6 @@ func (q *proposals) drop(n, bytes int) {
 // onPropose queues a command for the block this turn will cut, or says at the door
 // why not.
 func (l *leader) onPropose(ctx actor.Context, m *messages.Propose, sender *actor.PID) {
-	if l.transfer != nil {
-		// The log must not grow while a successor catches up with it.
-		l.forward(ctx, m, m.Request, sender)
-		return
-	}
 	l.enqueue(ctx, proposal{
 		Waiter: Waiter{sender, m.Request}, data: m.Command, session: m.Session, sequence: m.Sequence,
 	})

@@ -25,8 +25,6 @@ func (l *leader) onQuery(ctx actor.Context, m *messages.Query, sender *actor.PID
 	switch {
 	case m.Consistency == messages.Consistency_STALE:
 		l.answerStale(ctx, m, sender)
-	case m.Consistency == messages.Consistency_THROUGH_LOG && l.transfer != nil:
-		l.forward(ctx, m, m.Request, sender)
 	case m.Consistency == messages.Consistency_THROUGH_LOG:
 		l.enqueue(ctx, proposal{Waiter: w, kind: messages.EntryKind_QUERY, data: m.Query})
 	case len(l.reads.waiting) >= l.opts.Limits.PendingReads:

@@ -9,7 +9,7 @@ import (
 	"github.com/protoraft/protoraft/messages"
 )
 
-// transfer is a hand-over of leadership under way (thesis §3.10): proposals wait,
+// transfer is a hand-over of leadership under way (thesis §3.10): proposals queue,
 // the target catches up, then it is told to stand.
 type transfer struct {
 	target   core.NodeID
@@ -29,7 +29,6 @@ func (l *leader) onTransferLeadership(ctx actor.Context, m *messages.TransferLea
 	}
 	l.logger.Info("handing leadership over", "role", "leader", "to", target, "term", l.term, "index", l.tail.last().Index)
 	l.transfer = &transfer{target: target, deadline: l.now + l.opts.ElectionTimeout, replyTo: sender}
-	l.announceLeader(ctx, "") // clients wait at the Gateway meanwhile
 }
 
 func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason string) {
@@ -52,7 +51,7 @@ func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason stri
 // turnTransfer tells the target to stand as soon as its log is as long as this one.
 func (l *leader) turnTransfer(ctx actor.Context) {
 	t := l.transfer
-	if t == nil || t.told || len(l.queue.items) > 0 || l.tally.Match(t.target) < l.tail.last().Index {
+	if t == nil || t.told || l.tally.Match(t.target) < l.tail.last().Index {
 		return
 	}
 	t.told = true
@@ -67,7 +66,6 @@ func (l *leader) expireTransfer(ctx actor.Context) {
 	}
 	l.transfer = nil
 	l.logger.Warn("hand-over did not succeed, leading on", "role", "leader", "to", t.target, "term", l.term)
-	l.announceLeader(ctx, l.opts.Node)
 	l.keepLeadership(ctx, t.replyTo, string(t.target)+" did not take over within an election timeout")
 }
 

@@ -65,7 +65,7 @@ func (c *Call) finish() (reply []byte, index uint64, err error) {
 	if item.Outcome == messages.Outcome_APPLIED {
 		return item.Data, item.Index, nil
 	}
-	return nil, item.Index, errorOf(item)
+	return nil, item.Index, c.table.errorOf(item)
 }
 
 // settle decides the call of this id, unless it is decided.
@@ -86,7 +86,7 @@ func unanswered(id uint64, reason messages.Reason) messages.ResultItem {
 	return messages.ResultItem{Outcome: outcome, Reason: reason}
 }
 
-func errorOf(item messages.ResultItem) error {
+func (t *callTable) errorOf(item messages.ResultItem) error {
 	e := &Error{Outcome: Unknown, Reason: reasons[item.Reason], Leader: item.Leader}
 	if item.Outcome == messages.Outcome_NOT_APPLIED {
 		e.Outcome = NotApplied
@@ -94,8 +94,13 @@ func errorOf(item messages.ResultItem) error {
 	if e.Reason == nil {
 		e.Reason = ErrStopped
 	}
-	if item.Reason == messages.Reason_REFUSED {
+	switch item.Reason {
+	case messages.Reason_REFUSED:
 		e.Detail = string(item.Data)
+	case messages.Reason_NO_LEADER, messages.Reason_TIMED_OUT:
+		if t.trouble != nil {
+			e.Detail = t.trouble()
+		}
 	}
 	return e
 }
@@ -105,7 +110,8 @@ func errorOf(item messages.ResultItem) error {
 // call costs more than the call.
 type callTable struct {
 	timeout time.Duration
-	now     atomic.Int64 // coarse, nanoseconds since start
+	trouble func() string // why nodes cannot be reached; nil in a node
+	now     atomic.Int64  // coarse, nanoseconds since start
 
 	mu      sync.Mutex // guards free, all's growth, refusing
 	free    []*Call

@@ -60,8 +60,12 @@ type Client struct {
 
 var clientIDs atomic.Uint64
 
+// gatewayGrace lets the Gateway be the first to say that the time is up: it knows
+// whether the operation was ever sent.
+const gatewayGrace = 200 * time.Millisecond
+
 func newClient(system *actor.ActorSystem, gateway *actor.PID, timeout time.Duration) (*Client, error) {
-	c := &Client{system: system, gateway: gateway, calls: newCallTable(timeout)}
+	c := &Client{system: system, gateway: gateway, calls: newCallTable(timeout + gatewayGrace)}
 	c.routes.Store(&map[uint64]*actor.PID{})
 	pid, ok := system.ProcessRegistry.Add(c.calls, fmt.Sprintf("%s-client-%d", actors.NodeName, clientIDs.Add(1)))
 	if !ok {
@@ -92,8 +96,13 @@ func (c *Client) Query(ctx context.Context, group uint64, query []byte, consiste
 // request timeout, while none is known. It is for people to read: by the time it
 // returns another node may lead.
 func (c *Client) Leader(ctx context.Context, group uint64) (Member, error) {
-	// The Gateway answers within the timeout; the rest is for a busy machine.
-	future := c.system.Root.RequestFuture(c.gateway, &messages.FindLeader{Group: group}, c.calls.timeout+time.Second)
+	if pid := c.member(group); pid != nil {
+		// A member just spawned has told the Gateway of its group once it answers.
+		if _, err := ask[*messages.GroupStatus](ctx, c.system, pid, &messages.DescribeGroup{}); err != nil {
+			return Member{}, c.calls.errorOf(unanswered(queryBit, messages.Reason_STOPPED))
+		}
+	}
+	future := c.system.Root.RequestFuture(c.gateway, &messages.FindLeader{Group: group}, c.calls.timeout)
 	answered := make(chan any, 1)
 	go func() {
 		answer, err := future.Result()
@@ -113,7 +122,7 @@ func (c *Client) Leader(ctx context.Context, group uint64) (Member, error) {
 	case *messages.Results:
 		return Member{}, c.calls.errorOf(m.Items[0])
 	default: // the client was closed, or the time is up
-		return Member{}, c.calls.errorOf(messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_TIMED_OUT})
+		return Member{}, c.calls.errorOf(unanswered(queryBit, messages.Reason_TIMED_OUT))
 	}
 }
 

@@ -47,7 +47,7 @@ type Error struct {
 	Outcome Outcome
 	Reason  error  // one of the sentinels above
 	Leader  string // id of the node that leads, where known
-	Detail  string // what a state machine answered to a refused query
+	Detail  string // what a state machine answered to a refused query, or which nodes a client cannot reach
 }
 
 func (e *Error) Error() string {

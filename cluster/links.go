@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +44,7 @@ type links struct {
 type peerState struct {
 	refusedAt time.Time // a peer that refused us is not asked again at once
 	down      bool      // that it cannot be reached was logged
+	why       error     // it cannot be reached, nil while it can
 	log       limiter
 }
 
@@ -156,9 +160,13 @@ func (ls *links) pause(address string) time.Duration {
 func (ls *links) noteConnected(address string) {
 	ls.mu.Lock()
 	p := ls.peer(address)
-	p.down, p.refusedAt = false, time.Time{}
+	p.down, p.refusedAt, p.why = false, time.Time{}, nil
 	ls.mu.Unlock()
-	ls.logger.Info("connected", "peer", ls.guard.rules.Load().ids[address], "address", address)
+	if node := ls.guard.rules.Load().ids[address]; node != "" {
+		ls.logger.Info("connected", "peer", node, "address", address)
+	} else {
+		ls.logger.Debug("connected", "client", address)
+	}
 }
 
 // noteEnded logs why a link ended: once while a peer stays away, and now and then
@@ -170,7 +178,7 @@ func (ls *links) noteEnded(address string, err error) {
 	ls.mu.Lock()
 	p := ls.peer(address)
 	again := p.down
-	p.down = true
+	p.down, p.why = true, err
 	refused := isRefusal(err)
 	if refused {
 		p.refusedAt = time.Now()
@@ -179,6 +187,8 @@ func (ls *links) noteEnded(address string, err error) {
 
 	node := ls.guard.rules.Load().ids[address]
 	switch {
+	case node == "" && !refused:
+		ls.logger.Debug("client is gone", "address", address, "error", err)
 	case refused:
 		if n, ok := p.log.allow(refusalLogInterval); ok {
 			ls.logger.Warn("refused by peer", "peer", node, "address", address, "why", status.Convert(err).Message(), "like_it_before", n)
@@ -188,6 +198,33 @@ func (ls *links) noteEnded(address string, err error) {
 	default:
 		ls.logger.Warn("peer unreachable", "peer", node, "address", address, "error", err)
 	}
+}
+
+// trouble says which nodes there is no link to, and why, by id.
+func (ls *links) trouble() string {
+	members := ls.guard.rules.Load().members
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	connecting := map[string]bool{}
+	for l := range ls.open {
+		select {
+		case <-l.connected:
+		default:
+			connecting[l.address] = true
+		}
+	}
+	var all []string
+	for _, id := range slices.Sorted(maps.Keys(members)) {
+		address := members[id]
+		why := "no connection yet"
+		if err := ls.peer(address).why; err != nil {
+			why = status.Convert(err).Message()
+		} else if !connecting[address] {
+			continue
+		}
+		all = append(all, fmt.Sprintf("%s at %s: %s", id, address, why))
+	}
+	return strings.Join(all, "; ")
 }
 
 func isRefusal(err error) bool {

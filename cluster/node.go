@@ -64,9 +64,11 @@ func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 	if n.dir, err = openDataDir(o.DataDir, identity{ClusterID: o.ClusterID, NodeID: o.ID}); err != nil {
 		return nil, err
 	}
-	if n.store, err = level.Open(vfs.OS{}, filepath.Join(o.DataDir, "log"), level.Options{Logger: o.Logger.Named("store")}); err != nil {
+	store, err := level.Open(vfs.OS{}, filepath.Join(o.DataDir, "log"), level.Options{Logger: o.Logger.Named("store")})
+	if err != nil {
 		return nil, fmt.Errorf("open the log in %s: %w", o.DataDir, err)
 	}
+	n.store = store // not before: a nil *level.Store is not a nil Store
 	n.remote, err = startRemote(system, remoteOptions{
 		Listen: o.Listen, Advertise: o.address(), ClusterID: o.ClusterID, NodeID: o.ID,
 		Members: addressBook(o.Members), Insecure: o.Insecure, Logger: o.Logger,

@@ -24,6 +24,9 @@ const (
 
 const formatVersion = 1
 
+// FormatVersion is the version of the layout this build writes.
+const FormatVersion = formatVersion
+
 var formatKey = []byte{keyFormat, 'f', 'm', 't'}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

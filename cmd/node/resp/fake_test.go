@@ -15,10 +15,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fake is a cluster in one lock. As the real one may, it applies a command only
-// when somebody waits for it or for one behind it, answers a query without
-// afterWrites from what is applied when the answer is waited for, and so shows
-// every order the front end does not enforce.
+// fake is a cluster in one lock, as unhelpful as a real one may be: it applies a
+// command only when somebody waits for it or for one behind it, answers a query
+// without afterWrites from what was applied when it came in, and one with it from
+// everything there is when the answer is waited for. So every order shows that
+// the front end does not enforce.
 type fake struct {
 	mu      sync.Mutex
 	machine *kv.Machine
@@ -50,6 +51,8 @@ func (f *fake) start(op *fakeOp) Pending {
 	op.f, op.behind = f, len(f.log)
 	if !op.query {
 		f.log = append(f.log, op)
+	} else if !op.afterWrites {
+		op.reply, op.err = f.machine.Query(op.data)
 	}
 	f.now++
 	f.most = max(f.most, f.now)
@@ -71,20 +74,20 @@ func (op *fakeOp) Wait() ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.now--
-	switch {
-	case !op.query:
+	if !op.query {
 		f.applyTo(op.behind + 1)
 		return op.reply, op.err
-	case op.afterWrites:
-		// Everything there is, also what came later: a read may be late.
-		f.applyTo(len(f.log))
 	}
 	if f.fail != nil {
 		if err := f.fail(op.data); err != nil {
 			return nil, err
 		}
 	}
-	return f.machine.Query(op.data)
+	if op.afterWrites {
+		f.applyTo(len(f.log))
+		return f.machine.Query(op.data)
+	}
+	return op.reply, op.err
 }
 
 func (f *fake) applyTo(n int) {

@@ -314,7 +314,7 @@ func TestFailures(t *testing.T) {
 func TestShutdownAnswersWhatIsInFlight(t *testing.T) {
 	f := newFake()
 	f.hold = make(chan struct{})
-	s, addr := serve(t, f, Options{})
+	s, addr := serve(t, f, Options{IdleTimeout: time.Minute}) // which must not undo the closing
 	busy, idle := dial(t, addr), dial(t, addr)
 	idle.send("PING\r\n")
 	idle.expect("+PONG\r\n")

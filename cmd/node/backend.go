@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/protoraft/protoraft/cluster"
+	"github.com/protoraft/protoraft/cmd/node/resp"
+	"github.com/protoraft/protoraft/cmd/node/web"
+)
+
+// kvGroup is the group that holds the key-value machine.
+const kvGroup = 1
+
+// respBackend gives the RESP front end's commands to the cluster.
+type respBackend struct{ client *cluster.Client }
+
+func (b respBackend) Propose(command []byte) resp.Pending {
+	return b.client.StartPropose(kvGroup, command)
+}
+
+func (b respBackend) Query(query []byte, stale, afterWrites bool) resp.Pending {
+	return b.client.StartQuery(kvGroup, query, consistency(stale), afterWrites)
+}
+
+// webBackend does so for HTTP, which also shows indexes.
+type webBackend struct{ client *cluster.Client }
+
+func (b webBackend) Propose(command []byte) web.Pending {
+	return &indexedCall{call: b.client.StartPropose(kvGroup, command)}
+}
+
+func (b webBackend) Query(query []byte, stale, afterWrites bool) web.Pending {
+	return &indexedCall{call: b.client.StartQuery(kvGroup, query, consistency(stale), afterWrites)}
+}
+
+// indexedCall keeps the index when the call itself has gone back to its client.
+type indexedCall struct {
+	call  *cluster.Call
+	index uint64
+}
+
+func (c *indexedCall) Wait() (reply []byte, err error) {
+	reply, c.index, err = c.call.WaitIndex()
+	return reply, err
+}
+
+func (c *indexedCall) Index() uint64 { return c.index }
+
+func consistency(stale bool) cluster.Consistency {
+	if stale {
+		return cluster.Stale
+	}
+	return cluster.Linearizable
+}
+
+// statusMaxAge is how old a status may be that INFO shows: clients ask for it often.
+const statusMaxAge = 100 * time.Millisecond
+
+// statusTimeout bounds a question to the actors of this process.
+const statusTimeout = time.Second
+
+// respStatus shows the node to RESP clients.
+type respStatus struct {
+	node *cluster.Node
+
+	mu    sync.Mutex
+	taken time.Time
+	last  resp.Status
+}
+
+// Status asks nobody outside this process.
+func (s *respStatus) Status() resp.Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.taken) < statusMaxAge {
+		return s.last
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
+	defer cancel()
+	s.last = resp.Status{Node: s.node.ID(), Group: kvGroup}
+	st, err := s.node.Status(ctx)
+	if err != nil {
+		s.last.Failure = err.Error()
+	}
+	for _, g := range st.Groups {
+		if g.Group == kvGroup {
+			s.last.Role, s.last.Leader, s.last.LeaderAddress = g.Role, g.Leader, g.LeaderAddress
+			s.last.Term, s.last.LastIndex = g.Term, g.LastIndex
+			s.last.CommitIndex, s.last.AppliedIndex = g.CommitIndex, g.AppliedIndex
+			s.last.Failure = g.Failure
+		}
+	}
+	s.taken = time.Now()
+	return s.last
+}
+
+// webStatus shows the node over HTTP.
+type webStatus struct {
+	node    *cluster.Node
+	version string
+}
+
+func (s webStatus) Status(ctx context.Context) (web.Status, error) {
+	st, err := s.node.Status(ctx)
+	if err != nil {
+		return web.Status{}, err
+	}
+	shown := web.Status{Node: st.ID, Cluster: st.ClusterID, Version: s.version}
+	for _, g := range st.Groups {
+		shown.Groups = append(shown.Groups, webGroup(g))
+	}
+	return shown, nil
+}
+
+func webGroup(g cluster.GroupStatus) web.GroupStatus {
+	shown := web.GroupStatus{
+		Group: g.Group, Role: g.Role, Term: g.Term, Leader: g.Leader, LeaderAddress: g.LeaderAddress,
+		FirstIndex: g.FirstIndex, LastIndex: g.LastIndex, DurableIndex: g.DurableIndex,
+		CommitIndex: g.CommitIndex, AppliedIndex: g.AppliedIndex, Failure: g.Failure,
+	}
+	for _, m := range g.Members {
+		shown.Members = append(shown.Members, m.ID)
+	}
+	for _, p := range g.Peers {
+		shown.Peers = append(shown.Peers, web.PeerStatus{
+			Node: p.ID, State: p.State, MatchIndex: p.MatchIndex, NextIndex: p.NextIndex,
+			Inflight: p.Inflight, Active: p.Active,
+		})
+	}
+	return shown
+}

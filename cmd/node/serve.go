@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"github.com/protoraft/protoraft/cluster"
+	"github.com/protoraft/protoraft/logstore"
+)
+
+// serveFlags is the command line of serve.
+type serveFlags struct {
+	id, cluster, data  string
+	listen, resp, http string
+	election           duration
+	heartbeat          duration
+	level              logLevel
+	logJSON            bool
+	insecure           bool
+	followStdin        bool // end when stdin does: whoever started us is gone
+
+	members []cluster.Member // parsed from cluster
+}
+
+func serveCommand() *cobra.Command {
+	f := serveFlags{election: duration(time.Second), level: logLevel(hclog.Info)}
+	cmd := &cobra.Command{
+		Use:   "serve --id ID --cluster ID=HOST:PORT,... --data DIR",
+		Short: "Run one node of a cluster",
+		Long: `serve runs one node. Every node of a cluster gets the same --cluster and a data
+directory of its own; to start a node again, give it the same flags.
+
+SIGTERM or Ctrl-C: the node says it is not ready, hands leadership over, answers
+what it has taken in, and exits with 0. A second signal ends it at once.`,
+		Example: `  node serve --id n1 --data data/n1 --resp 127.0.0.1:6379 --http 127.0.0.1:8001 \
+      --cluster n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003
+
+  # one node by itself
+  node serve --id n1 --cluster n1=127.0.0.1:7001 --data data/n1 --resp 127.0.0.1:6379
+
+  # in a container: others reach it by name, it binds every interface
+  node serve --id n1 --data /data --listen :7001 --resp :6379 --http :8001 --insecure \
+      --cluster n1=node-1:7001,n2=node-2:7001,n3=node-3:7001`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			return serve(&f, cmd.InOrStdin(), cmd.ErrOrStderr())
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&f.id, "id", "", "this node's `id` in --cluster")
+	flags.StringVar(&f.cluster, "cluster", "", "all `nodes` as id=host:port,..., as they reach each other")
+	flags.StringVar(&f.data, "data", "", "`directory` of this node's log; made if it does not exist")
+	flags.StringVar(&f.resp, "resp", "", "`address` for Redis clients; none: not served")
+	flags.StringVar(&f.http, "http", "", "`address` for HTTP; none: not served")
+	flags.StringVar(&f.listen, "listen", "", "`address` to bind for other nodes (default: this node's in --cluster)")
+	flags.Var(&f.election, "election-timeout", "least time without a leader before a node stands for election")
+	flags.Var(&f.heartbeat, "heartbeat", "how often a leader shows itself (default: a tenth of --election-timeout)")
+	flags.Var(&f.level, "log-level", "trace, debug, info, warn or error")
+	flags.BoolVar(&f.logJSON, "log-json", false, "log lines are JSON")
+	flags.BoolVar(&f.insecure, "insecure", false, "allow addresses beyond this machine: traffic is readable, peers are not verified")
+	flags.BoolVar(&f.followStdin, "follow-stdin", false, "exit when standard input ends")
+	if err := flags.MarkHidden("follow-stdin"); err != nil {
+		panic(err) // the flag is the line above
+	}
+	return cmd
+}
+
+// check validates what can be known without touching anything.
+func (f *serveFlags) check() (err error) {
+	if f.members, err = parseMembers(f.cluster); err != nil {
+		return err
+	}
+	me, known := findMember(f.members, f.id)
+	switch {
+	case f.id == "":
+		return usage("--id is missing, expected one of the nodes in --cluster: %s", memberIDs(f.members))
+	case !known:
+		return usage("--id %q is not in --cluster, expected one of: %s", f.id, memberIDs(f.members))
+	case f.data == "":
+		return usage("--data is missing, expected a directory for this node alone, such as data/%s", f.id)
+	}
+	if f.heartbeat == 0 {
+		f.heartbeat = f.election / 10
+	}
+	if f.election < 3*f.heartbeat || f.heartbeat < duration(time.Millisecond) {
+		return usage("--election-timeout %v with --heartbeat %v, expected an election timeout of at least three heartbeats, and those of at least 1ms", &f.election, &f.heartbeat)
+	}
+	return f.checkAddresses(me)
+}
+
+func (f *serveFlags) checkAddresses(me cluster.Member) error {
+	if !f.insecure {
+		for _, m := range f.members {
+			if err := checkLoopback("--cluster: node "+m.ID+" at", m.Address); err != nil {
+				return err
+			}
+		}
+	}
+	taken := map[string]string{me.Address: "--cluster: node " + me.ID}
+	for _, a := range []struct {
+		flag, address string
+		portMin       uint64
+	}{{"--listen", f.listen, 1}, {"--resp", f.resp, 0}, {"--http", f.http, 0}} {
+		if a.address == "" {
+			continue
+		}
+		if err := checkAddress(a.flag, a.address, a.portMin); err != nil {
+			return err
+		}
+		if !f.insecure {
+			if err := checkLoopback(a.flag, a.address); err != nil {
+				return err
+			}
+		}
+		if other := taken[a.address]; other != "" && a.flag != "--listen" {
+			return usage("%s %s is the address of %s, too, expected one of its own", a.flag, a.address, other)
+		}
+		taken[a.address] = a.flag
+	}
+	return nil
+}
+
+func (f *serveFlags) logger(out io.Writer) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{Level: hclog.Level(f.level), JSONFormat: f.logJSON, Output: out}).With("node", f.id)
+}
+
+// serve runs the node until a signal, or until it cannot go on.
+func serve(f *serveFlags, stdin io.Reader, stderr io.Writer) error {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	defer signal.Stop(signals)
+	if f.followStdin {
+		go func() {
+			_, _ = io.Copy(io.Discard, stdin)
+			os.Exit(exitFailed)
+		}()
+	}
+	logger := f.logger(stderr)
+	s, err := startServer(f, logger)
+	if err != nil {
+		return f.explain(err)
+	}
+	select {
+	case sig := <-signals:
+		logger.Info("stopping", "signal", sig)
+		go func() {
+			sig := <-signals
+			logger.Error("second signal, stopping at once", "signal", sig)
+			os.Exit(exitFailed)
+		}()
+		if err := s.stop(); err != nil {
+			return fmt.Errorf("stopping: %w", err)
+		}
+		logger.Info("stopped")
+		return nil
+	case <-s.node.Failed():
+		logger.Error("STORAGE FAILED: this node stops now; nothing it acknowledged is lost", "error", s.node.Err())
+		s.abandon()
+		return fmt.Errorf("--data %s: %w", f.data, s.node.Err())
+	case err := <-s.broken:
+		logger.Error("a front end has stopped", "error", err)
+		return errors.Join(err, s.stop())
+	}
+}
+
+// explain names the flag behind an error of starting.
+func (f *serveFlags) explain(err error) error {
+	at := "--cluster: node " + f.id
+	if f.listen != "" {
+		at = "--listen"
+	}
+	switch {
+	case errors.Is(err, cluster.ErrInsecure):
+		return usage("%s: %w", at, err)
+	case errors.Is(err, cluster.ErrPortInUse):
+		return fmt.Errorf("%s: %w", at, err)
+	}
+	for _, e := range []error{
+		cluster.ErrDataDirLocked, cluster.ErrDataDirNotADir, cluster.ErrForeignDataDir, cluster.ErrNewerDataDir,
+		cluster.ErrDataDirIdentity, cluster.ErrDataDirOfCluster, cluster.ErrDataDirOfNode,
+		logstore.ErrCorrupt, logstore.ErrNewerFormat, os.ErrPermission,
+	} {
+		if errors.Is(err, e) {
+			return fmt.Errorf("--data: %w", err)
+		}
+	}
+	return err
+}
+
+// Times that stopping may take. Together they stay below the 30 seconds that
+// service managers commonly allow.
+const (
+	handOverTimeout = 5 * time.Second
+	drainTimeout    = 7 * time.Second
+	abandonTimeout  = 2 * time.Second
+)
+
+func within(limit time.Duration, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	return f(ctx)
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/protoraft/protoraft/cluster"
+	"github.com/protoraft/protoraft/cmd/node/resp"
+	"github.com/protoraft/protoraft/cmd/node/web"
+	"github.com/protoraft/protoraft/fsm/kv"
+)
+
+// server is a node with its front ends.
+type server struct {
+	logger   hclog.Logger
+	node     *cluster.Node
+	resp     *resp.Server // nil where not served
+	http     *http.Server // nil where not served
+	draining atomic.Bool
+	broken   chan error // a front end ended that nobody has stopped
+}
+
+// startServer binds the front ends' addresses, starts the node and serves. After
+// an error nothing is left running.
+func startServer(f *serveFlags, logger hclog.Logger) (_ *server, err error) {
+	var open []net.Listener
+	defer func() {
+		if err != nil {
+			for _, l := range open {
+				_ = l.Close()
+			}
+		}
+	}()
+	bind := func(flag, address string) (net.Listener, error) {
+		if address == "" {
+			return nil, nil
+		}
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, listenError(flag, address, err)
+		}
+		open = append(open, l)
+		return l, nil
+	}
+	respListener, err := bind("--resp", f.resp)
+	if err != nil {
+		return nil, err
+	}
+	httpListener, err := bind("--http", f.http)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{logger: logger, broken: make(chan error, 2)}
+	if s.node, err = startNode(f, logger); err != nil {
+		return nil, err
+	}
+	s.serveRESP(respListener)
+	s.serveHTTP(httpListener)
+	return s, nil
+}
+
+func listenError(flag, address string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s: %w: %s (another process has it)", flag, cluster.ErrPortInUse, address)
+	}
+	return fmt.Errorf("%s %s: %w", flag, address, err)
+}
+
+func startNode(f *serveFlags, logger hclog.Logger) (*cluster.Node, error) {
+	node, err := cluster.Start(cluster.NewSystem(logger), cluster.Options{
+		ID: f.id, Members: f.members, DataDir: f.data, Listen: f.listen, Insecure: f.insecure,
+		ElectionTimeout: time.Duration(f.election), HeartbeatInterval: time.Duration(f.heartbeat), Logger: logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := node.StartGroup(kvGroup, kv.New()); err != nil {
+		return nil, errors.Join(err, within(abandonTimeout, node.Shutdown))
+	}
+	return node, nil
+}
+
+func (s *server) serveRESP(l net.Listener) {
+	if l == nil {
+		return
+	}
+	s.resp = resp.New(respBackend{s.node.Client()}, &respStatus{node: s.node}, resp.Options{
+		Logger: s.logger.Named("resp"), Version: currentBuild().Version,
+	})
+	s.logger.Info("serving RESP", "address", l.Addr())
+	go func() {
+		if err := s.resp.Serve(l); err != nil {
+			s.broken <- fmt.Errorf("--resp %s: %w", l.Addr(), err)
+		}
+	}()
+}
+
+func (s *server) serveHTTP(l net.Listener) {
+	if l == nil {
+		return
+	}
+	handler := web.New(webBackend{s.node.Client()}, webStatus{s.node, currentBuild().Version}, web.Options{})
+	s.http = web.NewServer(s.untilDraining(handler))
+	s.http.ErrorLog = s.logger.Named("http").StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})
+	s.logger.Info("serving HTTP", "address", l.Addr())
+	go func() {
+		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.broken <- fmt.Errorf("--http %s: %w", l.Addr(), err)
+		}
+	}()
+}
+
+// untilDraining answers /readyz itself once the node is about to go: whoever
+// spreads the load should stop sending before the port closes.
+func (s *server) untilDraining(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/readyz" || !s.draining.Load() {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte(`{"error":"not ready: the node is stopping","outcome":"not_applied","reason":"stopping"}` + "\n"))
+	})
+}
+
+// stop leaves in good order: not ready any more, leadership handed over while the
+// front ends still forward, then the front ends drained, then the node.
+func (s *server) stop() error {
+	s.draining.Store(true)
+	s.handOver()
+	err := within(drainTimeout, s.closeFrontEnds)
+	if err != nil {
+		s.logger.Warn("clients were cut off", "error", err)
+	}
+	return within(handOverTimeout, s.node.Shutdown)
+}
+
+// handOver is a courtesy; without it the others wait for an election timeout.
+func (s *server) handOver() {
+	ctx, cancel := context.WithTimeout(context.Background(), handOverTimeout)
+	defer cancel()
+	st, err := s.node.Status(ctx)
+	if err != nil {
+		return
+	}
+	for _, g := range st.Groups {
+		if g.Role != "leader" || len(g.Members) < 2 {
+			continue
+		}
+		if err := s.node.TransferLeadership(ctx, g.Group, ""); err != nil {
+			s.logger.Warn("leadership not handed over", "group", g.Group, "error", err)
+		}
+	}
+}
+
+func (s *server) closeFrontEnds(ctx context.Context) error {
+	var wait sync.WaitGroup
+	errs := make([]error, 2)
+	if s.resp != nil {
+		wait.Go(func() { errs[0] = s.resp.Shutdown(ctx) })
+	}
+	if s.http != nil {
+		wait.Go(func() {
+			if errs[1] = s.http.Shutdown(ctx); errs[1] != nil {
+				_ = s.http.Close()
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+// abandon ends a node whose disk has failed. Clients hear what is known of their
+// commands if that takes no time; closing the log may hang with the disk.
+func (s *server) abandon() {
+	s.draining.Store(true)
+	_ = within(abandonTimeout, s.closeFrontEnds)
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = within(abandonTimeout, s.node.Shutdown)
+	}()
+	timer := time.NewTimer(abandonTimeout)
+	defer timer.Stop()
+	select {
+	case <-closed:
+	case <-timer.C:
+	}
+}
