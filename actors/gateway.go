@@ -256,10 +256,6 @@ func (g *gateway) put(address string, id uint64, message any) {
 	out.Requests = append(out.Requests, f)
 }
 
-// maxForwardBytes keeps one message of many operations well below what the link
-// takes.
-const maxForwardBytes = 1 << 20
-
 func (g *gateway) endTurn(ctx actor.Context) {
 	g.replies.send(ctx)
 	for _, address := range g.addresses {
@@ -277,7 +273,7 @@ func splitForward(m *messages.ForwardRequests) []*messages.ForwardRequests {
 	from, bytes := 0, 0
 	for i, f := range m.Requests {
 		n := len(f.GetPropose().GetCommand()) + len(f.GetQuery().GetQuery()) + 64
-		if i > from && bytes+n > maxForwardBytes {
+		if i > from && bytes+n > maxWireBytes {
 			out = append(out, &messages.ForwardRequests{Requests: m.Requests[from:i]})
 			from, bytes = i, 0
 		}

@@ -38,14 +38,35 @@ func (r *replies) slot(to *actor.PID) int {
 	return r.last
 }
 
-// send lets the answers go.
+// maxWireBytes keeps a message of many parts well below what a link takes.
+const maxWireBytes = 1 << 20
+
+// send lets the answers go, those to another node in messages of bounded size.
 func (r *replies) send(ctx actor.Context) {
 	for i, pid := range r.to {
-		ctx.Send(pid, &messages.Results{Items: r.items[i]})
+		items := r.items[i]
+		if pid.Address != ctx.Self().Address {
+			for n := fitting(items); n < len(items); n = fitting(items) {
+				ctx.Send(pid, &messages.Results{Items: items[:n:n]})
+				items = items[n:]
+			}
+		}
+		ctx.Send(pid, &messages.Results{Items: items})
 	}
 	clear(r.to)
 	clear(r.items)
 	r.to, r.items, r.last = r.to[:0], r.items[:0], 0
+}
+
+// fitting counts the items that one message takes, at least one.
+func fitting(items []messages.ResultItem) int {
+	bytes := 0
+	for i := range items {
+		if bytes += len(items[i].Data) + 64; bytes > maxWireBytes && i > 0 {
+			return i
+		}
+	}
+	return len(items)
 }
 
 // release tells waiters that their operation ends here.

@@ -158,7 +158,7 @@ func TestDialLimits(t *testing.T) {
 	for i := range 3 {
 		c.start(i, 1)
 	}
-	client := c.dial(func(o *ClientOptions) { o.RequestTimeout = time.Second })
+	client := c.dial()
 	c.leader(client)
 
 	// Large commands at once are more than one message takes.
@@ -180,7 +180,8 @@ func TestDialLimits(t *testing.T) {
 	if !errors.As(err, &e) || e.Reason != ErrRefused || !strings.Contains(e.Detail, "a query of 5 bytes") {
 		t.Errorf("query the machine refuses: %v", err)
 	}
-	_, err = client.Propose(t.Context(), 99, counter.Add(1))
+	brief := c.dial(func(o *ClientOptions) { o.RequestTimeout = 300 * time.Millisecond })
+	_, err = brief.Propose(t.Context(), 99, counter.Add(1))
 	if !errors.Is(err, ErrNoLeader) || OutcomeOf(err) != NotApplied {
 		t.Errorf("group that is nowhere: %v", err)
 	}

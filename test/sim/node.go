@@ -1,0 +1,316 @@
+package sim
+
+import (
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/protoraft/protoraft/actors"
+	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/logstore/vfs"
+	"github.com/protoraft/protoraft/test/sim/simlog"
+)
+
+// node is a machine with a disk and, while it is up, a process on it.
+type node struct {
+	w       *World
+	number  int
+	id      string
+	address string
+	disk    *vfs.Mem
+
+	// Of the process, made anew with each boot. life tells two processes apart.
+	life      int
+	up        bool
+	host      *host
+	mailboxes []*stepMailbox
+	store     *watchedStore
+	bootedAt  time.Duration
+	origin    time.Duration // of its monotonic clock
+	rate      float64
+	wallSkew  time.Duration
+
+	frozenUntil time.Duration
+	dying       bool // the process has died within its turn: nothing it does counts
+	actsLeft    int  // until it dies, -1 for no plan
+	diskFault   string
+	restart     *event
+}
+
+const logDir = "/data/log"
+
+// host is an actor system. Making one takes milliseconds, so they are used again:
+// a crash takes every actor out of it.
+type host struct {
+	system *actor.ActorSystem
+	node   *node
+}
+
+// Hosts keeps actor systems for the next world. It is safe for concurrent use.
+type Hosts struct {
+	mu   sync.Mutex
+	free []*host
+}
+
+func (p *Hosts) take(n *node) *host {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var h *host
+	if last := len(p.free) - 1; last >= 0 {
+		h, p.free = p.free[last], p.free[:last]
+	} else {
+		h = newHost()
+	}
+	h.node = n
+	h.system.ID = n.id
+	h.system.ProcessRegistry.Address = n.address
+	h.system.ProcessRegistry.SequenceID = 0
+	return h
+}
+
+func (p *Hosts) put(h *host) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h.node = nil
+	p.free = append(p.free, h)
+}
+
+func newHost() *host {
+	h := &host{system: actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+		return slog.New(slog.DiscardHandler)
+	}))}
+	h.system.ProcessRegistry.RegisterAddressResolver(func(*actor.PID) (actor.Process, bool) {
+		return wireProcess{h}, true
+	})
+	return h
+}
+
+// acts says whether the process still does things. Each one asked about may be its
+// last: a crash strikes between any two messages of a turn.
+func (n *node) acts(life int) bool {
+	if !n.up || n.dying || life != n.life {
+		return false
+	}
+	if n.actsLeft == 0 {
+		n.w.cover.add("crash within a turn")
+		n.dying = true
+		return false
+	}
+	if n.actsLeft > 0 {
+		n.actsLeft--
+	}
+	return true
+}
+
+// turnEnded buries a process that died within the turn.
+func (n *node) turnEnded() {
+	if n.up && (n.dying || n.disk.Crashed()) {
+		n.crash(n.disk.Crashed() || n.w.chaos.IntN(2) == 0)
+		n.restartIn(n.w.drawDowntime())
+	}
+}
+
+// whenAwake calls f now, or when the process has been thawed, unless it has ended.
+func (n *node) whenAwake(life int, f func()) {
+	switch {
+	case !n.up || life != n.life:
+	case n.frozenUntil > n.w.now:
+		n.w.at(n.frozenUntil, func() { n.whenAwake(life, f) })
+	default:
+		f()
+	}
+}
+
+// turnDelay is how long an actor's next turn waits: a sync takes its time, and any
+// actor may lag behind the others.
+func (n *node) turnDelay(m *stepMailbox) time.Duration {
+	s := &n.w.setup
+	switch {
+	case n.frozenUntil > n.w.now:
+		return n.frozenUntil - n.w.now
+	case m.log && s.sync > 0:
+		return time.Duration(n.w.rng.ExpFloat64() * float64(s.sync) * s.syncOf[n.number])
+	case s.lag > 0 && n.w.rng.Float64() < s.lag:
+		return time.Duration(n.w.rng.ExpFloat64() * float64(s.lagTime))
+	}
+	return 0
+}
+
+// boot starts the process. It may fail to: then it is tried again later.
+func (n *node) boot() {
+	w := n.w
+	n.restart = nil
+	n.life++
+	n.up, n.dying, n.actsLeft, n.diskFault = true, false, -1, ""
+	n.bootedAt = w.now
+	n.origin = time.Duration(w.chaos.Int64N(int64(time.Hour)))
+	n.rate = 1 + (w.chaos.Float64()*2-1)*w.setup.drift
+	n.mailboxes = n.mailboxes[:0]
+	w.trace.printf("%s boots", n.id)
+	w.trace.add(evFault, uint64(n.number), 1)
+	store, err := simlog.Open(n.disk, logDir)
+	if err != nil {
+		n.bootFailed(err)
+		return
+	}
+	n.store = &watchedStore{n: n, life: n.life, inner: store}
+	n.host = w.hosts.take(n)
+	w.checks.booted(n, store)
+	n.spawn()
+	for _, c := range w.clients {
+		c.register(n)
+	}
+	w.probe.register(n)
+}
+
+// bootFailed: only an injected fault may keep a node from starting.
+func (n *node) bootFailed(err error) {
+	n.up = false
+	if !n.disk.Crashed() && n.diskFault == "" {
+		n.w.violate("a disk that works can be opened", "%s: %v", n.id, err)
+		return
+	}
+	n.w.cover.add("start failed by a disk fault")
+	if n.disk.Crashed() {
+		n.disk = n.disk.Crash(n.w.chaos)
+	} else {
+		n.disk.Inject(nil)
+	}
+	n.restartIn(n.w.drawDowntime())
+}
+
+func (n *node) spawn() {
+	w := n.w
+	rt := &actors.Runtime{
+		Clock: clock{n, n.life},
+		Rand: func() *rand.Rand {
+			return rand.New(rand.NewPCG(w.rng.Uint64(), w.rng.Uint64()))
+		},
+		Mailbox: func(int) actor.MailboxProducer {
+			return func() actor.Mailbox { return &stepMailbox{n: n, life: n.life} }
+		},
+		Dispatcher: dispatcher{n},
+		Logger:     w.logger(),
+	}
+	root := n.host.system.Root
+	pid, err := root.SpawnNamed(actors.NodeProps(rt, actors.NodeOptions{
+		Store:         n.store,
+		Gateway:       actors.GatewayOptions{RequestTimeout: w.setup.requestTimeout, Waiting: w.setup.gatewayWaiting},
+		StorageFailed: n.storageFailed,
+	}), actors.NodeName)
+	if err != nil {
+		w.violate("a node can be spawned", "%s: %v", n.id, err)
+		return
+	}
+	// A process spawns members when its Node has answered.
+	n.mailboxes[0].turn()
+	links := actors.Links{
+		Node: pid, Gateway: actor.NewPID(n.address, actors.GatewayName),
+		LogWriter: actor.NewPID(n.address, actors.NodeName+"/log-writer"),
+		LogReader: actor.NewPID(n.address, actors.NodeName+"/log-reader"),
+	}
+	for group := uint64(1); group <= uint64(w.setup.groups); group++ {
+		o := w.setup.member(n, group)
+		if err := o.Validate(); err != nil {
+			w.violate("the setup is valid", "%v", err)
+			return
+		}
+		if _, err := root.SpawnNamed(actors.MemberProps(rt, links, o), memberName(group)); err != nil {
+			w.violate("a member can be spawned", "%s: %v", n.id, err)
+		}
+	}
+}
+
+// storageFailed is told by the Node. The process ends, as the binary does.
+func (n *node) storageFailed(reason string) {
+	if n.diskFault == "" && !n.disk.Crashed() && !n.dying {
+		n.w.violate("storage fails only where a fault was injected", "%s: %s", n.id, reason)
+	}
+	n.w.cover.add("storage failed")
+	life := n.life
+	n.w.after(time.Duration(n.w.chaos.Int64N(int64(n.w.setup.electionTimeout))), func() {
+		if n.up && n.life == life {
+			n.crash(n.w.chaos.IntN(2) == 0)
+			n.restartIn(n.w.drawDowntime())
+		}
+	})
+}
+
+// crash ends the process. With the power, what was not synced goes too.
+func (n *node) crash(power bool) {
+	w := n.w
+	w.trace.printf("%s crashes, power cut: %v", n.id, power)
+	w.trace.add(evFault, uint64(n.number), 2)
+	n.up, n.dying, n.actsLeft = false, false, -1
+	n.life++
+	n.frozenUntil = 0
+	for _, m := range n.mailboxes {
+		n.host.system.ProcessRegistry.Remove(m.pid)
+	}
+	for _, c := range w.clients {
+		c.unregister(n)
+	}
+	w.probe.unregister(n)
+	w.hosts.put(n.host)
+	n.host = nil
+	w.checks.crashed(n)
+	n.disk.Inject(nil)
+	if err := n.store.Close(); err != nil && !errors.Is(err, vfs.ErrCrashed) {
+		w.violate("a store can be closed", "%s: %v", n.id, err)
+	}
+	if power || n.disk.Crashed() {
+		n.disk = n.disk.Crash(w.chaos)
+	}
+}
+
+func (n *node) restartIn(d time.Duration) {
+	if n.restart != nil {
+		n.restart.dead = true
+	}
+	n.restart = n.w.after(d, n.boot)
+}
+
+// memberPID addresses the node's member of a group.
+func (n *node) memberPID(group uint64) *actor.PID { return actor.NewPID(n.address, memberName(group)) }
+
+func (n *node) gatewayPID() *actor.PID { return actor.NewPID(n.address, actors.GatewayName) }
+
+// configuration is what every group begins with: all nodes vote.
+func (w *World) configuration() core.Configuration {
+	var c core.Configuration
+	for _, n := range w.nodes {
+		c.Members = append(c.Members, core.Member{ID: core.NodeID(n.id), Address: n.address})
+	}
+	return c
+}
+
+// logger listens for what the code itself calls wrong, and writes to the trace.
+func (w *World) logger() hclog.Logger {
+	level := hclog.Warn
+	if w.trace.out != nil {
+		level = hclog.Debug
+	}
+	return hclog.New(&hclog.LoggerOptions{Output: logSpy{w}, Level: level, DisableTime: true})
+}
+
+type logSpy struct{ w *World }
+
+// alarms are words of a log line that no fault explains.
+var alarms = []string{"unexpected message", "panic", "crashed"}
+
+func (s logSpy) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(string(line))
+	s.w.trace.printf("%s", text)
+	for _, a := range alarms {
+		if strings.Contains(text, a) {
+			s.w.violate("no panic and no stray message", "%s", text)
+		}
+	}
+	return len(line), nil
+}

@@ -1,0 +1,46 @@
+package sim
+
+import (
+	"github.com/protoraft/protoraft/logstore"
+	"github.com/protoraft/protoraft/logstore/vfs"
+	"github.com/protoraft/protoraft/messages"
+	"github.com/protoraft/protoraft/test/sim/simlog"
+)
+
+// watchedStore shows the checks every write and what became of it. It is the one
+// place where what is durable is known.
+type watchedStore struct {
+	n     *node
+	life  int
+	inner *simlog.Store
+}
+
+var _ logstore.Store = (*watchedStore)(nil)
+
+func (s *watchedStore) Groups() ([]uint64, error) { return s.inner.Groups() }
+
+func (s *watchedStore) Load(group uint64) (logstore.GroupState, error) { return s.inner.Load(group) }
+
+func (s *watchedStore) Read(group, first, last uint64, maxBytes int) ([]messages.Block, error) {
+	s.n.w.cover.add("log read from disk")
+	return s.inner.Read(group, first, last, maxBytes)
+}
+
+func (s *watchedStore) Write(updates []logstore.Update) error {
+	if !s.n.acts(s.life) {
+		return vfs.ErrCrashed
+	}
+	w := s.n.w
+	w.checks.writing(s.n, updates)
+	err := s.inner.Write(updates)
+	failed := uint64(0)
+	if err != nil {
+		failed = 1
+		w.trace.printf("%s write failed: %v", s.n.id, err)
+	}
+	w.trace.add(evDisk, uint64(s.n.number), uint64(len(updates)), failed)
+	w.checks.wrote(s.n, err == nil)
+	return err
+}
+
+func (s *watchedStore) Close() error { return s.inner.Close() }
