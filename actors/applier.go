@@ -33,9 +33,12 @@ type applier struct {
 	reported core.Index
 	work     []*ApplyCommitted // not finished
 	fetching bool
-	fetches  uint64 // numbers reads of the log
+	fetches  uint64     // numbers reads of the log
+	fetchTo  core.Index // the last entry asked for
 
 	queries  []PendingQuery // waiting for their index
+	ready    []PendingQuery // whose index is applied
+	answered int            // of ready
 	term     core.Term      // of the leadership below
 	leads    bool           // this member leads in term
 	serving  bool           // and its machine has been told
@@ -119,6 +122,7 @@ func (a *applier) proceed(ctx actor.Context) {
 func (a *applier) fetch(ctx actor.Context, last core.Index) {
 	a.fetching = true
 	a.fetches++
+	a.fetchTo = last
 	ctx.Send(a.logReader, &ReadEntries{
 		Group: a.group, First: a.applied + 1, Last: last, MaxBytes: a.fetchBytes,
 		Session: a.fetches, ReplyTo: ctx.Self(),
@@ -134,9 +138,10 @@ func (a *applier) onEntriesRead(ctx actor.Context, m *EntriesRead) {
 		a.fail(ctx, fmt.Sprintf("cannot read committed entries from %d on: %v", m.First, m.Err))
 		return
 	}
-	commit := a.work[len(a.work)-1].Commit
 	for i := range m.Blocks {
-		a.applyBlock(&m.Blocks[i], nil, commit)
+		// Not beyond what was asked for: a truncation may be on its way to the disk,
+		// and what follows there be no entries of the log any more.
+		a.applyBlock(&m.Blocks[i], nil, a.fetchTo)
 	}
 	a.proceed(ctx)
 }
@@ -177,7 +182,7 @@ func (a *applier) applyBlock(b *messages.Block, waiters []Waiter, commit core.In
 	if err != nil {
 		panic(fmt.Sprintf("applying after index %d: %v", a.applied, err))
 	}
-	a.answerReady()
+	a.answerReached()
 }
 
 // applyCommands gives the machine the commands gathered so far.
@@ -222,7 +227,8 @@ func (a *applier) applyOther(index uint64, term core.Term, e messages.EntryView,
 		a.replies.add(w, messages.ResultItem{Outcome: messages.Outcome_APPLIED, Index: index})
 	case messages.EntryKind_QUERY:
 		if w.To != nil {
-			a.answer(PendingQuery{Waiter: w, Query: e.Data, Index: a.applied})
+			a.ready = append(a.ready, PendingQuery{Waiter: w, Query: e.Data, Index: a.applied})
+			a.answerReady()
 		}
 	case messages.EntryKind_CONFIGURATION:
 		return a.applyConfiguration(index, e.Data)
@@ -293,17 +299,12 @@ func (a *applier) onLeaderFollowed(m *LeaderFollowed) {
 }
 
 func (a *applier) onAnswerQueries(m *AnswerQueries) {
-	for _, q := range m.Queries {
-		if q.Index > a.applied {
-			a.queries = append(a.queries, q)
-			continue
-		}
-		a.answer(q)
-	}
+	a.queries = append(a.queries, m.Queries...)
+	a.answerReached()
 }
 
-// answerReady answers the queries whose index has been reached.
-func (a *applier) answerReady() {
+// answerReached answers the queries whose index has been reached.
+func (a *applier) answerReached() {
 	kept := 0
 	for _, q := range a.queries {
 		if q.Index > a.applied {
@@ -311,10 +312,21 @@ func (a *applier) answerReady() {
 			kept++
 			continue
 		}
-		a.answer(q)
+		a.ready = append(a.ready, q)
 	}
 	clear(a.queries[kept:])
 	a.queries = a.queries[:kept]
+	a.answerReady()
+}
+
+// answerReady answers one query after the other. When the machine panics, the one
+// at hand and those behind it are still there for stop to answer.
+func (a *applier) answerReady() {
+	for ; a.answered < len(a.ready); a.answered++ {
+		a.answer(a.ready[a.answered])
+	}
+	clear(a.ready)
+	a.ready, a.answered = a.ready[:0], 0
 }
 
 func (a *applier) answer(q PendingQuery) {
@@ -361,10 +373,10 @@ func (a *applier) stop(ctx actor.Context) {
 			a.abandon(&w.Blocks[i])
 		}
 	}
-	for _, q := range a.queries {
+	for _, q := range append(a.ready[a.answered:], a.queries...) {
 		a.replies.add(q.Waiter, messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_STOPPED})
 	}
-	a.entries, a.waiters, a.work, a.queries = nil, nil, nil, nil
+	a.entries, a.waiters, a.work, a.ready, a.queries = nil, nil, nil, nil, nil
 	a.replies.send(ctx)
 }
 

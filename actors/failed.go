@@ -25,7 +25,7 @@ func (f *failed) receive(ctx actor.Context, message any, sender *actor.PID) {
 	case *messages.Query:
 		f.refuse(ctx, sender, m.Request, messages.Reason_STOPPED)
 	case *messages.TransferLeadership:
-		ctx.Send(sender, &messages.LeadershipKept{Group: f.opts.Group, Reason: "member failed: " + f.failure})
+		f.keepLeadership(ctx, sender, "member failed: "+f.failure)
 	}
 }
 

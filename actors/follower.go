@@ -228,7 +228,5 @@ func (r *raft) announceLeader(ctx actor.Context, id core.NodeID) {
 }
 
 func (r *raft) refuseTransfer(ctx actor.Context, sender *actor.PID) {
-	if sender != nil {
-		ctx.Send(sender, &messages.LeadershipKept{Group: r.opts.Group, Reason: "not the leader"})
-	}
+	r.keepLeadership(ctx, sender, "not the leader")
 }

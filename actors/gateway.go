@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -58,6 +59,7 @@ type route struct {
 	address string      // of its node
 	parked  []uint64    // operations in order of arrival
 
+	heard    time.Duration // when the leader was found or answered last
 	doubted  core.Term     // the term whose leader refused or did not answer
 	askAgain time.Duration // when to ask the servers again who leads
 }
@@ -88,6 +90,9 @@ func GatewayProps(rt *Runtime, opts GatewayOptions) *actor.Props {
 	return rt.props(1, func() behavior {
 		return &gateway{
 			opts: opts, rt: rt, logger: rt.Logger.Named("gateway"),
+			// Answers to this node's last life may still be on their way: they must not
+			// find an operation of this one under their number.
+			nextID: rt.Rand().Uint64() >> 1,
 			routes: map[uint64]*route{}, waiting: map[uint64]*operation{},
 			outgoing: map[string]*messages.ForwardRequests{},
 		}
@@ -177,6 +182,9 @@ func (g *gateway) unpark(ctx actor.Context, r *route) {
 	if r.leader == "" || r.address == "" || len(r.parked) == 0 {
 		return
 	}
+	// Refusals come in any order. What was asked first goes first: a query may have
+	// to see the commands before it.
+	slices.Sort(r.parked)
 	for _, id := range r.parked {
 		op := g.waiting[id]
 		if op == nil {
@@ -228,7 +236,9 @@ func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound, send
 	switch {
 	case r.member != nil, m.Leader == "" && term <= r.term:
 		return
-	case term == r.doubted && (sender == nil || sender.Address != m.Address):
+	case sender != nil && sender.Address == m.Address:
+		r.heard = g.rt.Clock.Now()
+	case term == r.doubted:
 		return
 	}
 	g.onLeaderChanged(ctx, &LeaderChanged{Group: m.Group, Term: term, Leader: core.NodeID(m.Leader), Address: m.Address})
@@ -309,6 +319,7 @@ func (g *gateway) onForwardRequests(ctx actor.Context, m *messages.ForwardReques
 
 // onResults passes answers on, except refusals that another try may mend.
 func (g *gateway) onResults(ctx actor.Context, m *messages.Results) {
+	now := g.rt.Clock.Now()
 	for _, item := range m.Items {
 		op := g.waiting[item.Request]
 		if op == nil {
@@ -320,6 +331,9 @@ func (g *gateway) onResults(ctx actor.Context, m *messages.Results) {
 		}
 		delete(g.waiting, item.Request)
 		g.replies.add(op.asker, item)
+		if r := g.route(op.group); op.sentTo == r.address {
+			r.heard = now
+		}
 	}
 }
 
@@ -349,6 +363,9 @@ func (g *gateway) onLeaderChanged(ctx actor.Context, m *LeaderChanged) {
 	r := g.route(m.Group)
 	if m.Term < r.term {
 		return
+	}
+	if m.Leader != r.leader {
+		r.heard = g.rt.Clock.Now()
 	}
 	r.term, r.leader, r.address = m.Term, m.Leader, m.Address
 	if m.Leader == "" {
@@ -410,18 +427,21 @@ func (g *gateway) onSweepDeadlines(ctx actor.Context, m *SweepDeadlines) {
 		g.replies.add(op.asker, expired(op))
 	}
 	for _, group := range sortedKeys(g.routes) {
-		g.unpark(ctx, g.routes[group])
-		g.findLeader(ctx, group, g.routes[group])
+		r := g.routes[group]
+		r.parked = slices.DeleteFunc(r.parked, func(id uint64) bool { return g.waiting[id] == nil })
+		g.unpark(ctx, r)
+		g.findLeader(ctx, group, r)
 	}
 	if len(g.waiting) > 0 {
 		g.armSweep(ctx)
 	}
 }
 
-// doubt: a leader that does not answer may be gone, which a process without a
-// member is not told. Its operations stay with it until another term is heard of.
+// doubt: a leader that answers nothing may be gone, which a process without a member
+// is not told. Its operations stay with it until another term is heard of.
 func (g *gateway) doubt(op *operation, now time.Duration) {
-	if r := g.routes[op.group]; r.member == nil && op.sentTo != "" && now >= op.deadline-g.opts.RequestTimeout+min(doubtAfter, g.opts.RequestTimeout) {
+	r, asked := g.routes[op.group], op.deadline-g.opts.RequestTimeout
+	if r.member == nil && op.sentTo != "" && now >= max(asked, r.heard)+min(doubtAfter, g.opts.RequestTimeout) {
 		r.leader, r.doubted = "", r.term
 	}
 }

@@ -103,7 +103,9 @@ var leaderIgnores = ignored(
 // endTurn acts on the sum of the turn: one block for all that was proposed, one
 // round of heartbeats for all that was asked.
 func (l *leader) endTurn(ctx actor.Context) {
-	l.cut(ctx, false)
+	if l.transfer == nil { // the log must not grow while a successor catches up with it
+		l.cut(ctx, false)
+	}
 	l.turnReads(ctx)
 	l.turnTransfer(ctx)
 }

@@ -48,10 +48,11 @@ func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason stri
 	return to, ""
 }
 
-// turnTransfer tells the target to stand as soon as its log is as long as this one.
+// turnTransfer tells the target to stand as soon as its log is as long as this one,
+// and all of it committed, so that who waits for an entry is still answered here.
 func (l *leader) turnTransfer(ctx actor.Context) {
 	t := l.transfer
-	if t == nil || t.told || l.tally.Match(t.target) < l.tail.last().Index {
+	if last := l.tail.last().Index; t == nil || t.told || l.tally.Match(t.target) < last || l.commit < last {
 		return
 	}
 	t.told = true
@@ -69,9 +70,11 @@ func (l *leader) expireTransfer(ctx actor.Context) {
 	l.keepLeadership(ctx, t.replyTo, string(t.target)+" did not take over within an election timeout")
 }
 
-func (l *leader) keepLeadership(ctx actor.Context, to *actor.PID, reason string) {
+// keepLeadership tells who asked for a transfer, if anybody listens, that there is
+// none.
+func (r *raft) keepLeadership(ctx actor.Context, to *actor.PID, reason string) {
 	if to != nil {
-		ctx.Send(to, &messages.LeadershipKept{Group: l.opts.Group, Reason: reason})
+		ctx.Send(to, &messages.LeadershipKept{Group: r.opts.Group, Reason: reason})
 	}
 }
 

@@ -44,6 +44,11 @@ func (r *logReader) receive(ctx actor.Context, message any, sender *actor.PID) {
 
 func (r *logReader) onReadEntries(ctx actor.Context, m *ReadEntries) {
 	blocks, err := r.store.Read(m.Group, uint64(m.First), uint64(m.Last), m.MaxBytes)
+	if n := len(blocks); err == nil && blocks[n-1].LastIndex() > uint64(m.Last) {
+		// A truncation may be on its way to the disk: what follows there may be no
+		// entries of the log any more.
+		blocks[n-1], err = blocks[n-1].Prefix(uint64(m.Last))
+	}
 	ctx.Send(m.ReplyTo, &EntriesRead{
 		First: m.First, PrevTerm: m.PrevTerm, Blocks: blocks, Session: m.Session, Err: err,
 	})

@@ -110,12 +110,13 @@ func (n *node) onMemberStarted(ctx actor.Context, m *MemberStarted) {
 }
 
 func (n *node) onMemberStopped(ctx actor.Context, m *MemberStopped) {
-	if n.members[m.Group].Equal(m.PID) {
-		delete(n.members, m.Group)
-		ctx.Send(n.links.Gateway, m)
-		if n.opts.MemberStopped != nil {
-			n.opts.MemberStopped(m.Group, m.PID)
-		}
+	if known := n.members[m.Group]; known == nil || !known.Equal(m.PID) {
+		return // one that was refused
+	}
+	delete(n.members, m.Group)
+	ctx.Send(n.links.Gateway, m)
+	if n.opts.MemberStopped != nil {
+		n.opts.MemberStopped(m.Group, m.PID)
 	}
 }
 
@@ -134,6 +135,9 @@ func (n *node) onStorageFailed(ctx actor.Context, m *messages.StorageFailed) {
 }
 
 func (n *node) onDescribeNode(ctx actor.Context, sender *actor.PID) {
+	if sender == nil {
+		return
+	}
 	members := make(map[uint64]*actor.PID, len(n.members))
 	for group, pid := range n.members {
 		members[group] = pid

@@ -148,10 +148,9 @@ func (r *replicator) onEntriesRead(m *EntriesRead) {
 	if !r.fetching || m.Session != r.progress.Session || m.First > r.progress.Next {
 		return
 	}
-	r.fetching = false
 	if m.Err != nil {
 		r.logger.Error("cannot read the log for a peer", "first", m.First, "error", m.Err)
-		return // the next turn asks again
+		return // still fetching: checks without an answer ask again
 	}
 	if r.progress.State == core.Probe {
 		r.progress.Next = m.First
@@ -169,6 +168,7 @@ func (r *replicator) onEntriesRead(m *EntriesRead) {
 		}
 		r.enqueue(b)
 	}
+	r.fetching = false
 }
 
 // onCheckProgress: appends are lost silently. What was not answered for long counts

@@ -35,7 +35,7 @@ func (s *starting) receive(ctx actor.Context, message any, sender *actor.PID) {
 	case *messages.Propose, *messages.Query:
 		s.onClient(ctx, m, sender)
 	case *messages.TransferLeadership:
-		ctx.Send(sender, &messages.LeadershipKept{Group: s.opts.Group, Reason: "starting"})
+		s.keepLeadership(ctx, sender, "starting")
 	}
 }
 

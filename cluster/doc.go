@@ -10,6 +10,8 @@
 //	pid, err := node.StartGroup(1, machine)
 //	reply, err := node.Client().Propose(ctx, 1, command)
 //
+// A process that is no node reaches the cluster by Dial and has the same Client.
+//
 // A member is an ordinary actor: spawn it yourself with node.Props and SpawnNamed,
 // under the same name on every node, and send it *messages.Propose and
 // *messages.Query; it answers the sender with *messages.Results. LeaderChanged and

@@ -481,8 +481,9 @@ func (*ForwardedRequest_Propose) isForwardedRequest_Request() {}
 
 func (*ForwardedRequest_Query) isForwardedRequest_Request() {}
 
-// Gateway → Gateway of a node, wire; answered with LeaderFound.
-// Who leads? Asked by a process that has no member of the group.
+// Gateway → Gateway of a node, wire; Client → Gateway, local; answered with
+// LeaderFound. Who leads? Asked by a process that has no member of the group, and by
+// whoever wants to show it: in the same process the answer waits for a leader.
 type FindLeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`

@@ -99,11 +99,14 @@ func (p *Progress) Rejected(session uint64, prev, hint Index) bool {
 }
 
 // Restart goes back to probing after the last entry known to be there: what was in
-// flight counts as lost.
+// flight counts as lost. A probe that was lost tells nothing: the next one asks
+// about the same place, not about the start of a log that may be there whole.
 func (p *Progress) Restart() {
+	if p.State == Replicate {
+		p.Next = p.Match + 1
+	}
 	p.State = Probe
 	p.Session++
-	p.Next = p.Match + 1
 	p.drop()
 }
 

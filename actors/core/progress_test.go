@@ -81,6 +81,17 @@ func TestAnswersOfAnEarlierSessionChangeNothing(t *testing.T) {
 	}
 }
 
+// A probe that was lost tells nothing of where the logs agree: it is not the start of
+// the log that is asked about next.
+func TestLostProbeIsRepeatedAtItsPlace(t *testing.T) {
+	p := NewProgress(1000, Window{8, 1000})
+	p.Sent(999, 0)
+	p.Restart()
+	if p.Next != 1000 || !p.CanSend() || p.Session != 2 {
+		t.Fatalf("%+v", p)
+	}
+}
+
 // A refusal's hint tells where to try next and never what the peer holds.
 func TestHintIsNoMatch(t *testing.T) {
 	p := NewProgress(8, Window{8, 1000})

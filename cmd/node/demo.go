@@ -42,12 +42,13 @@ type demoFlags struct {
 	nodes    int
 	nodesSet bool // by the user
 	dir      string
+	nodePort int
 	respPort int
 	httpPort int
 }
 
 func demoCommand() *cobra.Command {
-	f := demoFlags{nodes: 3, respPort: demoRESPPort, httpPort: demoHTTPPort}
+	f := demoFlags{nodes: 3, nodePort: demoNodePort, respPort: demoRESPPort, httpPort: demoHTTPPort}
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Start a cluster on this machine and show that it survives",
@@ -72,6 +73,7 @@ time it prints is measured. The nodes stay up until Ctrl-C.`,
 	flags.BoolVar(&f.once, "once", false, "exit after the tour")
 	flags.IntVar(&f.nodes, "nodes", f.nodes, "how `many` nodes")
 	flags.StringVar(&f.dir, "dir", "", "`directory` to keep data and logs in (default: a temporary one)")
+	flags.IntVar(&f.nodePort, "node-port", f.nodePort, "`port` of n1 for the other nodes; these take those that follow, 0 any")
 	flags.IntVar(&f.respPort, "resp-port", f.respPort, "`port` of n1 for Redis clients; the others take those that follow, 0 any")
 	flags.IntVar(&f.httpPort, "http-port", f.httpPort, "`port` of n1 for HTTP; the others take those that follow, 0 any")
 	return cmd
@@ -84,7 +86,7 @@ func (f *demoFlags) check() error {
 	for _, p := range []struct {
 		flag string
 		port int
-	}{{"--resp-port", f.respPort}, {"--http-port", f.httpPort}} {
+	}{{"--node-port", f.nodePort}, {"--resp-port", f.respPort}, {"--http-port", f.httpPort}} {
 		if p.port < 0 || p.port > 65535 {
 			return usage("%s %d, expected 0 to 65535", p.flag, p.port)
 		}
@@ -98,6 +100,7 @@ func runDemo(f *demoFlags, out io.Writer) (err error) {
 	defer runtime.UnlockOSThread()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal need not wait for a good end
 
 	dir, err := openDemoDir(f)
 	if err != nil {
@@ -121,9 +124,7 @@ func runDemo(f *demoFlags, out io.Writer) (err error) {
 		return nil
 	}
 	d.printInvitation()
-	// From here on a signal is the regular end; a second one need not wait for it.
-	d.watch(ctx)
-	stop()
+	d.watch(ctx) // from here on a signal is the regular end
 	fmt.Fprintln(out, "\n  Stopping.")
 	return nil
 }

@@ -78,7 +78,7 @@ func (d *demoDir) claim(f *demoFlags) error {
 	if known {
 		return d.checkPorts()
 	}
-	return d.create(f.nodes)
+	return d.create(f)
 }
 
 // read tells whether the directory is an earlier demo's.
@@ -137,8 +137,8 @@ func (d *demoDir) checkPorts() error {
 	return nil
 }
 
-func (d *demoDir) create(nodes int) error {
-	ports, passedOver, err := freePorts(demoNodePort, nodes)
+func (d *demoDir) create(f *demoFlags) error {
+	ports, passedOver, err := freePorts(f.nodePort, f.nodes)
 	if err != nil {
 		return err
 	}

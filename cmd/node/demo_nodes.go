@@ -191,18 +191,19 @@ func (d *demo) until(ctx context.Context, nodes []*demoNode, done func(statuses 
 		}
 		for _, n := range nodes {
 			if !n.running() {
-				return fmt.Errorf("%s ended by itself: %w", n.id, cmpErr(n.err))
+				return fmt.Errorf("%s ended by itself: %w", n.id, howEnded(n.err))
 			}
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("gave up: %w", context.Cause(ctx))
+			return errors.New("it did not happen")
 		case <-ticker.C:
 		}
 	}
 }
 
-func cmpErr(err error) error {
+// howEnded describes the end of a process: Wait returns nil for exit status 0.
+func howEnded(err error) error {
 	if err == nil {
 		return errors.New("exit status 0")
 	}

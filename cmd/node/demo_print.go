@@ -109,7 +109,7 @@ func (d *demo) printTails() {
 		if !n.running() {
 			state = "not running"
 			if n.cmd != nil {
-				state = cmpErr(n.err).Error()
+				state = howEnded(n.err).Error()
 			}
 		}
 		fmt.Fprintf(d.out, "\n  The last lines of %s (%s):\n", n.id, state)

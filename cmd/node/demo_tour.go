@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -87,9 +88,13 @@ func (d *demo) measure(ctx context.Context, what string, step func(context.Conte
 	d.step++
 	began := time.Now()
 	detail, err := step(ctx)
-	if errors.Is(ctx.Err(), context.Canceled) {
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
 		detail = "interrupted"
-	} else if err != nil {
+	case err != nil && ctx.Err() != nil:
+		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		detail = "FAILED"
+	case err != nil:
 		detail = "FAILED"
 	}
 	d.printStep(what, detail, time.Since(began))
@@ -217,12 +222,7 @@ func (d *demo) restart(ctx context.Context, n *demoNode, written int) error {
 		if err := d.start(n); err != nil {
 			return "", err
 		}
-		at := 0
-		for i := range d.nodes {
-			if d.nodes[i] == n {
-				at = i
-			}
-		}
+		at := slices.Index(d.nodes, n)
 		var applied uint64
 		err := d.until(ctx, d.nodes, func(statuses []*web.GroupStatus) bool {
 			var commit uint64
@@ -288,7 +288,7 @@ func (d *demo) watch(ctx context.Context) {
 			switch {
 			case !noted:
 				died[n] = time.Now()
-				fmt.Fprintf(d.out, "  %s has ended (%v), restarting it in %v\n", n.id, cmpErr(n.err), restartDelay)
+				fmt.Fprintf(d.out, "  %s has ended (%v), restarting it in %v\n", n.id, howEnded(n.err), restartDelay)
 			case time.Since(at) >= restartDelay:
 				delete(died, n)
 				if err := d.start(n); err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -142,13 +144,14 @@ func serve(f *serveFlags, stdin io.Reader, stderr io.Writer) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	defer signal.Stop(signals)
+	logger := f.logger(stderr)
 	if f.followStdin {
 		go func() {
 			_, _ = io.Copy(io.Discard, stdin)
+			logger.Error("whoever started this node is gone, stopping at once")
 			os.Exit(exitFailed)
 		}()
 	}
-	logger := f.logger(stderr)
 	s, err := startServer(f, logger)
 	if err != nil {
 		return f.explain(err)
@@ -182,16 +185,20 @@ func (f *serveFlags) explain(err error) error {
 	if f.listen != "" {
 		at = "--listen"
 	}
+	var network *net.OpError
+	var file *fs.PathError
 	switch {
 	case errors.Is(err, cluster.ErrInsecure):
 		return usage("%s: %w", at, err)
-	case errors.Is(err, cluster.ErrPortInUse):
+	case errors.Is(err, cluster.ErrPortInUse), errors.As(err, &network):
 		return fmt.Errorf("%s: %w", at, err)
+	case errors.As(err, &file):
+		return fmt.Errorf("--data: %w", err)
 	}
 	for _, e := range []error{
 		cluster.ErrDataDirLocked, cluster.ErrDataDirNotADir, cluster.ErrForeignDataDir, cluster.ErrNewerDataDir,
 		cluster.ErrDataDirIdentity, cluster.ErrDataDirOfCluster, cluster.ErrDataDirOfNode,
-		logstore.ErrCorrupt, logstore.ErrNewerFormat, os.ErrPermission,
+		logstore.ErrCorrupt, logstore.ErrNewerFormat,
 	} {
 		if errors.Is(err, e) {
 			return fmt.Errorf("--data: %w", err)
@@ -200,12 +207,12 @@ func (f *serveFlags) explain(err error) error {
 	return err
 }
 
-// Times that stopping may take. Together they stay below the 30 seconds that
-// service managers commonly allow.
+// Times that stopping may take. Two hand-overs, two front ends to drain and the
+// node's own few seconds stay below the 30 that service managers commonly allow.
 const (
-	handOverTimeout = 5 * time.Second
-	drainTimeout    = 7 * time.Second
-	abandonTimeout  = 2 * time.Second
+	handOverTimeout = 4 * time.Second
+	drainTimeout    = 6 * time.Second // a client's operation takes up to 5
+	abandonTimeout  = time.Second
 )
 
 func within(limit time.Duration, f func(context.Context) error) error {

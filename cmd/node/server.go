@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -83,6 +82,7 @@ func startNode(f *serveFlags, logger hclog.Logger) (*cluster.Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	logger.Info("node started", "version", currentBuild().Version, "cluster", node.ClusterID(), "members", len(f.members), "data", f.data)
 	if _, err := node.StartGroup(kvGroup, kv.New()); err != nil {
 		return nil, errors.Join(err, within(abandonTimeout, node.Shutdown))
 	}
@@ -138,8 +138,7 @@ func (s *server) untilDraining(next http.Handler) http.Handler {
 func (s *server) stop() error {
 	s.draining.Store(true)
 	s.handOver()
-	err := within(drainTimeout, s.closeFrontEnds)
-	if err != nil {
+	if err := s.closeFrontEnds(drainTimeout); err != nil {
 		s.logger.Warn("clients were cut off", "error", err)
 	}
 	return within(handOverTimeout, s.node.Shutdown)
@@ -163,20 +162,19 @@ func (s *server) handOver() {
 	}
 }
 
-func (s *server) closeFrontEnds(ctx context.Context) error {
-	var wait sync.WaitGroup
-	errs := make([]error, 2)
+// closeFrontEnds lets RESP clients finish first, so that /readyz answers meanwhile.
+func (s *server) closeFrontEnds(limit time.Duration) error {
+	var errs []error
 	if s.resp != nil {
-		wait.Go(func() { errs[0] = s.resp.Shutdown(ctx) })
+		errs = append(errs, within(limit, s.resp.Shutdown))
 	}
 	if s.http != nil {
-		wait.Go(func() {
-			if errs[1] = s.http.Shutdown(ctx); errs[1] != nil {
-				_ = s.http.Close()
-			}
-		})
+		err := within(limit, s.http.Shutdown)
+		if err != nil {
+			_ = s.http.Close()
+		}
+		errs = append(errs, err)
 	}
-	wait.Wait()
 	return errors.Join(errs...)
 }
 
@@ -184,7 +182,7 @@ func (s *server) closeFrontEnds(ctx context.Context) error {
 // commands if that takes no time; closing the log may hang with the disk.
 func (s *server) abandon() {
 	s.draining.Store(true)
-	_ = within(abandonTimeout, s.closeFrontEnds)
+	_ = s.closeFrontEnds(abandonTimeout)
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)

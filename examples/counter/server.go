@@ -17,31 +17,33 @@ import (
 
 func serverCommand(addresses *[]string) *cobra.Command {
 	var id, dir string
+	var patience time.Duration
 	cmd := &cobra.Command{
 		Use:     "server --id N",
 		Short:   "Run one of the three servers, until Ctrl-C",
 		Example: "  counter server --id 1",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return serve(id, filepath.Join(dir, id), members(*addresses))
+			return serve(id, filepath.Join(dir, id), members(*addresses), patience)
 		},
 	}
 	cmd.Flags().StringVar(&id, "id", "", "which server this is: 1, 2 or 3")
 	cmd.Flags().StringVar(&dir, "dir", filepath.Join(os.TempDir(), "protoraft-counter"), "where the servers keep their logs, each in a directory of its own")
+	cmd.Flags().DurationVar(&patience, "election-timeout", time.Second, "how long servers wait for a leader that is silent before they elect another")
 	if err := cmd.MarkFlagRequired("id"); err != nil {
 		panic(err)
 	}
 	return cmd
 }
 
-func serve(id, dir string, members []cluster.Member) error {
+func serve(id, dir string, members []cluster.Member, patience time.Duration) error {
 	interrupt, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	logger := hclog.New(&hclog.LoggerOptions{Name: "server-" + id, Level: hclog.Info})
 
 	// A node is this process's place in the cluster …
 	node, err := cluster.Start(cluster.NewSystem(logger), cluster.Options{
-		ID: id, Members: members, DataDir: dir, Logger: logger,
+		ID: id, Members: members, DataDir: dir, ElectionTimeout: patience, Logger: logger,
 	})
 	if err != nil {
 		return err

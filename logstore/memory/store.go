@@ -35,7 +35,7 @@ type group struct {
 	hard        logstore.HardState
 	first       uint64
 	prevTerm    uint64
-	blocks      []messages.Block // never changed in place
+	blocks      []messages.Block // never changed in place, only appended to
 }
 
 var _ logstore.Store = (*Store)(nil)
@@ -56,6 +56,10 @@ func (s *Store) FailNext(err error, kept bool) {
 func (s *Store) Restart() *Store {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for id, g := range s.groups {
+		g.blocks = slices.Clip(g.blocks) // neither store appends to the other's room
+		s.groups[id] = g
+	}
 	return &Store{groups: maps.Clone(s.groups)}
 }
 
@@ -227,7 +231,7 @@ func (g *group) append(b messages.Block) error {
 	case b.PrevTerm != g.lastTerm():
 		return fmt.Errorf("block at %d follows term %d, expected %d", b.FirstIndex, b.PrevTerm, g.lastTerm())
 	}
-	g.blocks = append(slices.Clip(g.blocks), b)
+	g.blocks = append(g.blocks, b)
 	return nil
 }
 

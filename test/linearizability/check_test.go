@@ -78,6 +78,8 @@ func TestPlanted(t *testing.T) {
 
 		{name: "counter", ops: []Operation{
 			at(1, 2, Incr, "", number(1)), at(3, 4, Incr, "", lost), at(5, 6, Incr, "", number(3)), get(7, 8, "3")}},
+		{name: "counter, not there yet", ops: []Operation{
+			at(1, 2, Get, "", Result{Outcome: Applied, Text: "-1", Number: -1}), at(3, 4, Incr, "", number(1))}},
 		{name: "counter, lost update", broken: true, byRule: "lost update", ops: []Operation{
 			at(1, 4, Incr, "", number(1)), at(2, 3, Incr, "", number(1))}},
 		{name: "counter, duplicate apply", broken: true, byRule: "counter", ops: []Operation{

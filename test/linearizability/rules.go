@@ -183,7 +183,7 @@ func (r *rules) checkCounter() {
 		n, low := op.Number, least.totalBefore(op.Start)+op.Delta
 		if op.Kind == Get {
 			var err error
-			if n, err = strconv.ParseInt(op.Text, 10, 64); op.Found && err != nil {
+			if n, err = numberIn(op); err != nil {
 				r.report("phantom", "%v, which is no number", op)
 				continue
 			}
@@ -199,4 +199,12 @@ func (r *rules) checkCounter() {
 		}
 		sums[n] = op
 	}
+}
+
+// numberIn is what a Get saw of a counter: 0 where there is none.
+func numberIn(op *Operation) (int64, error) {
+	if !op.Found {
+		return 0, nil
+	}
+	return strconv.ParseInt(op.Text, 10, 64)
 }

@@ -37,6 +37,8 @@ func (w *World) at(t time.Duration, f func()) *event {
 	return e
 }
 
+func (w *World) popEvent() *event { return heap.Pop(&w.events).(*event) }
+
 func (w *World) after(d time.Duration, f func()) *event { return w.at(w.now+d, f) }
 
 // clock is a node's idea of time: it runs at a rate of its own, from an origin of

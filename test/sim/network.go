@@ -5,6 +5,8 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/asynkron/protoactor-go/remote"
+
+	"github.com/protoraft/protoraft/messages"
 )
 
 // network is a directed link between each two nodes. A link keeps its order, as
@@ -87,11 +89,22 @@ func (net *network) send(from *node, to *actor.PID, message any, sender *actor.P
 	if !net.calm && w.rng.Float64() < s.drop {
 		return
 	}
-	net.carry(l, target, p)
-	if !net.calm && w.rng.Float64() < s.duplicate {
+	// The real remote delivers at most once and in order. What members say to each
+	// other must bear more than that; what Gateways say need not.
+	gateways := betweenGateways(message)
+	net.carry(l, target, p, gateways)
+	if !net.calm && !gateways && w.rng.Float64() < s.duplicate {
 		w.cover.add("message duplicated")
-		net.carry(l, target, p)
+		net.carry(l, target, p, false)
 	}
+}
+
+func betweenGateways(message any) bool {
+	switch message.(type) {
+	case *messages.ForwardRequests, *messages.Results, *messages.FindLeader, *messages.LeaderFound:
+		return true
+	}
+	return false
 }
 
 func pack(to *actor.PID, message any, sender *actor.PID) (*packet, error) {
@@ -121,8 +134,8 @@ func (p *packet) unpack() (any, error) {
 	return message, nil
 }
 
-// carry draws when the packet arrives.
-func (net *network) carry(l *link, target *node, p *packet) {
+// carry draws when the packet arrives; inOrder has it stay behind those before it.
+func (net *network) carry(l *link, target *node, p *packet, inOrder bool) {
 	w, s := net.w, &net.w.setup
 	d := s.delay + time.Duration(w.rng.ExpFloat64()*float64(s.jitter))
 	if !net.calm {
@@ -130,7 +143,7 @@ func (net *network) carry(l *link, target *node, p *packet) {
 		d += time.Duration(len(p.bytes)) * s.perByte
 	}
 	at := w.now + d
-	if !net.calm && w.rng.Float64() < s.reorder {
+	if !net.calm && !inOrder && w.rng.Float64() < s.reorder {
 		w.cover.add("message reordered")
 	} else {
 		at = max(at, l.lastAt)

@@ -100,6 +100,7 @@ func (n *node) acts(life int) bool {
 	if n.actsLeft == 0 {
 		n.w.cover.add("crash within a turn")
 		n.dying = true
+		n.w.after(0, n.turnEnded)
 		return false
 	}
 	if n.actsLeft > 0 {
@@ -302,7 +303,7 @@ func (w *World) logger() hclog.Logger {
 type logSpy struct{ w *World }
 
 // alarms are words of a log line that no fault explains.
-var alarms = []string{"unexpected message", "panic", "crashed"}
+var alarms = []string{"unexpected message", "panic", "replicator crashed", "gateway crashed", "writer crashed", "reader crashed", "node crashed"}
 
 func (s logSpy) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))

@@ -41,6 +41,9 @@ const (
 	evClient
 )
 
+// lineMax keeps blocks and commands from hiding the rest.
+const lineMax = 300
+
 // add notes an event.
 func (t *trace) add(kind int, values ...uint64) {
 	t.events++
@@ -54,9 +57,11 @@ func (t *trace) add(kind int, values ...uint64) {
 // printf writes a line for the reader; it is no part of the sum.
 func (t *trace) printf(format string, args ...any) {
 	if t.out != nil {
-		fmt.Fprintf(t.out, "%8d %12v  ", t.w.steps, t.w.now.Round(time.Microsecond))
-		fmt.Fprintf(t.out, format, args...)
-		fmt.Fprintln(t.out)
+		line := fmt.Sprintf(format, args...)
+		if len(line) > lineMax {
+			line = line[:lineMax] + "…"
+		}
+		fmt.Fprintf(t.out, "%8d %12v  %s\n", t.w.steps, t.w.now.Round(time.Microsecond), line)
 	}
 }
 

@@ -35,7 +35,7 @@ const (
 // Store is a logstore.Store on a vfs.FS.
 type Store struct {
 	mu      sync.Mutex
-	state   *memory.Store // as on disk
+	state   *memory.Store // as on disk, and after a failed write as it may be
 	file    vfs.File
 	lock    io.Closer
 	records uint64
@@ -242,8 +242,7 @@ func (s *Store) Write(updates []logstore.Update) error {
 	case s.failed != nil:
 		return fmt.Errorf("%w: %w", logstore.ErrFailed, s.failed)
 	}
-	next := s.state.Restart()
-	if err := next.Write(updates); err != nil {
+	if err := s.state.Write(updates); err != nil {
 		return err
 	}
 	_, err := s.file.Write(sectors(s.records+1, encode(updates)))
@@ -255,7 +254,6 @@ func (s *Store) Write(updates []logstore.Update) error {
 		return err
 	}
 	s.records++
-	s.state = next
 	return nil
 }
 

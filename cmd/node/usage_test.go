@@ -1,0 +1,153 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/protoraft/protoraft/cluster"
+)
+
+const trio = "n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003"
+
+// TestUsage: what is wrong with a command line is said in one line that names the
+// flag and what was expected.
+func TestUsage(t *testing.T) {
+	serve := func(more ...string) []string {
+		return append([]string{"serve", "--id", "n1", "--cluster", trio, "--data", "never-made"}, more...)
+	}
+	members := func(list string) []string {
+		return []string{"serve", "--id", "n1", "--data", "never-made", "--cluster", list}
+	}
+	for _, test := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"sevre"}, []string{`unknown command "sevre"`, "serve, demo, status, version"}},
+		{[]string{"--bogus"}, []string{"--bogus"}},
+		{[]string{"serve"}, []string{"--cluster is missing", "id=host:port"}},
+		{[]string{"serve", "--cluster", trio, "--data", "d"}, []string{"--id is missing", "n1, n2, n3"}},
+		{[]string{"serve", "--cluster", trio, "--id", "n9", "--data", "d"}, []string{`--id "n9"`, "n1, n2, n3"}},
+		{[]string{"serve", "--cluster", trio, "--id", "n1"}, []string{"--data is missing", "directory"}},
+		{serve("extra"), []string{`"extra"`, "flags only"}},
+		{serve("--nope"), []string{"--nope"}},
+		{members("n1"), []string{`--cluster: "n1"`, "id=host:port"}},
+		{members("n1=127.0.0.1:7001,"), []string{`--cluster: ""`, "id=host:port"}},
+		{members("=127.0.0.1:7001"), []string{"--cluster", "id=host:port"}},
+		{members("n 1=127.0.0.1:7001"), []string{"--cluster", "without spaces"}},
+		{members("n1=127.0.0.1"), []string{"--cluster: node n1", "host:port"}},
+		{members("n1=:7001"), []string{"--cluster: node n1", "no host"}},
+		{members("n1=127.0.0.1:0"), []string{"--cluster: node n1", "1 to 65535"}},
+		{members("n1=127.0.0.1:70000"), []string{"--cluster: node n1", "1 to 65535"}},
+		{members("n1=127.0.0.1:7001,n1=127.0.0.1:7002"), []string{"--cluster: node n1", "twice"}},
+		{members("n1=127.0.0.1:7001,n2=127.0.0.1:7001"), []string{"--cluster: nodes n1 and n2", "same address"}},
+		{members("n1=127.0.0.1:7001,n2=10.0.0.2:7001"), []string{"--cluster: node n2", "10.0.0.2:7001", "--insecure"}},
+		{serve("--listen", ":7001"), []string{"--listen", "--insecure"}},
+		{serve("--resp", "0.0.0.0:6379"), []string{"--resp 0.0.0.0:6379", "--insecure"}},
+		{serve("--http", "example.org:80"), []string{"--http", "--insecure"}},
+		{serve("--resp", "6379"), []string{"--resp", "host:port"}},
+		{serve("--http", "127.0.0.1:http"), []string{"--http", "0 to 65535"}},
+		{serve("--listen", "127.0.0.1:0"), []string{"--listen", "1 to 65535"}},
+		{serve("--resp", "127.0.0.1:7001"), []string{"--resp 127.0.0.1:7001", "--cluster: node n1"}},
+		{serve("--resp", "127.0.0.1:8001", "--http", "127.0.0.1:8001"), []string{"--http 127.0.0.1:8001", "--resp"}},
+		{serve("--election-timeout", "-1s"), []string{"--election-timeout", "above zero"}},
+		{serve("--election-timeout", "1"), []string{"--election-timeout", "such as 1s"}},
+		{serve("--heartbeat", "0s"), []string{"--heartbeat", "above zero"}},
+		{serve("--heartbeat", "500ms"), []string{"--election-timeout 1s", "--heartbeat 500ms", "three heartbeats"}},
+		{serve("--log-level", "loud"), []string{"--log-level", "trace, debug, info, warn or error"}},
+		{[]string{"demo", "--nodes", "0"}, []string{"--nodes 0", "1 to 9"}},
+		{[]string{"demo", "--nodes", "many"}, []string{"--nodes"}},
+		{[]string{"demo", "--resp-port", "-1"}, []string{"--resp-port -1", "0 to 65535"}},
+		{[]string{"demo", "--http-port", "65536"}, []string{"--http-port 65536", "0 to 65535"}},
+		{[]string{"demo", "now"}, []string{`"now"`, "flags only"}},
+		{[]string{"status", "--http", "8001"}, []string{"--http", "host:port"}},
+		{[]string{"status", "-o", "yaml"}, []string{"--output", "table or json"}},
+		{[]string{"version", "-o", "yaml"}, []string{"--output", "text or json"}},
+	} {
+		var out, errs strings.Builder
+		code := run(test.args, &out, &errs)
+		line := errs.String()
+		if code != exitUsage || out.Len() > 0 || strings.Count(line, "\n") != 1 || !strings.HasPrefix(line, "node") {
+			t.Errorf("%q: exit %d, stdout %q, stderr %q; expected exit 2 and one line", test.args, code, out.String(), line)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(line, want) {
+				t.Errorf("%q: %q does not say %q", test.args, line, want)
+			}
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, command := range []string{"", "serve", "demo", "status", "version"} {
+		var out, errs strings.Builder
+		args := strings.Fields(command + " --help")
+		if code := run(args, &out, &errs); code != exitOK || errs.Len() > 0 {
+			t.Errorf("%q: exit %d, stderr %q", args, code, errs.String())
+		}
+		for _, want := range []string{"Usage:", "Examples:", "node " + command} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%q does not say %q:\n%s", args, want, out.String())
+			}
+		}
+		if strings.Contains(out.String(), "follow-stdin") {
+			t.Errorf("%q shows a flag that is not for users", args)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	var out, errs strings.Builder
+	if code := run([]string{"version"}, &out, &errs); code != exitOK || errs.Len() > 0 {
+		t.Fatalf("exit %d, stderr %q", code, errs.String())
+	}
+	for _, want := range []string{"protoraft ", "commit ", "go1.", "protocol 1"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("does not say %q: %s", want, out.String())
+		}
+	}
+}
+
+// TestServeFlags: what is right is taken, and what is left out is filled in.
+func TestServeFlags(t *testing.T) {
+	f := serveFlags{id: "n2", cluster: trio, data: "d", election: duration(2 * time.Second)}
+	if err := f.check(); err != nil {
+		t.Fatal(err)
+	}
+	want := []cluster.Member{{ID: "n1", Address: "127.0.0.1:7001"}, {ID: "n2", Address: "127.0.0.1:7002"}, {ID: "n3", Address: "127.0.0.1:7003"}}
+	if len(f.members) != 3 || f.members[0] != want[0] || f.members[1] != want[1] || f.members[2] != want[2] {
+		t.Errorf("members %v, expected %v", f.members, want)
+	}
+	if time.Duration(f.heartbeat) != 200*time.Millisecond {
+		t.Errorf("heartbeat %v, expected a tenth of 2s", &f.heartbeat)
+	}
+	for _, f := range []serveFlags{
+		{cluster: "n1=[::1]:7001", resp: "[::1]:0", http: "localhost:0"},
+		{cluster: "n1=10.0.0.1:7001", listen: ":7001", resp: ":6379", http: "0.0.0.0:80", insecure: true},
+		{cluster: "n1=127.0.0.1:7001", listen: "127.0.0.1:7001"},
+	} {
+		f.id, f.data, f.election = "n1", "d", duration(time.Second)
+		if err := f.check(); err != nil {
+			t.Errorf("%+v: %v", f, err)
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want int
+	}{
+		{nil, exitOK},
+		{usage("x"), exitUsage},
+		{unreachable("x"), exitUnreachable},
+		{cluster.ErrDataDirLocked, exitFailed},
+		{&cluster.Error{Outcome: cluster.NotApplied, Reason: cluster.ErrBusy}, exitFailed},
+		{&cluster.Error{Outcome: cluster.NotApplied, Reason: cluster.ErrNoLeader}, exitUnreachable},
+		{&cluster.Error{Outcome: cluster.Unknown, Reason: cluster.ErrTimeout}, exitUnknown},
+	} {
+		if got := exitCode(test.err); got != test.want {
+			t.Errorf("%v: exit code %d, expected %d", test.err, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,95 @@
+package sim
+
+// Leader completeness: what a leader has committed is in the log of every leader of
+// a later term (paper §5.4). Commit quorum: when an index is first acted on as
+// committed, a majority has it on disk, and from then on a majority always does.
+// Committed entries stay what they are, on every member and for ever.
+
+// claim: the member acts on commit as the commit index; term is the one it does so
+// in.
+func (m *memberModel) claim(what string, term, commit uint64) {
+	w, g := m.c.w, m.g
+	if commit > uint64(len(m.log)) {
+		w.violate("index order", "group %d: %s of %s commits to %d, its log ends at %d", g.id, what, m.n.id, commit, len(m.log))
+		return
+	}
+	if shared := min(commit, uint64(len(g.committed))); shared > 0 && g.committed[shared-1].chain != m.log[shared-1].chain {
+		w.violate("committed entries stay", "group %d: %s of %s commits to %d, where another entry or history is committed", g.id, what, m.n.id, shared)
+		return
+	}
+	if commit <= uint64(len(g.committed)) {
+		return
+	}
+	if m.leads != 0 && commit > uint64(len(m.disk)) {
+		w.cover.add("commit before the leader's own disk")
+	}
+	first := uint64(len(g.committed)) + 1
+	for i := first; i <= commit; i++ {
+		g.committed = append(g.committed, committedEntry{m.log[i-1], term})
+	}
+	g.checkQuorum(commit, commit, "on commit")
+	for _, o := range g.members {
+		if o.leads > term {
+			g.checkComplete(o)
+		}
+	}
+}
+
+// checkQuorum counts who has the committed entries first..last on disk.
+func (g *groupModel) checkQuorum(first, last uint64, when string) {
+	for i := first; i <= last; i++ {
+		n := 0
+		for _, m := range g.members {
+			if m.holds(i) {
+				n++
+			}
+		}
+		if n <= len(g.members)/2 {
+			w := g.members[0].c.w
+			w.violate("commit quorum", "group %d: committed entry %d is on %d disks of %d, %s", g.id, i, n, len(g.members), when)
+			return
+		}
+	}
+}
+
+// holds says whether the member's disk has the committed entry.
+func (m *memberModel) holds(i uint64) bool {
+	return i <= uint64(len(m.disk)) && m.disk[i-1].chain == m.g.committed[i-1].chain
+}
+
+// checkComplete compares a leader's log with what leaders of earlier terms have
+// committed.
+func (g *groupModel) checkComplete(m *memberModel) {
+	i := len(g.committed)
+	for i > 0 && g.committed[i-1].in >= m.leads {
+		i--
+	}
+	if i > 0 && (i > len(m.log) || m.log[i-1].chain != g.committed[i-1].chain) {
+		m.c.w.violate("leader completeness", "group %d: %s leads term %d without entry %d, committed in term %d", g.id, m.n.id, m.leads, i, g.committed[i-1].in)
+	}
+}
+
+func (m *memberModel) onApplyCommitted(commit uint64) {
+	if commit <= m.commit {
+		m.c.w.violate("index order", "group %d: %s hands over up to %d after %d", m.g.id, m.n.id, commit, m.commit)
+		return
+	}
+	m.claim("hand-over", m.asked.Term, commit)
+	m.commit = commit
+}
+
+// becomesDurable: the disk has changed for good.
+func (m *memberModel) becomesDurable(now image) {
+	m.checkHard(now.hard)
+	before := m.disk
+	m.disk, m.hard = now.log, now.hard
+	// Only where the new image lacks what the old one had can a quorum have got lost.
+	last := min(uint64(len(before)), uint64(len(m.g.committed)))
+	same := min(last, uint64(len(m.disk)))
+	for same > 0 && m.disk[same-1].chain != before[same-1].chain {
+		same--
+	}
+	if same < last {
+		m.g.checkQuorum(same+1, last, "after "+m.n.id+" has truncated")
+	}
+}

@@ -1,0 +1,272 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/protoraft/protoraft/fsm"
+	"github.com/protoraft/protoraft/messages"
+)
+
+// Client history: every key's history is linearizable, with the outcomes clients were
+// told; exactly one answer a request, and one for every request to a process that
+// lives on; what was answered as not applied is never applied.
+//
+// A list that is only appended to has one order, known from the log. So every answer
+// can be checked as it comes, by its place in that order: it may not be before
+// anything that was answered before it was asked for. Porcupine, which knows nothing
+// of the log, is asked about each key at the end as well.
+
+type history struct {
+	c            *checks
+	ops          []*op
+	byRequest    map[uint64]*op
+	clock        int64
+	acknowledged int
+}
+
+// keyModel is a key's list as committed.
+type keyModel struct {
+	hashes []uint64 // after each length, from 1
+	floor  uint32   // longest that any client was shown
+}
+
+// appended is what became of a value in the log.
+type appended struct {
+	index  uint64
+	key    uint8
+	result result
+}
+
+func (h *history) begin(c *checks) { h.c, h.byRequest = c, map[uint64]*op{} }
+
+func (h *history) tick() int64 {
+	h.clock++
+	return h.clock
+}
+
+func (h *history) called(o *op) {
+	o.request = uint64(len(h.ops)) + 1
+	h.ops = append(h.ops, o)
+	h.byRequest[o.request] = o
+	o.call = h.tick()
+	g := h.c.group(o.group)
+	o.floor = g.keys[o.command.key].floor
+	o.term = g.latestTerm()
+}
+
+func (g *groupModel) latestTerm() (term uint64) {
+	for _, m := range g.members {
+		term = max(term, m.leads)
+	}
+	return term
+}
+
+// applied is told of an entry when the first machine applies it.
+func (h *history) applied(g *groupModel, e fsm.Entry) {
+	w := h.c.w
+	r, err := g.reference.execute(e.Data)
+	if err != nil {
+		w.violate("only what clients sent is applied", "group %d: entry %d: %v", g.id, e.Index, err)
+		return
+	}
+	c, err := decodeCommand(e.Data)
+	if err != nil {
+		return // as above
+	}
+	if twice, ok := g.values[c.value]; ok {
+		w.violate("applied once", "group %d: value %d at %d and at %d", g.id, c.value, twice.index, e.Index)
+		return
+	}
+	if o, ok := g.refused[c.value]; ok {
+		w.violate("not applied means never", "group %d: %v was answered as not applied (%v), and is applied at %d", g.id, o, o.reason, e.Index)
+		return
+	}
+	g.values[c.value] = appended{e.Index, c.key, r}
+	if r.appended {
+		g.keys[c.key].hashes = append(g.keys[c.key].hashes, r.hash)
+	}
+}
+
+// answered checks an answer, and returns the operation if its client still waits.
+func (h *history) answered(n *node, item *messages.ResultItem) *op {
+	w := h.c.w
+	o := h.byRequest[item.Request]
+	w.trace.add(evClient, uint64(n.number), item.Request, uint64(item.Outcome)<<32|uint64(item.Reason), digest(item.Data))
+	w.trace.printf("answer at %s: %+v", n.id, *item)
+	if o == nil || o.node != n || o.life != n.life {
+		w.violate("exactly one answer", "answer at %s to request %d, which was not asked there", n.id, item.Request)
+		return nil
+	}
+	if o.answers++; o.answers > 1 {
+		w.violate("exactly one answer", "%v is answered again: %+v after %v %v", o, *item, o.outcome, o.reason)
+		return nil
+	}
+	o.outcome, o.reason, o.index = item.Outcome, item.Reason, item.Index
+	h.countAnswer(o)
+	switch o.outcome {
+	case messages.Outcome_APPLIED:
+		h.checkApplied(o, item)
+	case messages.Outcome_NOT_APPLIED:
+		h.checkRefused(o)
+	}
+	if o.settled {
+		w.cover.add("answer after its client gave up")
+		return nil
+	}
+	o.back = h.tick()
+	return o
+}
+
+func (h *history) countAnswer(o *op) {
+	w := h.c.w
+	switch o.reason {
+	case messages.Reason_BUSY:
+		w.cover.add("answer: busy")
+	case messages.Reason_LEADERSHIP_LOST:
+		w.cover.add("answer: leadership lost")
+	case messages.Reason_TOO_LARGE:
+		w.cover.add("answer: too large")
+	case messages.Reason_NO_LEADER:
+		w.cover.add("answer: no leader")
+	case messages.Reason_TIMED_OUT:
+		w.cover.add("answer: timed out")
+	case messages.Reason_STOPPED:
+		w.cover.add("answer: stopped")
+	}
+	if o.outcome == messages.Outcome_APPLIED && o.kind == opRead && o.term != h.c.group(o.group).latestTerm() {
+		w.cover.add("read answered after the leader changed")
+	}
+}
+
+func (h *history) checkApplied(o *op, item *messages.ResultItem) {
+	w, g := h.c.w, h.c.group(o.group)
+	r, err := decodeResult(item.Data)
+	if err != nil {
+		w.violate("linearizable", "%v: %v", o, err)
+		return
+	}
+	o.result = r
+	k := &g.keys[o.command.key]
+	if r.length > uint32(len(k.hashes)) || r.length > 0 && k.hashes[r.length-1] != r.hash {
+		w.violate("linearizable", "%v shows a list of %d that never was (committed: %d)", o, r.length, len(k.hashes))
+		return
+	}
+	if o.kind.writes() {
+		h.acknowledged++
+		a, ok := g.values[o.command.value]
+		if !ok || a.index != item.Index || a.result != r || a.key != o.command.key {
+			w.violate("acknowledged means applied", "%v was acknowledged at %d with %+v, the log has %+v", o, item.Index, r, a)
+			return
+		}
+	}
+	if o.kind == opReadStale {
+		return
+	}
+	if r.length < o.floor || r.appended && r.length == o.floor {
+		w.violate("linearizable", "%v shows a list of %d, and %d had been shown before it was asked for", o, r.length, o.floor)
+		return
+	}
+	if !o.settled { // else its client never sees it
+		k.floor = max(k.floor, r.length)
+	}
+}
+
+func (h *history) checkRefused(o *op) {
+	g := h.c.group(o.group)
+	if !o.kind.writes() {
+		return
+	}
+	if a, ok := g.values[o.command.value]; ok {
+		h.c.w.violate("not applied means never", "%v was answered as not applied (%v), and was applied at %d", o, o.reason, a.index)
+		return
+	}
+	g.refused[o.command.value] = o
+}
+
+// finish looks at what can only be said at the end.
+func (h *history) finish() {
+	w := h.c.w
+	for _, o := range h.ops {
+		if o.answers == 0 && o.node.up && o.life == o.node.life {
+			w.violate("exactly one answer", "%v was never answered, and its process lives on", o)
+			return
+		}
+		if o.after != nil && o.outcome == messages.Outcome_APPLIED && o.after.outcome == messages.Outcome_APPLIED && o.answers > 0 && o.after.answers > 0 &&
+			o.result.length < o.after.result.length {
+			w.violate("a read after writes sees them", "%v shows a list of %d, the append before it made it %d", o, o.result.length, o.after.result.length)
+			return
+		}
+	}
+	for _, g := range h.c.groups {
+		for key := range g.keys {
+			h.linearizable(g, uint8(key))
+		}
+	}
+}
+
+// porcupineOps bounds a key's history for Porcupine: a prefix of a linearizable
+// history is linearizable, and one that is cut is cheap.
+const (
+	porcupineOps  = 300
+	porcupineTime = 20 * time.Second
+)
+
+func (h *history) linearizable(g *groupModel, key uint8) {
+	var ops []*op
+	for _, o := range h.ops {
+		if o.group == g.id && o.command.key == key && o.kind != opReadStale && o.kind != opLarge {
+			ops = append(ops, o)
+		}
+	}
+	end := h.clock + 1
+	if len(ops) > porcupineOps {
+		end = ops[porcupineOps].call
+		ops = ops[:porcupineOps]
+	}
+	var events []porcupine.Operation
+	for _, o := range ops {
+		known := o.back > 0 && o.back < end && o.outcome != messages.Outcome_UNKNOWN
+		_, inLog := g.values[o.command.value]
+		switch {
+		case known && o.outcome == messages.Outcome_NOT_APPLIED:
+		case known:
+			events = append(events, porcupine.Operation{ClientId: o.client, Input: o, Call: o.call, Output: &o.result, Return: o.back})
+		case o.kind.writes() && inLog:
+			events = append(events, porcupine.Operation{ClientId: o.client, Input: o, Call: o.call, Output: (*result)(nil), Return: h.clock + 2})
+		}
+	}
+	if len(events) == 0 {
+		return
+	}
+	// Each operation as a client of its own: one that timed out goes on.
+	for i := range events {
+		events[i].ClientId = i
+	}
+	switch porcupine.CheckOperationsTimeout(listModel, slices.Clip(events), porcupineTime) {
+	case porcupine.Illegal:
+		h.c.w.violate("linearizable", "group %d, key %d: Porcupine finds no order for its %d operations", g.id, key, len(events))
+	case porcupine.Unknown:
+		h.c.w.violate("linearizable", "group %d, key %d: Porcupine has not decided on %d operations in %v", g.id, key, len(events), porcupineTime)
+	}
+}
+
+// listModel is one key's list.
+var listModel = porcupine.Model{
+	Init: func() any { return list{} },
+	Step: func(state, input, output any) (bool, any) {
+		l, o, r := state.(list), input.(*op), output.(*result)
+		if !o.kind.writes() {
+			return r.list == l, l
+		}
+		does := !o.command.onlyAt || o.command.expect == l.length
+		if does {
+			l.append(o.command.value)
+		}
+		return r == nil || r.appended == does && r.list == l, l
+	},
+	Equal: func(a, b any) bool { return a.(list) == b.(list) },
+	Hash:  func(state any) uint64 { return state.(list).hash },
+}

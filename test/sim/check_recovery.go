@@ -1,0 +1,54 @@
+package sim
+
+import (
+	"slices"
+
+	"github.com/protoraft/protoraft/test/sim/simlog"
+)
+
+// Recovery: what a restart finds is what was acknowledged as durable, or that and
+// the whole of the one write that was under way.
+
+func (m *memberModel) read(store *simlog.Store) (image, error) {
+	st, err := store.Load(m.g.id)
+	if err != nil || !st.Exists() {
+		return image{}, err
+	}
+	im := image{hard: st.HardState}
+	if st.LastIndex == 0 {
+		return im, nil
+	}
+	blocks, err := store.Read(m.g.id, 1, st.LastIndex, 1<<40)
+	for i := range blocks {
+		if err == nil {
+			im.log, err = extend(im.log, &blocks[i])
+		}
+	}
+	return im, err
+}
+
+func (m *memberModel) recovered(found image) {
+	w := m.c.w
+	switch {
+	case found.equal(image{m.disk, m.hard}):
+		if m.maybe != nil {
+			w.cover.add("crash in a write that was lost")
+		}
+	case m.maybe != nil && found.equal(*m.maybe):
+		w.cover.add("crash in a write that was kept")
+	default:
+		w.violate("what is durable survives", "group %d: %s finds %d entries and %+v, its disk had %d and %+v", m.g.id, m.n.id, len(found.log), found.hard, len(m.disk), m.hard)
+	}
+	m.maybe = nil
+	m.becomesDurable(found)
+}
+
+func (im image) equal(o image) bool { return im.hard == o.hard && slices.Equal(im.log, o.log) }
+
+// onMemberFailed: only a failed disk is a reason to stop.
+func (m *memberModel) onMemberFailed(reason string) {
+	m.failed = true
+	if m.n.diskFault == "" && !m.n.disk.Crashed() && !m.n.dying {
+		m.c.w.violate("members do not fail by themselves", "group %d: %s: %s", m.g.id, m.n.id, reason)
+	}
+}

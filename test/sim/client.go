@@ -1,0 +1,221 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/protoraft/protoraft/messages"
+)
+
+// opKind is what a client asks for.
+type opKind int
+
+const (
+	opAppend  opKind = iota
+	opCompare        // append where the list is as long as expected
+	opRead
+	opReadLog   // through the log
+	opReadStale // from whoever is asked
+	opPair      // an append and, without waiting, a read that must see it
+	opLarge     // larger than allowed
+	opKinds
+)
+
+func (k opKind) String() string {
+	return [...]string{"append", "compare", "read", "read through the log", "stale read", "pair", "large"}[k]
+}
+
+func (k opKind) writes() bool { return k == opAppend || k == opCompare || k == opLarge }
+
+// op is one operation and what became of it.
+type op struct {
+	client  int
+	group   uint64
+	request uint64
+	kind    opKind
+	command command // its key also where nothing is written
+	after   *op     // the append that this read must see
+
+	node    *node
+	life    int
+	call    int64 // counts calls and returns
+	back    int64 // 0 while not known to the client
+	floor   uint32
+	term    uint64 // highest leadership when it was called
+	answers int
+	outcome messages.Outcome
+	reason  messages.Reason
+	result  result
+	index   uint64
+	settled bool // the client waits no longer
+}
+
+func (o *op) String() string {
+	return fmt.Sprintf("request %d of client %d at %s: %v of key %d, value %d", o.request, o.client, o.node.id, o.kind, o.command.key, o.command.value)
+}
+
+// client does one thing, or a pair of them, at a time, each time at any node.
+type client struct {
+	w       *World
+	number  int
+	name    string
+	group   uint64
+	waiting []*op
+}
+
+func newClient(w *World, number int) *client {
+	return &client{w: w, number: number, name: fmt.Sprintf("client-%d", number), group: uint64(number%w.setup.groups) + 1}
+}
+
+func (c *client) register(n *node) {
+	n.host.system.ProcessRegistry.Add(&listener{n: n, hear: c.hear}, c.name)
+}
+
+// unregister also ends what the client has there: its connection is gone.
+func (c *client) unregister(n *node) {
+	n.host.system.ProcessRegistry.Remove(actor.NewPID(n.address, c.name))
+	for _, o := range c.waiting {
+		if o.node == n {
+			c.settle(o)
+		}
+	}
+}
+
+// next asks for something after a while.
+func (c *client) next() {
+	w := c.w
+	w.after(time.Duration(w.work.ExpFloat64()*float64(w.setup.think)), func() {
+		switch n := c.pickNode(); {
+		case w.healed || len(c.waiting) > 0:
+		case n == nil:
+			c.next()
+		default:
+			c.ask(n)
+		}
+	})
+}
+
+func (c *client) pickNode() *node {
+	n := c.w.nodes[c.w.work.IntN(len(c.w.nodes))]
+	if !n.up {
+		return nil
+	}
+	return n
+}
+
+func (c *client) ask(n *node) {
+	w := c.w
+	to := n.memberPID(c.group)
+	if w.work.IntN(2) == 0 {
+		to = n.gatewayPID()
+	}
+	kind, key := w.setup.drawKind(w), uint8(w.work.IntN(w.setup.keys))
+	if kind == opPair {
+		first := c.newOp(n, opAppend, key)
+		second := c.newOp(n, opRead, key)
+		second.after = first
+		c.waiting = append(c.waiting, first, second)
+		c.send(to, first)
+		c.send(to, second)
+	} else {
+		o := c.newOp(n, kind, key)
+		c.waiting = append(c.waiting, o)
+		c.send(to, o)
+	}
+	waiting := append([]*op(nil), c.waiting...)
+	w.after(time.Duration(1+w.work.IntN(3))*w.setup.requestTimeout, func() {
+		for _, o := range waiting {
+			c.settle(o)
+		}
+	})
+}
+
+func (s *setup) drawKind(w *World) opKind {
+	sum := 0
+	for _, weight := range s.kinds {
+		sum += weight
+	}
+	at := w.work.IntN(sum)
+	for k, weight := range s.kinds {
+		if at -= weight; at < 0 {
+			return opKind(k)
+		}
+	}
+	return opAppend
+}
+
+func (c *client) newOp(n *node, kind opKind, key uint8) *op {
+	h := &c.w.checks.history
+	o := &op{client: c.number, group: c.group, kind: kind, node: n, life: n.life, command: command{key: key}}
+	h.called(o)
+	if kind.writes() {
+		o.command.value = o.request // unique
+	}
+	if kind == opCompare {
+		o.command.onlyAt = true
+		o.command.expect = o.floor + uint32(c.w.work.IntN(2))
+	}
+	return o
+}
+
+func (c *client) send(to *actor.PID, o *op) {
+	w := c.w
+	w.trace.add(evClient, uint64(o.node.number), o.request, uint64(o.kind))
+	w.trace.printf("%s asks: %v", c.name, o)
+	var message any
+	switch o.kind {
+	case opAppend, opCompare, opLarge:
+		padding := min(w.setup.padding, w.setup.limits.CommandBytes-14)
+		if o.kind == opLarge {
+			padding = w.setup.limits.CommandBytes
+		}
+		message = &messages.Propose{Group: o.group, Request: o.request, Command: o.command.encode(padding)}
+	default:
+		q := &messages.Query{Group: o.group, Request: o.request, Query: []byte{o.command.key}, AfterWrites: o.after != nil}
+		switch o.kind {
+		case opReadLog:
+			q.Consistency = messages.Consistency_THROUGH_LOG
+		case opReadStale:
+			q.Consistency = messages.Consistency_STALE
+		}
+		message = q
+	}
+	o.node.host.system.Root.RequestWithCustomSender(to, message, actor.NewPID(o.node.address, c.name))
+}
+
+func (c *client) hear(n *node, message any) {
+	results, ok := message.(*messages.Results)
+	if !ok {
+		c.w.violate("no stray message", "%T for %s on %s", message, c.name, n.id)
+		return
+	}
+	for i := range results.Items {
+		if o := c.w.checks.history.answered(n, &results.Items[i]); o != nil {
+			c.settle(o)
+		}
+	}
+}
+
+// settle has the client wait no longer, for whichever reason, and ask for the next
+// thing when it waits for nothing.
+func (c *client) settle(o *op) {
+	if o.settled {
+		return
+	}
+	o.settled = true
+	if o.answers == 0 {
+		c.w.cover.add("answer: none in time")
+	}
+	kept := c.waiting[:0]
+	for _, other := range c.waiting {
+		if other != o {
+			kept = append(kept, other)
+		}
+	}
+	c.waiting = kept
+	if len(kept) == 0 {
+		c.next()
+	}
+}

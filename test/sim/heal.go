@@ -1,0 +1,158 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/protoraft/protoraft/messages"
+	"github.com/protoraft/protoraft/test/sim/simlog"
+)
+
+// healPhase mends everything, waits for the groups to agree within a bound, has every
+// node serve a fresh write and a fresh read, and looks what the disks have.
+func (w *World) healPhase() {
+	if w.failure != nil {
+		return
+	}
+	w.heal()
+	if !w.runUntil(w.now+w.settleTime(), w.converged) {
+		if w.failure == nil {
+			w.violate("converges after healing", "%s after %v", w.whyNot(), w.settleTime())
+		}
+		return
+	}
+	for _, n := range w.nodes {
+		for _, g := range w.checks.groups {
+			w.serves(n, g)
+		}
+	}
+	if w.failure == nil && !w.runUntil(w.now+w.settleTime(), w.converged) && w.failure == nil {
+		w.violate("converges after healing", "%s after fresh writes", w.whyNot())
+	}
+	// An answer that got lost is made up for at the deadline.
+	w.runUntil(w.now+2*w.setup.requestTimeout+time.Second, nil)
+	if w.failure == nil {
+		w.checks.history.finish()
+		w.scan()
+	}
+}
+
+func (w *World) heal() {
+	w.trace.printf("healed")
+	w.healed, w.net.calm = true, true
+	w.net.heal()
+	for i, n := range w.nodes {
+		w.setup.syncOf[i] = min(w.setup.syncOf[i], 1)
+		n.actsLeft = -1
+		n.disk.Inject(nil)
+		if n.frozenUntil > w.now {
+			// What was put off until then comes then; the rest need not wait.
+			n.frozenUntil = min(n.frozenUntil, w.now+w.setup.electionTimeout)
+		}
+		if !n.up {
+			n.restartIn(time.Duration(w.chaos.Int64N(int64(w.setup.electionTimeout))))
+		}
+	}
+}
+
+func (w *World) converged() bool { return w.whyNot() == "" }
+
+// whyNot says what is missing for the groups to agree.
+func (w *World) whyNot() string {
+	for _, c := range w.clients {
+		if len(c.waiting) > 0 {
+			return "a client waits: " + c.waiting[0].String()
+		}
+	}
+	for _, n := range w.nodes {
+		if !n.up || n.dying || n.frozenUntil > w.now {
+			return n.id + " is not up"
+		}
+	}
+	for _, g := range w.checks.groups {
+		if why := g.whyNot(); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+func (g *groupModel) whyNot() string {
+	var leader *memberModel
+	for _, m := range g.members {
+		switch {
+		case m.failed:
+			return m.n.id + " has a failed member"
+		case m.leads != 0 && leader != nil:
+			return "there are two leaders"
+		case m.leads != 0:
+			leader = m
+		}
+	}
+	if leader == nil {
+		return "there is no leader"
+	}
+	last := uint64(len(leader.log))
+	for _, m := range g.members {
+		if m.asked.Term != leader.leads || uint64(len(m.log)) != last || uint64(len(m.disk)) != last || m.commit != last || m.reported != last {
+			return m.n.id + " is behind the leader " + leader.n.id
+		}
+	}
+	return ""
+}
+
+// serves has a node take a write and a linearizable read, each tried again while it
+// is refused.
+func (w *World) serves(n *node, g *groupModel) {
+	deadline := w.now + w.settleTime()
+	c := &client{w: w, name: "last-client", group: g.id}
+	c.register(n)
+	defer n.host.system.ProcessRegistry.Remove(actor.NewPID(n.address, c.name))
+	for _, kind := range []opKind{opAppend, opRead} {
+		for done := false; !done && w.failure == nil; {
+			o := c.newOp(n, kind, 0)
+			c.waiting = []*op{o}
+			c.send(n.gatewayPID(), o)
+			if !w.runUntil(deadline, func() bool { return o.answers > 0 }) {
+				if w.failure == nil {
+					w.violate("serves after healing", "%v is not served in %v", o, w.settleTime())
+				}
+				return
+			}
+			if done = o.outcome == messages.Outcome_APPLIED; !done {
+				w.runUntil(w.now+w.setup.electionTimeout/4, nil)
+			}
+		}
+	}
+}
+
+// scan cuts the power everywhere and compares what the disks have with what is
+// committed; the checks of a restart compare the rest.
+func (w *World) scan() {
+	for _, n := range w.nodes {
+		n.crash(true)
+		store, err := simlog.Open(n.disk, logDir)
+		if err != nil {
+			w.violate("a disk that works can be opened", "%s: %v", n.id, err)
+			return
+		}
+		w.checks.booted(n, store)
+		if err := store.Close(); err != nil {
+			w.violate("a store can be closed", "%s: %v", n.id, err)
+		}
+	}
+	for _, g := range w.checks.groups {
+		last := uint64(len(g.committed))
+		for _, m := range g.members {
+			if !m.holds(last) {
+				w.violate("what is acknowledged survives", "group %d: %s has not all of the %d committed entries on disk", g.id, m.n.id, last)
+			}
+		}
+		for _, o := range w.checks.history.ops {
+			if o.group == g.id && o.kind.writes() && o.outcome == messages.Outcome_APPLIED && (o.index == 0 || o.index > last) {
+				w.violate("what is acknowledged survives", "%v was acknowledged at %d, committed are %d", o, o.index, last)
+			}
+		}
+	}
+}

@@ -1,0 +1,191 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"github.com/protoraft/protoraft/logstore/vfs"
+)
+
+// Options say which run to make.
+type Options struct {
+	Seed  uint64
+	Hosts *Hosts    // of actor systems to use again; nil for new ones
+	Trace io.Writer // where everything that happens is written, nil for nowhere
+}
+
+// Result is what a run came to.
+type Result struct {
+	Seed     uint64
+	Failure  *Failure // nil where every rule was kept
+	Steps    int
+	Virtual  time.Duration
+	Trace    uint64 // equal for equal runs
+	Events   int
+	Coverage Coverage
+	Setup    string
+	Writes   int // acknowledged
+}
+
+// Failure is the first rule that was broken.
+type Failure struct {
+	Invariant string
+	Detail    string
+	Step      int
+	At        time.Duration
+}
+
+func (f *Failure) String() string {
+	return fmt.Sprintf("%s: %s (step %d, at %v)", f.Invariant, f.Detail, f.Step, f.At)
+}
+
+// World is one run. All of it happens on the caller's goroutine.
+type World struct {
+	setup setup
+	// rng draws the order of things, chaos the faults, work what clients do: changing
+	// one leaves the others' choices as they were.
+	rng, chaos, work *rand.Rand
+	hosts            *Hosts
+
+	now     time.Duration
+	seq     uint64
+	steps   int
+	instant int // steps since time last moved
+	ready   []task
+	events  events
+
+	nodes     []*node
+	byAddress map[string]*node
+	net       *network
+	clients   []*client
+	probe     *probe
+	healed    bool
+
+	trace   trace
+	types   typeNumbers
+	checks  *checks
+	cover   Coverage
+	failure *Failure
+}
+
+// Run makes the run of a seed.
+func Run(o Options) Result {
+	if o.Hosts == nil {
+		o.Hosts = &Hosts{}
+	}
+	stream := func(k uint64) *rand.Rand { return rand.New(rand.NewPCG(o.Seed, k)) }
+	w := &World{
+		setup: drawSetup(stream(1)), rng: stream(2), chaos: stream(3), work: stream(4),
+		hosts: o.Hosts, byAddress: map[string]*node{}, types: typeNumbers{}, cover: Coverage{},
+	}
+	w.trace = trace{w: w, out: o.Trace}
+	w.trace.printf("seed %d: %s", o.Seed, w.setup.String())
+	w.checks = newChecks(w)
+	w.build()
+	w.chaosPhase()
+	w.healPhase()
+	w.end()
+	return Result{
+		Seed: o.Seed, Failure: w.failure, Steps: w.steps, Virtual: w.now,
+		Trace: w.trace.sum, Events: w.trace.events, Coverage: w.cover, Setup: w.setup.String(),
+		Writes: w.checks.history.acknowledged,
+	}
+}
+
+func (w *World) build() {
+	for i := range w.setup.nodes {
+		n := &node{
+			w: w, number: i, id: fmt.Sprintf("n%d", i+1), address: fmt.Sprintf("n%d:7000", i+1), actsLeft: -1,
+			disk: vfs.NewMem(rand.New(rand.NewPCG(w.chaos.Uint64(), w.chaos.Uint64()))),
+		}
+		w.nodes = append(w.nodes, n)
+		w.byAddress[n.address] = n
+	}
+	w.net = newNetwork(w, len(w.nodes))
+	w.checks.begin()
+	w.probe = newProbe(w)
+	for i := range w.setup.clients {
+		w.clients = append(w.clients, newClient(w, i))
+	}
+	for _, n := range w.nodes {
+		n.restartIn(time.Duration(w.chaos.Int64N(int64(w.setup.electionTimeout))))
+	}
+	for _, c := range w.clients {
+		c.next()
+	}
+	w.probe.next()
+	w.plan()
+}
+
+// violate notes a broken rule. The first one counts; the run stops after the step.
+func (w *World) violate(invariant, format string, args ...any) {
+	if w.failure == nil {
+		w.failure = &Failure{invariant, fmt.Sprintf(format, args...), w.steps, w.now}
+		w.trace.printf("VIOLATION: %v", w.failure)
+	}
+}
+
+// instantMax bounds how much may happen without time passing: actors that keep
+// each other busy for ever would never let a timer fire.
+const instantMax = 200_000
+
+// step does one thing that can be done now, or moves time to the next event.
+func (w *World) step() bool {
+	w.steps++
+	if last := len(w.ready) - 1; last >= 0 {
+		i := w.rng.IntN(last + 1)
+		t := w.ready[i]
+		w.ready[i] = w.ready[last]
+		w.ready[last] = task{}
+		w.ready = w.ready[:last]
+		if w.instant++; w.instant > instantMax {
+			w.violate("time goes on", "%d steps at %v", w.instant, w.now)
+		}
+		if t.n.up && t.life == t.n.life {
+			t.n.whenAwake(t.life, t.f)
+		}
+		return true
+	}
+	for len(w.events) > 0 {
+		e := w.popEvent()
+		if e.dead {
+			continue
+		}
+		if e.at > w.now {
+			w.now, w.instant = e.at, 0
+		}
+		e.f()
+		return true
+	}
+	return false
+}
+
+// runUntil steps until a time, a broken rule, or until done says so.
+func (w *World) runUntil(t time.Duration, done func() bool) bool {
+	for w.failure == nil {
+		if len(w.ready) == 0 {
+			if done != nil && done() {
+				return true
+			}
+			if len(w.events) == 0 || w.events[0].at > t {
+				w.now, w.instant = t, 0
+				return false
+			}
+		}
+		w.step()
+	}
+	return false
+}
+
+func (w *World) chaosPhase() { w.runUntil(w.setup.length, nil) }
+
+// end takes what is left of the world down.
+func (w *World) end() {
+	for _, n := range w.nodes {
+		if n.up {
+			n.crash(false)
+		}
+	}
+}
