@@ -160,8 +160,8 @@ func (a *applier) applyBlock(b *messages.Block, waiters []Waiter, commit core.In
 			return nil
 		}
 		var w Waiter
-		if len(waiters) > 0 {
-			w = waiters[index-b.FirstIndex]
+		if i := index - b.FirstIndex; i < uint64(len(waiters)) {
+			w = waiters[i]
 		}
 		if e.Kind == messages.EntryKind_COMMAND {
 			a.entries = append(a.entries, fsm.Entry{
@@ -356,9 +356,11 @@ func (a *applier) crashed(ctx actor.Context, reason any, stack []byte) {
 	a.fail(ctx, fmt.Sprintf("state machine failed after index %d: %v", a.applied, reason))
 }
 
+// fail tells the Raft first: who hears of the end here and asks again finds the member
+// stopped.
 func (a *applier) fail(ctx actor.Context, reason string) {
-	a.stop(ctx)
 	ctx.Send(a.raft, &ApplierFailed{Reason: reason})
+	a.stop(ctx)
 }
 
 // stop answers everybody who still waits here. A command at hand may have been

@@ -301,6 +301,17 @@ func TestStaleTimersAreIgnored(t *testing.T) {
 	expectNone[*messages.RequestPreVote](t, m.peer("n3"), "an election timer of earlier fired")
 }
 
+// Who has just granted a vote waits anew, whatever timer was on its way.
+func TestGrantStartsTheWaitAnew(t *testing.T) {
+	m := newMember(t, 3).begin()
+	m.askVote("n2", 2, 1, 1)
+	m.sync()
+	m.fireStopped()
+	m.expectRole("follower", 2)
+	m.advance(2 * electionTimeout)
+	m.expectRole("pre-candidate", 2)
+}
+
 // A learner stores what it is sent and never stands.
 func TestLearnerNeverStands(t *testing.T) {
 	m := newMember(t, 3)

@@ -40,11 +40,11 @@ func (r *raft) fail(ctx actor.Context, reason string) {
 	if l, ok := r.role.(*leader); ok {
 		l.wakeBest(ctx)
 	}
+	r.release(ctx, r.tail.takeWaiters(r.handed), messages.Outcome_UNKNOWN, messages.Reason_STOPPED)
 	r.role.exit(ctx)
 	r.role = &failed{r}
 	r.election.cancel()
 	r.held = nil
-	r.release(ctx, r.tail.takeWaiters(r.handed), messages.Outcome_UNKNOWN, messages.Reason_STOPPED)
 	ctx.Send(r.links.Node, &MemberFailed{Group: r.opts.Group, Reason: reason})
 }
 

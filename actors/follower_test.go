@@ -254,6 +254,7 @@ func TestTwoLeadersInOneTermStopTheMember(t *testing.T) {
 func TestFollowerWithFailedStorageSaysNothingMore(t *testing.T) {
 	m := joined(t)
 	m.append(2, 1, 1, 0, block(1, 2, 2, 1, "a"))
+	m.heartbeatOf("n2", 3, 0) // its answer waits for the new term to be on disk
 	m.tell(m.pid, &messages.StorageFailed{Reason: "the disk is gone"})
 	m.sync() // a completion that was on its way
 	m.append(2, 1, 1, 0)

@@ -348,8 +348,12 @@ func mendable(r messages.Reason) bool {
 	return false
 }
 
-// park keeps an operation for the next sweep or leader.
+// park keeps an operation for the next sweep or leader. A refusal that comes twice
+// parks it once.
 func (g *gateway) park(op *operation, item messages.ResultItem) {
+	if op.sentTo == "" {
+		return
+	}
 	r := g.route(op.group)
 	if r.member == nil && op.sentTerm >= r.term {
 		r.leader, r.doubted = "", r.term // the servers know better by now

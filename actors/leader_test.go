@@ -60,6 +60,35 @@ func TestOwnDiskCountsOnlyWhenDurable(t *testing.T) {
 	expectResults(t, m.client, "1 APPLIED")
 }
 
+// With more than one block at the disk, only what it has reported counts.
+func TestLeaderCountsOnlyTheBlocksThatAreDurable(t *testing.T) {
+	m := newMember(t, 3)
+	m.opts.Limits.UnpersistedBlocks = 2
+	m.begin().elect()
+	m.accept("n2")
+	m.propose("a")
+	m.propose("b")
+	if len(m.writer.pending) != 2 {
+		t.Fatalf("%d blocks at the disk, expected 2", len(m.writer.pending))
+	}
+	m.accept("n2")
+	m.expectLog(4, 2, 2)
+	m.writer.flush(1)
+	m.settle()
+	m.expectLog(4, 3, 3)
+	m.sync()
+	m.expectLog(4, 4, 4)
+}
+
+// A heartbeat timer that is not the current one sends nothing.
+func TestStaleHeartbeatTimerIsIgnored(t *testing.T) {
+	m := lead(t)
+	m.tell(m.pid, &messages.HeartbeatTimeout{Generation: 999})
+	expectNone[*messages.Heartbeat](t, m.peer("n2"), "a stale timer fired")
+	m.advance(heartbeat)
+	takeOne[*messages.Heartbeat](t, m.peer("n2"))
+}
+
 // A group of one commits, applies and answers nothing that is not on disk.
 func TestGroupOfOneWaitsForItsDisk(t *testing.T) {
 	m := newMember(t, 1).begin().elect()
@@ -334,7 +363,7 @@ func TestLeaderWithFailedStorageHandsOver(t *testing.T) {
 	m.accept("n3")
 	m.forget()
 	m.tell(m.pid, &messages.StorageFailed{Reason: "gone"})
-	expectResults(t, m.client, "1 UNKNOWN LEADERSHIP_LOST", "2 NOT_APPLIED STOPPED", "3 NOT_APPLIED STOPPED")
+	expectResults(t, m.client, "1 UNKNOWN STOPPED", "2 NOT_APPLIED STOPPED", "3 NOT_APPLIED STOPPED")
 	if o := takeOne[*messages.TimeoutNow](t, m.peer("n3")); o.Term != 2 {
 		t.Fatalf("woken in term %d", o.Term)
 	}
@@ -357,7 +386,7 @@ func TestPanicStopsTheMemberForGood(t *testing.T) {
 	m.propose("a")
 	m.tell(m.pid, (*messages.HeartbeatAcked)(nil))
 	m.expectRole("failed", 2)
-	expectResults(t, m.client, "1 UNKNOWN LEADERSHIP_LOST")
+	expectResults(t, m.client, "1 UNKNOWN STOPPED")
 	m.askVote("n2", 2, 9, 9)
 	m.askVote("n2", 3, 9, 9)
 	m.sync()

@@ -248,7 +248,7 @@ func TestFailedStorageStopsEveryGroup(t *testing.T) {
 	h.propose(1, 1)
 	h.propose(2, 2)
 	h.advance(2 * patience)
-	expectResults(t, h.client, "1 UNKNOWN LEADERSHIP_LOST", "2 NOT_APPLIED NO_LEADER")
+	expectResults(t, h.client, "1 UNKNOWN STOPPED", "2 NOT_APPLIED NO_LEADER")
 	if len(h.failed) != 1 {
 		t.Fatalf("reported %d times: %v", len(h.failed), h.failed)
 	}

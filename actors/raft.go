@@ -424,9 +424,9 @@ func (r *raft) commitTo(commit core.Index) {
 
 // stopping ends the member with its children. Whoever still waits is told.
 func (r *raft) stopping(ctx actor.Context) {
+	r.release(ctx, r.tail.takeWaiters(r.handed), messages.Outcome_UNKNOWN, messages.Reason_STOPPED)
 	r.role.exit(ctx)
 	r.election.cancel()
-	r.release(ctx, r.tail.takeWaiters(r.handed), messages.Outcome_UNKNOWN, messages.Reason_STOPPED)
 	r.role = &failed{r}
 	ctx.Send(r.links.Node, &MemberStopped{Group: r.opts.Group, PID: ctx.Self()})
 }

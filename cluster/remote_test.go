@@ -325,8 +325,7 @@ func TestRemoteDrop(t *testing.T) {
 		t.Errorf("link to %s ended, expected only the one to n2", got)
 	}
 	t.Logf("back after %v", a.talk(t, b, 2))
-	a.tell(c, 3)
-	c.expectRound(t, 3)
+	a.talk(t, c, 3)
 }
 
 // Many actors sending while the remote stops must neither race nor hang.

@@ -74,7 +74,7 @@ func TestKillFollower(t *testing.T) {
 func TestFailoverTime(t *testing.T) {
 	e := startEnsemble(t, 3, time.Second)
 	l := startLoad(t, e.nodes, clientTimeout)
-	times := l.killRepeatedly(e, min(*killsFlag, 3), func(int) *node { return e.leader() })
+	times := l.killRepeatedly(e, (*killsFlag+1)/2, func(int) *node { return e.leader() })
 	l.verify(e)
 	if half := summary(t, "failover, election timeout 1s", times.failover); half > 3*e.election {
 		t.Errorf("half of the failovers took more than %v, expected at most three election timeouts", half)
