@@ -3,7 +3,7 @@
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: verify test race generate bench fuzz
+.PHONY: verify test race generate bench fuzz kills
 
 # verify changes nothing.
 verify:
@@ -27,6 +27,10 @@ generate:
 # bench compares with other libraries; test/bench/README.md says how.
 bench:
 	cd test/bench && go run . -compare
+
+# kills runs real processes and kills them, far more often than go test does.
+kills:
+	go test ./test/cluster -count=1 -timeout 60m -cluster.kills=50
 
 fuzz:
 	go test ./messages -run '^$$' -fuzz FuzzBlock -fuzztime 1m

@@ -66,7 +66,16 @@ func (s *starting) onGroupLoaded(ctx actor.Context, m *GroupLoaded) {
 		return
 	}
 	s.logger.Info("member loaded", "term", s.term, "first", s.tail.shape.First(), "last", s.tail.last().Index)
+	s.begin(ctx)
+}
+
+// begin takes part from here on. A member that is its whole group need not wait to
+// hear a leader.
+func (s *starting) begin(ctx actor.Context) {
 	s.becomeFollower(ctx, s.term, "")
+	if s.mayStand() && len(s.config().Members) == 1 {
+		s.becomePreCandidate(ctx)
+	}
 }
 
 // bootstrapTerm is the term of the entry that every member of a new group begins
@@ -100,5 +109,5 @@ func (s *starting) bootstrap(ctx actor.Context, stored *logstore.GroupState) {
 
 // onDurable: the first entry, and the hard state before it, are on disk.
 func (s *starting) onDurable(ctx actor.Context) {
-	s.becomeFollower(ctx, s.term, "")
+	s.begin(ctx)
 }
