@@ -3,7 +3,7 @@
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: verify test race generate bench fuzz kills
+.PHONY: verify test race generate bench fuzz kills mutants
 
 # verify changes nothing.
 verify:
@@ -34,3 +34,8 @@ kills:
 
 fuzz:
 	go test ./messages -run '^$$' -fuzz FuzzBlock -fuzztime 1m
+
+# mutants plants known bugs in a copy of the tree, one at a time, and fails when one
+# is not noticed. test/mutants/README.md has the flags.
+mutants:
+	go run ./test/mutants $(MUTANTS)

@@ -48,6 +48,8 @@ func (c *candidate) receive(ctx actor.Context, message any, sender *actor.PID) {
 		}
 	case *messages.Propose, *messages.Query:
 		c.onClient(ctx, m, sender)
+	case *ReturnedOperation:
+		c.onClient(ctx, m.Message, m.Asker)
 	case *messages.TransferLeadership:
 		c.refuseTransfer(ctx, sender)
 	default:
@@ -62,7 +64,7 @@ var candidateIgnores = ignored(
 	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.TimeoutNow{},
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{},
-	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
+	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
 )
 
 // onOwnVoteDurable counts the candidate's vote for itself.

@@ -20,6 +20,8 @@ func (f *failed) exit(actor.Context)    {}
 
 func (f *failed) receive(ctx actor.Context, message any, sender *actor.PID) {
 	switch m := message.(type) {
+	case *ReturnedOperation:
+		f.receive(ctx, m.Message, m.Asker)
 	case *messages.Propose:
 		f.refuse(ctx, sender, m.Request, messages.Reason_STOPPED)
 	case *messages.Query:

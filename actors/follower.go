@@ -54,6 +54,8 @@ func (f *follower) receive(ctx actor.Context, message any, sender *actor.PID) {
 		f.onElectionTimeout(ctx, m)
 	case *messages.Propose, *messages.Query:
 		f.onClient(ctx, m, sender)
+	case *ReturnedOperation:
+		f.onClient(ctx, m.Message, m.Asker)
 	case *messages.TransferLeadership:
 		f.refuseTransfer(ctx, sender)
 	default:
@@ -66,7 +68,7 @@ var followerIgnores = ignored(
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
 	&messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{},
-	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
+	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
 )
 
 // onAppendEntries stores what is new of an append; the answer leaves when it is
@@ -223,7 +225,7 @@ func (r *raft) announceLeader(ctx actor.Context, id core.NodeID) {
 	if m, ok := r.config().Member(id); ok {
 		changed.Address = m.Address
 	}
-	ctx.Send(r.links.Gateway, changed) // before anything that is forwarded there
+	ctx.Request(r.links.Gateway, changed) // before anything that is forwarded there
 	ctx.Send(r.links.Node, changed)
 }
 

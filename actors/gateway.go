@@ -19,7 +19,7 @@ import (
 //	       other Gateways, Results from leaders, LeaderChanged, LeaderFound, FindLeader
 //	       from other Gateways and from local clients
 //	says   ForwardRequests, FindLeader and LeaderFound to other Gateways, Results to
-//	       whoever asked
+//	       whoever asked, ReturnedOperation and GatewayCaughtUp to members here
 //
 // An operation is sent again only when it was surely not applied. One that was with
 // a leader which is no more is answered as unknown: nobody can tell.
@@ -112,7 +112,7 @@ func (g *gateway) receive(ctx actor.Context, message any, sender *actor.PID) {
 	case *messages.Results:
 		g.onResults(ctx, m)
 	case *LeaderChanged:
-		g.onLeaderChanged(ctx, m)
+		g.onLeaderChanged(ctx, m, sender)
 	case *messages.FindLeader:
 		g.onFindLeader(ctx, m, sender)
 	case *messages.LeaderFound:
@@ -173,7 +173,7 @@ func (g *gateway) atHand(ctx actor.Context, r *route, message any, asker Waiter)
 	if r.leader == "" || r.member == nil || r.address != ctx.Self().Address {
 		return false
 	}
-	ctx.RequestWithCustomSender(r.member, message, asker.To)
+	ctx.Send(r.member, &ReturnedOperation{Message: message, Asker: asker.To})
 	return true
 }
 
@@ -195,7 +195,7 @@ func (g *gateway) unpark(ctx actor.Context, r *route) {
 			continue
 		}
 		op.sentTo, op.sentTerm = r.address, r.term
-		g.put(r.address, id, op.message)
+		g.put(r, id, op.message)
 	}
 	r.parked = r.parked[:0]
 }
@@ -241,26 +241,30 @@ func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound, send
 	case term == r.doubted:
 		return
 	}
-	g.onLeaderChanged(ctx, &LeaderChanged{Group: m.Group, Term: term, Leader: core.NodeID(m.Leader), Address: m.Address})
+	g.onLeaderChanged(ctx, &LeaderChanged{Group: m.Group, Term: term, Leader: core.NodeID(m.Leader), Address: m.Address}, nil)
 }
 
-// put adds an operation to this turn's message for address, under its id here.
-func (g *gateway) put(address string, id uint64, message any) {
-	out := g.outgoing[address]
+// put adds an operation to this turn's message for the leader's node, under its id
+// here. It is meant for the leader of that term only: else one that is refused now
+// could be overtaken by one that follows when the node has won another.
+func (g *gateway) put(r *route, id uint64, message any) {
+	out := g.outgoing[r.address]
 	if out == nil {
 		out = &messages.ForwardRequests{}
-		g.outgoing[address] = out
-		g.addresses = append(g.addresses, address)
+		g.outgoing[r.address] = out
+		g.addresses = append(g.addresses, r.address)
 	}
 	f := &messages.ForwardedRequest{}
 	switch m := message.(type) {
 	case *messages.Propose:
 		f.Request = &messages.ForwardedRequest_Propose{Propose: &messages.Propose{
 			Group: m.Group, Request: id, Command: m.Command, Session: m.Session, Sequence: m.Sequence,
+			LeaderTerm: uint64(r.term),
 		}}
 	case *messages.Query:
 		f.Request = &messages.ForwardedRequest_Query{Query: &messages.Query{
 			Group: m.Group, Request: id, Query: m.Query, Consistency: m.Consistency, AfterWrites: m.AfterWrites,
+			LeaderTerm: uint64(r.term),
 		}}
 	}
 	out.Requests = append(out.Requests, f)
@@ -362,8 +366,9 @@ func (g *gateway) park(op *operation, item messages.ResultItem) {
 	r.parked = append(r.parked, item.Request)
 }
 
-// onLeaderChanged settles what was with an earlier leader and sends what waited.
-func (g *gateway) onLeaderChanged(ctx actor.Context, m *LeaderChanged) {
+// onLeaderChanged settles what was with an earlier leader and sends what waited. A
+// member here that leads is told when that is done.
+func (g *gateway) onLeaderChanged(ctx actor.Context, m *LeaderChanged, member *actor.PID) {
 	r := g.route(m.Group)
 	if m.Term < r.term {
 		return
@@ -375,8 +380,15 @@ func (g *gateway) onLeaderChanged(ctx actor.Context, m *LeaderChanged) {
 	if m.Leader == "" {
 		return
 	}
+	leadsHere := member != nil && m.Address == ctx.Self().Address
+	if leadsHere && r.member == nil {
+		r.member = member // the Node's word is on its way
+	}
 	g.settle(m.Group, r)
 	g.unpark(ctx, r)
+	if leadsHere {
+		ctx.Send(member, &GatewayCaughtUp{Term: m.Term})
+	}
 }
 
 // settle ends the commands that were sent to a leader of an earlier term: whether

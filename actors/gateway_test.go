@@ -114,8 +114,8 @@ func TestGatewayGivesToTheMemberAtHand(t *testing.T) {
 	d.propose(1)
 	d.leader(2, "n1")
 	d.propose(2)
-	got := takeLetters[*messages.Propose](d.member)
-	if len(got) != 2 || got[0].message.(*messages.Propose).Request != 1 || !got[1].from.Equal(d.client.pid) {
+	got := take[*ReturnedOperation](d.member)
+	if len(got) != 2 || got[0].Message.(*messages.Propose).Request != 1 || !got[1].Asker.Equal(d.client.pid) {
 		t.Fatalf("the member received %v", got)
 	}
 	d.advance(10 * patience)

@@ -14,8 +14,8 @@ import (
 // the same time, and commits what a quorum has made durable: its disk is one vote
 // among equals.
 //
-// Its parts: leader_propose.go takes commands, leader_reads.go queries,
-// leader_transfer.go hands over. Replicators, one a peer, are its children.
+// Its parts: leader_early.go keeps the order of what comes in, leader_propose.go takes
+// commands, leader_reads.go queries, leader_transfer.go hands over. Replicators, one a peer, are its children.
 type leader struct {
 	*raft
 	tally       *core.Tally
@@ -25,6 +25,7 @@ type leader struct {
 	progress    map[core.NodeID]*messages.ProgressReported
 	spawned     int // Replicators of this term, for their names
 
+	early       *earlyOperations // nil once the Gateway has caught up
 	queue       proposals
 	uncommitted backlog
 	reads       readQueue
@@ -45,6 +46,7 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 		raft:     r,
 		tally:    core.NewTally(quorum, start, r.commit),
 		contact:  make(map[core.NodeID]time.Duration),
+		early:    &earlyOperations{},
 		progress: make(map[core.NodeID]*messages.ProgressReported),
 		reads:    readQueue{rounds: core.NewReads(quorum, r.opts.Node)},
 	}
@@ -68,10 +70,12 @@ func (l *leader) name() string { return "leader" }
 
 func (l *leader) receive(ctx actor.Context, message any, sender *actor.PID) {
 	switch m := message.(type) {
-	case *messages.Propose:
-		l.onPropose(ctx, m, sender)
-	case *messages.Query:
-		l.onQuery(ctx, m, sender)
+	case *messages.Propose, *messages.Query:
+		l.onDirect(ctx, m, sender)
+	case *ReturnedOperation:
+		l.take(ctx, m.Message, m.Asker)
+	case *GatewayCaughtUp:
+		l.onGatewayCaughtUp(ctx, m)
 	case *messages.PeerAdvanced:
 		l.onPeerAdvanced(ctx, m)
 	case *messages.ProgressReported:
@@ -122,6 +126,7 @@ func (l *leader) exit(ctx actor.Context) {
 	l.release(ctx, l.tail.takeWaiters(l.handed), messages.Outcome_UNKNOWN, messages.Reason_LEADERSHIP_LOST)
 	l.handBackProposals(ctx)
 	l.handBackReads(ctx)
+	l.handBackEarly(ctx)
 	ctx.Send(l.applier, &LeadershipEnded{Term: l.term})
 	if t := l.transfer; t != nil && t.replyTo != nil {
 		ctx.Send(t.replyTo, &messages.LeadershipTransferred{Group: l.opts.Group, Term: uint64(l.term)})
@@ -193,6 +198,7 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 		return
 	}
 	l.expireTransfer(ctx)
+	l.admitEarly(ctx) // a Gateway that has crashed forgets to say so
 	l.armHeartbeat(ctx)
 	l.beat(ctx)
 	for _, r := range l.replicators {

@@ -45,6 +45,10 @@ func (q *proposals) drop(n, bytes int) {
 // onPropose queues a command for the block this turn will cut, or says at the door
 // why not.
 func (l *leader) onPropose(ctx actor.Context, m *messages.Propose, sender *actor.PID) {
+	if !l.meant(m.LeaderTerm) {
+		l.refuse(ctx, sender, m.Request, messages.Reason_NOT_LEADER)
+		return
+	}
 	l.enqueue(ctx, proposal{
 		Waiter: Waiter{sender, m.Request}, data: m.Command, session: m.Session, sequence: m.Sequence,
 	})

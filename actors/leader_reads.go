@@ -25,6 +25,8 @@ func (l *leader) onQuery(ctx actor.Context, m *messages.Query, sender *actor.PID
 	switch {
 	case m.Consistency == messages.Consistency_STALE:
 		l.answerStale(ctx, m, sender)
+	case !l.meant(m.LeaderTerm):
+		l.refuse(ctx, sender, m.Request, messages.Reason_NOT_LEADER)
 	case m.Consistency == messages.Consistency_THROUGH_LOG:
 		l.enqueue(ctx, proposal{Waiter: w, kind: messages.EntryKind_QUERY, data: m.Query})
 	case len(l.reads.waiting) >= l.opts.Limits.PendingReads:

@@ -145,7 +145,8 @@ type ApplierFailed struct {
 	Reason string
 }
 
-// LeaderChanged: Raft → Gateway and Node, who publishes it, local. What this
+// LeaderChanged: Raft → Gateway and Node, who publishes it, local; answered by the
+// Gateway with GatewayCaughtUp to a member that leads. What this
 // member knows of its group's leader; Leader is empty when it knows none.
 // Stale when Term is below one already heard from the same member.
 type LeaderChanged struct {
@@ -153,6 +154,20 @@ type LeaderChanged struct {
 	Term    core.Term
 	Leader  core.NodeID
 	Address string // of the leader's node
+}
+
+// ReturnedOperation: Gateway → Raft, local; answered with Results to Asker. A Propose
+// or Query that was forwarded and belongs here after all.
+type ReturnedOperation struct {
+	Message any
+	Asker   *actor.PID
+}
+
+// GatewayCaughtUp: Gateway → Raft(leader), local. Everything that waited for Term's
+// leader has been returned; what comes now may be taken directly.
+// Stale when Term is not the receiver's.
+type GatewayCaughtUp struct {
+	Term core.Term
 }
 
 // MemberStarted: Raft → Node, who answers with MemberAdmitted or MemberRefused and

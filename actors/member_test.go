@@ -254,6 +254,7 @@ func (m *member) elect() *member {
 	}
 	m.sync()
 	m.expectRole("leader", term)
+	m.tell(m.pid, &GatewayCaughtUp{Term: core.Term(term)})
 	return m
 }
 

@@ -55,6 +55,8 @@ func (p *preCandidate) receive(ctx actor.Context, message any, sender *actor.PID
 		}
 	case *messages.Propose, *messages.Query:
 		p.onClient(ctx, m, sender)
+	case *ReturnedOperation:
+		p.onClient(ctx, m.Message, m.Asker)
 	case *messages.TransferLeadership:
 		p.refuseTransfer(ctx, sender)
 	default:
@@ -69,7 +71,7 @@ var preCandidateIgnores = ignored(
 	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.TimeoutNow{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
 	&messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{},
-	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
+	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
 )
 
 func (p *preCandidate) record(ctx actor.Context, voter core.NodeID, granted bool) {

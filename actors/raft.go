@@ -100,7 +100,7 @@ func (r *raft) started(ctx actor.Context) {
 	r.peers = make(map[core.NodeID]*actor.PID)
 	r.role = &starting{r}
 	// The Gateway must know the group before anything is forwarded there.
-	ctx.Send(r.links.Gateway, &LeaderChanged{Group: r.opts.Group})
+	ctx.Request(r.links.Gateway, &LeaderChanged{Group: r.opts.Group})
 	ctx.Request(r.links.Node, &MemberStarted{Group: r.opts.Group, PID: ctx.Self()})
 	r.applier = ctx.Spawn(r.applierProps(ctx.Self()))
 }

@@ -34,6 +34,8 @@ func (s *starting) receive(ctx actor.Context, message any, sender *actor.PID) {
 		s.onGroupLoaded(ctx, m)
 	case *messages.Propose, *messages.Query:
 		s.onClient(ctx, m, sender)
+	case *ReturnedOperation:
+		s.onClient(ctx, m.Message, m.Asker)
 	case *messages.TransferLeadership:
 		s.keepLeadership(ctx, sender, "starting")
 	}

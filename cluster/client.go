@@ -135,7 +135,7 @@ func (c *Client) StartPropose(group uint64, command []byte) *Call {
 		call.settle(call.id, messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_TOO_LARGE})
 		return call
 	}
-	c.send(group, &messages.Propose{Group: group, Request: call.id, Command: command})
+	c.send(call, group, &messages.Propose{Group: group, Request: call.id, Command: command})
 	return call
 }
 
@@ -143,7 +143,7 @@ func (c *Client) StartPropose(group uint64, command []byte) *Call {
 // that this goroutine started before on this Client, answered or not.
 func (c *Client) StartQuery(group uint64, query []byte, consistency Consistency, afterWrites bool) *Call {
 	call := c.calls.begin(true)
-	c.send(group, &messages.Query{
+	c.send(call, group, &messages.Query{
 		Group: group, Request: call.id, Query: query,
 		Consistency: consistencies[consistency], AfterWrites: afterWrites,
 	})
@@ -151,8 +151,11 @@ func (c *Client) StartQuery(group uint64, query []byte, consistency Consistency,
 }
 
 // send gives an operation to the member of this process, which leads or knows the
-// way, or to the Gateway.
-func (c *Client) send(group uint64, message any) {
+// way, or to the Gateway; not one that was refused: nothing may come of it.
+func (c *Client) send(call *Call, group uint64, message any) {
+	if call.state.Load() != call.id {
+		return
+	}
 	to := c.member(group)
 	if to == nil {
 		to = c.gateway
@@ -195,7 +198,9 @@ func (c *Client) members() []*actor.PID {
 
 func (c *Client) learn(group uint64, pid *actor.PID) {
 	c.change(func(routes map[uint64]*actor.PID) {
-		if routes[group] == nil {
+		// A member started again under its name takes the place of the one that ended,
+		// whose end may not have been heard of yet.
+		if known := routes[group]; known == nil || known.Equal(pid) {
 			routes[group] = pid
 		}
 	})
@@ -203,7 +208,7 @@ func (c *Client) learn(group uint64, pid *actor.PID) {
 
 func (c *Client) forget(group uint64, pid *actor.PID) {
 	c.change(func(routes map[uint64]*actor.PID) {
-		if routes[group].Equal(pid) {
+		if routes[group] == pid { // this very member, not one of its name
 			delete(routes, group)
 		}
 	})

@@ -198,12 +198,15 @@ func (Consistency) EnumDescriptor() ([]byte, []int) {
 // Client or any actor → Raft, local; → Gateway → Gateway on the wire.
 // Apply this command. Answered with Results to the sender.
 type Propose struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
-	Request       uint64                 `protobuf:"varint,2,opt,name=request,proto3" json:"request,omitempty"` // the asker's; returned in the Result
-	Command       []byte                 `protobuf:"bytes,3,opt,name=command,proto3" json:"command,omitempty"`
-	Session       uint64                 `protobuf:"varint,4,opt,name=session,proto3" json:"session,omitempty"`
-	Sequence      uint64                 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Group    uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Request  uint64                 `protobuf:"varint,2,opt,name=request,proto3" json:"request,omitempty"` // the asker's; returned in the Result
+	Command  []byte                 `protobuf:"bytes,3,opt,name=command,proto3" json:"command,omitempty"`
+	Session  uint64                 `protobuf:"varint,4,opt,name=session,proto3" json:"session,omitempty"`
+	Sequence uint64                 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// The term of the leader it is meant for, 0 for any. A command that was refused is
+	// then not overtaken by a later one that reaches the same node in another term.
+	LeaderTerm    uint64 `protobuf:"varint,6,opt,name=leader_term,json=leaderTerm,proto3" json:"leader_term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -273,6 +276,13 @@ func (x *Propose) GetSequence() uint64 {
 	return 0
 }
 
+func (x *Propose) GetLeaderTerm() uint64 {
+	if x != nil {
+		return x.LeaderTerm
+	}
+	return 0
+}
+
 // Client or any actor → Raft, local; → Gateway → Gateway on the wire.
 // Answer this query. Answered with Results to the sender.
 type Query struct {
@@ -283,7 +293,8 @@ type Query struct {
 	Consistency Consistency            `protobuf:"varint,4,opt,name=consistency,proto3,enum=protoraft.Consistency" json:"consistency,omitempty"`
 	// The answer must reflect every command this sender sent before the query,
 	// acknowledged or not: what a pipelined connection expects.
-	AfterWrites   bool `protobuf:"varint,5,opt,name=after_writes,json=afterWrites,proto3" json:"after_writes,omitempty"`
+	AfterWrites   bool   `protobuf:"varint,5,opt,name=after_writes,json=afterWrites,proto3" json:"after_writes,omitempty"`
+	LeaderTerm    uint64 `protobuf:"varint,6,opt,name=leader_term,json=leaderTerm,proto3" json:"leader_term,omitempty"` // as in Propose
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -351,6 +362,13 @@ func (x *Query) GetAfterWrites() bool {
 		return x.AfterWrites
 	}
 	return false
+}
+
+func (x *Query) GetLeaderTerm() uint64 {
+	if x != nil {
+		return x.LeaderTerm
+	}
+	return 0
 }
 
 // Gateway → Gateway, wire: the operations of one turn, in order. Forwarded once
@@ -1001,19 +1019,23 @@ var File_messages_client_proto protoreflect.FileDescriptor
 
 const file_messages_client_proto_rawDesc = "" +
 	"\n" +
-	"\x15messages/client.proto\x12\tprotoraft\x1a\x19messages/membership.proto\"\x89\x01\n" +
+	"\x15messages/client.proto\x12\tprotoraft\x1a\x19messages/membership.proto\"\xaa\x01\n" +
 	"\aPropose\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x18\n" +
 	"\acommand\x18\x03 \x01(\fR\acommand\x12\x18\n" +
 	"\asession\x18\x04 \x01(\x04R\asession\x12\x1a\n" +
-	"\bsequence\x18\x05 \x01(\x04R\bsequence\"\xaa\x01\n" +
+	"\bsequence\x18\x05 \x01(\x04R\bsequence\x12\x1f\n" +
+	"\vleader_term\x18\x06 \x01(\x04R\n" +
+	"leaderTerm\"\xcb\x01\n" +
 	"\x05Query\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x14\n" +
 	"\x05query\x18\x03 \x01(\fR\x05query\x128\n" +
 	"\vconsistency\x18\x04 \x01(\x0e2\x16.protoraft.ConsistencyR\vconsistency\x12!\n" +
-	"\fafter_writes\x18\x05 \x01(\bR\vafterWrites\"J\n" +
+	"\fafter_writes\x18\x05 \x01(\bR\vafterWrites\x12\x1f\n" +
+	"\vleader_term\x18\x06 \x01(\x04R\n" +
+	"leaderTerm\"J\n" +
 	"\x0fForwardRequests\x127\n" +
 	"\brequests\x18\x01 \x03(\v2\x1b.protoraft.ForwardedRequestR\brequests\"w\n" +
 	"\x10ForwardedRequest\x12.\n" +

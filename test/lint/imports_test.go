@@ -48,6 +48,7 @@ var layers = [][]string{
 	{"cluster"},
 	{"cmd", "examples"},
 	{"test"},
+	{"fsm/fsmtest"}, // runs machines in test/sim; only tests import it
 }
 
 // folderOf returns the folder of layers a package belongs to, and its layer.
@@ -92,6 +93,8 @@ func TestImportsPointDown(t *testing.T) {
 		{"cmd/node", "cluster", ""}, {"cmd/node", "cmd/node/resp", ""}, {"cluster", "actors", ""},
 		{"actors", "actors/core", ""}, {"actors", "fsm", ""}, {"logstore/level", "messages", ""},
 		{"fsm/kv", "fsm", ""}, {"test/sim", "actors", ""},
+		{"fsm/fsmtest", "test/sim", ""}, {"fsm/fsmtest", "fsm", ""},
+		{"fsm/kv", "fsm/fsmtest", "not below"}, {"examples/fsmtest", "fsm/fsmtest", "not below"},
 		{"actors", "cluster", "not below"}, {"cluster", "cmd/node", "not below"}, {"messages", "fsm", "not below"},
 		{"logstore", "actors", "not below"}, {"actors/mailbox", "actors", "not below"}, {"fsm", "messages", "not below"},
 		{"cluster", "test/sim", "not below"}, {"examples/kv", "cmd/node", "not below"},

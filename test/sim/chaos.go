@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"math/rand/v2"
 	"syscall"
 	"time"
 
@@ -66,7 +67,7 @@ func (w *World) plan() {
 }
 
 func (w *World) strike(s strike) {
-	n := w.nodes[w.chaos.IntN(len(w.nodes))]
+	n := w.someone(w.chaos)
 	w.trace.printf("strike: %v (at %s)", s, n.id)
 	w.trace.add(evFault, uint64(s)<<8, uint64(n.number))
 	switch s {
@@ -86,7 +87,7 @@ func (w *World) strike(s strike) {
 			}
 		})
 	case strikeSlowLink:
-		w.net.links[n.number][w.chaos.IntN(len(w.nodes))].slow = draw{w.chaos}.between(2, 100)
+		w.net.links[n.number][w.chaos.IntN(len(w.everyone))].slow = draw{w.chaos}.between(2, 100)
 	case strikeClockJump:
 		n.wallSkew = time.Duration(w.chaos.Int64N(int64(20*time.Second))) - 10*time.Second
 	default:
@@ -94,6 +95,21 @@ func (w *World) strike(s strike) {
 			w.strikeNode(s, n)
 		}
 	}
+}
+
+// someone is a process, half of the time one that leads a group: that is where
+// trouble and work are of most use.
+func (w *World) someone(rng *rand.Rand) *node {
+	if rng.IntN(2) == 0 {
+		g := w.checks.groups[rng.IntN(len(w.checks.groups))]
+		first := rng.IntN(len(g.members))
+		for i := range g.members {
+			if m := g.members[(first+i)%len(g.members)]; m.leads != 0 {
+				return m.n
+			}
+		}
+	}
+	return w.everyone[rng.IntN(len(w.everyone))]
 }
 
 // strikeNode is trouble for a process that is up.
@@ -115,6 +131,9 @@ func (w *World) strikeNode(s strike, n *node) {
 	case strikeFailedSync:
 		n.inject("failed sync", 1+w.chaos.IntN(4), vfs.Fault{Err: errors.New("sync failed")}, vfs.OpSync, false)
 	case strikeTransfer:
+		if n.outsider {
+			return
+		}
 		group := uint64(1 + w.chaos.IntN(w.setup.groups))
 		m := &messages.TransferLeadership{Group: group}
 		if w.chaos.IntN(2) == 0 {
@@ -156,7 +175,7 @@ func (w *World) drawDowntime() time.Duration {
 // partition cuts links in one of the shapes. In a bridge one node sees both sides;
 // in a ring each sees only its neighbours.
 func (w *World) partition(s strike, n *node) {
-	size := len(w.nodes)
+	size := len(w.everyone)
 	side := make([]bool, size)
 	for i := range side {
 		side[i] = w.chaos.IntN(2) == 0

@@ -3,7 +3,9 @@ package sim
 // Leader completeness: what a leader has committed is in the log of every leader of
 // a later term (paper §5.4). Commit quorum: when an index is first acted on as
 // committed, a majority has it on disk, and from then on a majority always does.
-// Committed entries stay what they are, on every member and for ever.
+// Committed entries stay what they are, on every member and for ever. A leader commits
+// by counting only what is of its own term: before the first such entry is on a
+// majority of disks it commits nothing new (paper §5.4.2, figure 8).
 
 // claim: the member acts on commit as the commit index; term is the one it does so
 // in.
@@ -28,10 +30,26 @@ func (m *memberModel) claim(what string, term, commit uint64) {
 		g.committed = append(g.committed, committedEntry{m.log[i-1], term})
 	}
 	g.checkQuorum(commit, commit, "on commit")
+	if m.leads == term {
+		m.checkOwnTerm()
+	}
 	for _, o := range g.members {
 		if o.leads > term {
 			g.checkComplete(o)
 		}
+	}
+}
+
+func (m *memberModel) checkOwnTerm() {
+	n := 0
+	for _, o := range m.g.members {
+		if start := m.termStart; start <= uint64(len(o.disk)) && o.disk[start-1].term == m.leads {
+			n++
+		}
+	}
+	if n <= len(m.g.members)/2 {
+		m.c.w.violate("commit of the own term", "group %d: %s commits in term %d, whose first entry, %d, is on %d disks of %d",
+			m.g.id, m.n.id, m.leads, m.termStart, n, len(m.g.members))
 	}
 }
 

@@ -17,7 +17,7 @@ func (m *memberModel) onLeadershipBegun(term uint64) {
 	}
 	m.g.leaders[term] = leadership{m.n, m.n.life}
 	w.cover.add("leader elected")
-	m.leads = term
+	m.leads, m.termStart = term, uint64(len(m.log))+1
 	for _, o := range m.g.members {
 		if o != m && o.leads != 0 {
 			w.cover.add("two leaders of different terms")

@@ -16,8 +16,8 @@ import (
 //
 // A list that is only appended to has one order, known from the log. So every answer
 // can be checked as it comes, by its place in that order: it may not be before
-// anything that was answered before it was asked for. Porcupine, which knows nothing
-// of the log, is asked about each key at the end as well.
+// anything that was answered before it was asked for. At the end Porcupine is asked
+// about each key as well, which takes from the log only what clients were not told.
 
 type history struct {
 	c            *checks
@@ -149,6 +149,9 @@ func (h *history) checkApplied(o *op, item *messages.ResultItem) {
 		return
 	}
 	o.result = r
+	if o.node.outsider {
+		w.cover.add("answer to a process without members")
+	}
 	k := &g.keys[o.command.key]
 	if r.length > uint32(len(k.hashes)) || r.length > 0 && k.hashes[r.length-1] != r.hash {
 		w.violate("linearizable", "%v shows a list of %d that never was (committed: %d)", o, r.length, len(k.hashes))
@@ -227,15 +230,19 @@ func (h *history) linearizable(g *groupModel, key uint8) {
 		ops = ops[:porcupineOps]
 	}
 	var events []porcupine.Operation
+	longest := uint32(0)
 	for _, o := range ops {
-		known := o.back > 0 && o.back < end && o.outcome != messages.Outcome_UNKNOWN
-		_, inLog := g.values[o.command.value]
-		switch {
-		case known && o.outcome == messages.Outcome_NOT_APPLIED:
-		case known:
-			events = append(events, porcupine.Operation{ClientId: o.client, Input: o, Call: o.call, Output: &o.result, Return: o.back})
-		case o.kind.writes() && inLog:
-			events = append(events, porcupine.Operation{ClientId: o.client, Input: o, Call: o.call, Output: (*result)(nil), Return: h.clock + 2})
+		if o.shown(end) && o.outcome == messages.Outcome_APPLIED {
+			events = append(events, porcupine.Operation{Input: o, Call: o.call, Output: o.result, Return: o.back})
+			longest = max(longest, o.result.length)
+		}
+	}
+	// A write whose client was not told, or not yet, is where the log has it. Beyond
+	// what anybody was shown it tells nothing.
+	for _, o := range ops {
+		a, inLog := g.values[o.command.value]
+		if o.kind.writes() && !o.shown(end) && inLog && a.result.appended && a.result.length <= longest {
+			events = append(events, porcupine.Operation{Input: o, Call: o.call, Output: a.result, Return: h.clock + 2})
 		}
 	}
 	if len(events) == 0 {
@@ -253,11 +260,16 @@ func (h *history) linearizable(g *groupModel, key uint8) {
 	}
 }
 
+// shown says whether the client was told before end what became of its operation.
+func (o *op) shown(end int64) bool {
+	return o.back > 0 && o.back < end && o.outcome != messages.Outcome_UNKNOWN
+}
+
 // listModel is one key's list.
 var listModel = porcupine.Model{
 	Init: func() any { return list{} },
 	Step: func(state, input, output any) (bool, any) {
-		l, o, r := state.(list), input.(*op), output.(*result)
+		l, o, r := state.(list), input.(*op), output.(result)
 		if !o.kind.writes() {
 			return r.list == l, l
 		}
@@ -265,7 +277,7 @@ var listModel = porcupine.Model{
 		if does {
 			l.append(o.command.value)
 		}
-		return r == nil || r.appended == does && r.list == l, l
+		return r.appended == does && r.list == l, l
 	},
 	Equal: func(a, b any) bool { return a.(list) == b.(list) },
 	Hash:  func(state any) uint64 { return state.(list).hash },

@@ -48,6 +48,9 @@ func (im image) equal(o image) bool { return im.hard == o.hard && slices.Equal(i
 // onMemberFailed: only a failed disk is a reason to stop.
 func (m *memberModel) onMemberFailed(reason string) {
 	m.failed = true
+	if w := m.c.w; w.script != nil && w.script.broken[m] {
+		return
+	}
 	if m.n.diskFault == "" && !m.n.disk.Crashed() && !m.n.dying {
 		m.c.w.violate("members do not fail by themselves", "group %d: %s: %s", m.g.id, m.n.id, reason)
 	}

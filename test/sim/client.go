@@ -98,7 +98,7 @@ func (c *client) next() {
 }
 
 func (c *client) pickNode() *node {
-	n := c.w.nodes[c.w.work.IntN(len(c.w.nodes))]
+	n := c.w.someone(c.w.work)
 	if !n.up {
 		return nil
 	}
@@ -108,7 +108,7 @@ func (c *client) pickNode() *node {
 func (c *client) ask(n *node) {
 	w := c.w
 	to := n.memberPID(c.group)
-	if w.work.IntN(2) == 0 {
+	if w.work.IntN(2) == 0 || n.outsider {
 		to = n.gatewayPID()
 	}
 	kind, key := w.setup.drawKind(w), uint8(w.work.IntN(w.setup.keys))
@@ -171,7 +171,7 @@ func (c *client) send(to *actor.PID, o *op) {
 		if o.kind == opLarge {
 			padding = w.setup.limits.CommandBytes
 		}
-		message = &messages.Propose{Group: o.group, Request: o.request, Command: o.command.encode(padding)}
+		message = &messages.Propose{Group: o.group, Request: o.request, Command: w.guests.add(o.command.encode(padding))}
 	default:
 		q := &messages.Query{Group: o.group, Request: o.request, Query: []byte{o.command.key}, AfterWrites: o.after != nil}
 		switch o.kind {
@@ -182,7 +182,9 @@ func (c *client) send(to *actor.PID, o *op) {
 		}
 		message = q
 	}
-	o.node.host.system.Root.RequestWithCustomSender(to, message, actor.NewPID(o.node.address, c.name))
+	o.node.whenAwake(o.life, func() {
+		o.node.host.system.Root.RequestWithCustomSender(to, message, actor.NewPID(o.node.address, c.name))
+	})
 }
 
 func (c *client) hear(n *node, message any) {

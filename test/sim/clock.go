@@ -62,6 +62,7 @@ func (c clock) Wall() int64 { return epoch + int64(c.n.w.now) + int64(c.n.wallSk
 // After implements actors.Clock.
 func (c clock) After(d time.Duration, f func()) (stop func()) {
 	e := c.n.w.after(time.Duration(float64(d)/c.n.rate), nil)
-	e.f = func() { c.n.whenAwake(c.life, f) }
+	e.f = func() { c.n.whenThawed(c.life, f) }
+	c.n.w.script.timerSet(e)
 	return func() { e.dead = true }
 }

@@ -34,6 +34,7 @@ var Required = []string{
 	"answer: busy",
 	"answer: leadership lost",
 	"answer: too large",
+	"answer to a process without members",
 	"commit before the leader's own disk",
 	"conflict truncation",
 	"conflict truncation of durable entries",

@@ -15,4 +15,6 @@
 //	machine.go   the replicated state; client.go who works on it
 //	model.go     what the checks know of every member's log, in memory and on disk
 //	check_*.go   one invariant, or a few that share their state, each
+//	guest.go     somebody else's state machine in a run, for package fsmtest
+//	script*.go   a world without chance, for test/scenarios
 package sim

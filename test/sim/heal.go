@@ -22,7 +22,7 @@ func (w *World) healPhase() {
 		}
 		return
 	}
-	for _, n := range w.nodes {
+	for _, n := range w.everyone {
 		for _, g := range w.checks.groups {
 			w.serves(n, g)
 		}
@@ -42,8 +42,10 @@ func (w *World) heal() {
 	w.trace.printf("healed")
 	w.healed, w.net.calm = true, true
 	w.net.heal()
-	for i, n := range w.nodes {
-		w.setup.syncOf[i] = min(w.setup.syncOf[i], 1)
+	for i, factor := range w.setup.syncOf {
+		w.setup.syncOf[i] = min(factor, 1)
+	}
+	for _, n := range w.everyone {
 		n.actsLeft = -1
 		n.disk.Inject(nil)
 		if n.frozenUntil > w.now {
@@ -65,7 +67,7 @@ func (w *World) whyNot() string {
 			return "a client waits: " + c.waiting[0].String()
 		}
 	}
-	for _, n := range w.nodes {
+	for _, n := range w.everyone {
 		if !n.up || n.dying || n.frozenUntil > w.now {
 			return n.id + " is not up"
 		}

@@ -22,6 +22,7 @@ type stepMailbox struct {
 
 	user, system []any
 	suspended    bool
+	held         bool // by a script: what comes waits
 	scheduled    bool
 	invoker      actor.MessageInvoker
 	dispatcher   actor.Dispatcher
@@ -95,7 +96,7 @@ func (m *stepMailbox) PostSystemMessage(message any) {
 }
 
 func (m *stepMailbox) hasWork() bool {
-	return len(m.system) > 0 || !m.suspended && len(m.user) > 0
+	return len(m.system) > 0 || !m.suspended && !m.held && len(m.user) > 0
 }
 
 func (m *stepMailbox) schedule() {
@@ -113,6 +114,7 @@ func (m *stepMailbox) schedule() {
 // turn is one step of one actor.
 func (m *stepMailbox) turn() {
 	defer m.finish()
+	m.n.w.turning = m
 	if len(m.system) > 0 {
 		message := m.system[0]
 		m.system = m.system[1:]
@@ -127,7 +129,7 @@ func (m *stepMailbox) turn() {
 		}
 		return
 	}
-	if m.suspended || len(m.user) == 0 {
+	if m.suspended || m.held || len(m.user) == 0 {
 		return
 	}
 	if standsAlone(m.user[0]) {

@@ -58,13 +58,14 @@ type memberModel struct {
 	maybe       *image // what the disk may have instead, after a write that failed
 
 	// Of this life.
-	leads    uint64 // term it leads in, 0 for none
-	commit   uint64 // highest it has acted on
-	appliedI uint64 // index of the last command applied
-	reported uint64 // applied index it has reported
-	lastTime int64
-	loaded   uint64 // end of the log when it started
-	failed   bool
+	leads     uint64 // term it leads in, 0 for none
+	termStart uint64 // first entry of that term
+	commit    uint64 // highest it has acted on
+	appliedI  uint64 // index of the last command applied
+	reported  uint64 // applied index it has reported
+	lastTime  int64
+	loaded    uint64 // end of the log when it started
+	failed    bool
 }
 
 // image is what a disk holds of a member.

@@ -86,6 +86,10 @@ func (net *network) send(from *node, to *actor.PID, message any, sender *actor.P
 		w.cover.add("message into a partition")
 		return
 	}
+	if w.script != nil {
+		w.script.sent(from, target, message, p)
+		return
+	}
 	if !net.calm && w.rng.Float64() < s.drop {
 		return
 	}

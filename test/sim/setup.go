@@ -15,6 +15,7 @@ import (
 // less than many runs with a few each.
 type setup struct {
 	nodes, groups int
+	outsiders     int           // processes without members, for clients
 	length        time.Duration // of the chaos
 
 	electionTimeout, heartbeat time.Duration
@@ -52,7 +53,7 @@ type setup struct {
 func (s *setup) member(n *node, group uint64) actors.MemberOptions {
 	return actors.MemberOptions{
 		Group: group, Node: core.NodeID(n.id), Bootstrap: n.w.configuration(),
-		Machine:         &machine{member: n.w.checks.member(n, group)},
+		Machine:         n.w.newMachine(n, group),
 		ElectionTimeout: s.electionTimeout, HeartbeatInterval: s.heartbeat, Limits: s.limits,
 	}
 }
@@ -100,6 +101,7 @@ func drawSetup(rng *rand.Rand) setup {
 	s.drawLinks(d)
 	s.drawClients(d)
 	s.drawChaos(d)
+	s.outsiders = d.one(0, 0, 0, 1, 2)
 	return s
 }
 

@@ -13,6 +13,8 @@ type watchedStore struct {
 	n     *node
 	life  int
 	inner *simlog.Store
+
+	writes int
 }
 
 var _ logstore.Store = (*watchedStore)(nil)
@@ -30,6 +32,7 @@ func (s *watchedStore) Write(updates []logstore.Update) error {
 	if !s.n.acts(s.life) {
 		return vfs.ErrCrashed
 	}
+	s.writes++
 	w := s.n.w
 	w.checks.writing(s.n, updates)
 	err := s.inner.Write(updates)

@@ -14,6 +14,9 @@ type Options struct {
 	Seed  uint64
 	Hosts *Hosts    // of actor systems to use again; nil for new ones
 	Trace io.Writer // where everything that happens is written, nil for nowhere
+
+	// Guest, where set, is a machine that is replicated beside the world's own.
+	Guest *Guest
 }
 
 // Result is what a run came to.
@@ -56,12 +59,17 @@ type World struct {
 	ready   []task
 	events  events
 
-	nodes     []*node
+	nodes     []*node // with members
+	everyone  []*node // those, and processes without members after them
 	byAddress map[string]*node
 	net       *network
 	clients   []*client
 	probe     *probe
 	healed    bool
+
+	guests  *guests      // nil without a guest machine
+	script  *Script      // nil where the seed decides what happens
+	turning *stepMailbox // whose turn it is
 
 	trace   trace
 	types   typeNumbers
@@ -80,12 +88,14 @@ func Run(o Options) Result {
 		setup: drawSetup(stream(1)), rng: stream(2), chaos: stream(3), work: stream(4),
 		hosts: o.Hosts, byAddress: map[string]*node{}, types: typeNumbers{}, cover: Coverage{},
 	}
+	w.invite(o.Guest, stream(5))
 	w.trace = trace{w: w, out: o.Trace}
 	w.trace.printf("seed %d: %s", o.Seed, w.setup.String())
 	w.checks = newChecks(w)
 	w.build()
 	w.chaosPhase()
 	w.healPhase()
+	w.guests.compare()
 	w.end()
 	return Result{
 		Seed: o.Seed, Failure: w.failure, Steps: w.steps, Virtual: w.now,
@@ -95,21 +105,11 @@ func Run(o Options) Result {
 }
 
 func (w *World) build() {
-	for i := range w.setup.nodes {
-		n := &node{
-			w: w, number: i, id: fmt.Sprintf("n%d", i+1), address: fmt.Sprintf("n%d:7000", i+1), actsLeft: -1,
-			disk: vfs.NewMem(rand.New(rand.NewPCG(w.chaos.Uint64(), w.chaos.Uint64()))),
-		}
-		w.nodes = append(w.nodes, n)
-		w.byAddress[n.address] = n
-	}
-	w.net = newNetwork(w, len(w.nodes))
-	w.checks.begin()
-	w.probe = newProbe(w)
+	w.buildNodes()
 	for i := range w.setup.clients {
 		w.clients = append(w.clients, newClient(w, i))
 	}
-	for _, n := range w.nodes {
+	for _, n := range w.everyone {
 		n.restartIn(time.Duration(w.chaos.Int64N(int64(w.setup.electionTimeout))))
 	}
 	for _, c := range w.clients {
@@ -117,6 +117,22 @@ func (w *World) build() {
 	}
 	w.probe.next()
 	w.plan()
+}
+
+func (w *World) buildNodes() {
+	for i := range w.setup.nodes + w.setup.outsiders {
+		n := &node{
+			w: w, number: i, id: fmt.Sprintf("n%d", i+1), address: fmt.Sprintf("n%d:7000", i+1), actsLeft: -1,
+			disk:     vfs.NewMem(rand.New(rand.NewPCG(w.chaos.Uint64(), w.chaos.Uint64()))),
+			outsider: i >= w.setup.nodes,
+		}
+		w.everyone = append(w.everyone, n)
+		w.byAddress[n.address] = n
+	}
+	w.nodes = w.everyone[:w.setup.nodes]
+	w.net = newNetwork(w, len(w.everyone))
+	w.checks.begin()
+	w.probe = newProbe(w)
 }
 
 // violate notes a broken rule. The first one counts; the run stops after the step.
@@ -183,7 +199,7 @@ func (w *World) chaosPhase() { w.runUntil(w.setup.length, nil) }
 
 // end takes what is left of the world down.
 func (w *World) end() {
-	for _, n := range w.nodes {
+	for _, n := range w.everyone {
 		if n.up {
 			n.crash(false)
 		}
