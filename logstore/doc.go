@@ -40,7 +40,7 @@
 //
 //	CURRENT          name of the manifest, and its CRC32C in hexadecimal
 //	MANIFEST-000000  which tables and journals count; goleveldb's format, as are
-//	000000.log       journals: batches not in tables yet
+//	000000.log       journals: batches not in tables yet, and zeros behind them
 //	000000.ldb       tables
 //	LOCK             held by the process that has the store open
 //
@@ -48,17 +48,27 @@
 // synced before the next one is written, so only the last record of the last such
 // file can be an interrupted write.
 //
+// A journal is filled with zeros ahead of its records, up to 1 MiB (MemtableBytes,
+// where that is less) each time the records reach beyond them, under the sync those
+// records need anyway. The syncs in between change neither the file's length nor its
+// blocks, which on most file systems saves them a commit of the metadata. It costs
+// writing each byte of a journal twice and up to 1 MiB of disk. Where zeros cannot be
+// written the journal grows record by record. No file is used again: behind the
+// records there is never anything but zeros, or an interrupted write.
+//
 // # What opening decides
 //
-// A record that cannot be read was interrupted, and is cut off, when no whole record
-// stands behind it and at least one of its sectors is zero or beyond the end of the
-// file. Otherwise it was whole once: that is corruption. So is a journal that the
-// manifest names and that is gone, and a step in the sequence numbers from record to
-// record. Such damage cannot be laid to a group, and the store does not open; the
-// error names the file. Damage within a table, a block or a sealed value stops only
-// the groups whose keys are there, when they are loaded or read.
+// Where nothing but zeros follows, a file ends; they are cut off. A record that cannot
+// be read was interrupted, and is cut off, when no whole record stands behind it and
+// at least one of its sectors is zero or beyond the end of the file. Otherwise it was
+// whole once: that is corruption. So is a journal that the manifest names and that is
+// gone, and a step in the sequence numbers from record to record. Such damage cannot
+// be laid to a group, and the store does not open; the error names the file. Damage
+// within a table, a block or a sealed value stops only the groups whose keys are
+// there, when they are loaded or read.
 //
 // What cannot be told from an interrupted write: damage to the very last record that
-// also looks like a lost sector, as in a value with 512 zeros in a row; and the newest
-// journal gone as a whole while the manifest still names the one before.
+// also looks like a lost sector, as in a value with 512 zeros in a row; the last
+// records all turned to zeros; and the newest journal gone as a whole while the
+// manifest still names the one before.
 package logstore

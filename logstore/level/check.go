@@ -12,10 +12,10 @@ import (
 	"github.com/protoraft/protoraft/logstore"
 )
 
-// check reads manifest and journals before goleveldb does. It cuts an interrupted
-// last record off, and returns a CorruptError for everything goleveldb would skip
-// or not miss: damage before whole records, a journal that is gone, a hole in the
-// sequence numbers.
+// check reads manifest and journals before goleveldb does. It cuts off an interrupted
+// last record and the zeros written ahead, and returns a CorruptError for everything
+// goleveldb would skip or not miss: damage before whole records, a journal that is
+// gone, a hole in the sequence numbers.
 func (s *fileStorage) check() error {
 	fd, err := s.GetMeta()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -87,25 +87,38 @@ func (s *fileStorage) checkManifest(fd storage.FileDesc) (m manifest, err error)
 		if !d.torn || records == 0 {
 			return m, s.corrupt(name, "at byte %d: %s", d.at, d.reason)
 		}
-		if err := s.cut(name, &scan); err != nil {
-			return m, err
-		}
 	}
 	if records == 0 {
 		return m, s.corrupt(name, "no records")
 	}
-	return m, nil
+	return m, s.cut(scan.tail(name))
 }
 
-// cut removes an interrupted last record.
-func (s *fileStorage) cut(name string, scan *scanner) error {
-	s.log.Warn("cutting an interrupted write, which was never acknowledged", "file", s.path(name),
-		"from", scan.end, "bytes", len(scan.data)-scan.end, "reason", scan.damage.reason)
-	f, err := s.fs.Append(s.path(name))
+// tail is what follows the last whole record of a file.
+type tail struct {
+	name      string
+	from, end int
+	damage    *damage // nil where it is nothing but zeros
+}
+
+func (s *scanner) tail(name string) tail {
+	return tail{name: name, from: s.end, end: len(s.data), damage: s.damage}
+}
+
+// cut removes a tail.
+func (s *fileStorage) cut(t tail) error {
+	if t.from == t.end {
+		return nil
+	}
+	if t.damage != nil {
+		s.log.Warn("cutting an interrupted write, which was never acknowledged", "file", s.path(t.name),
+			"from", t.from, "bytes", t.end-t.from, "reason", t.damage.reason)
+	}
+	f, err := s.fs.Append(s.path(t.name))
 	if err != nil {
 		return err
 	}
-	err = f.Truncate(int64(scan.end))
+	err = f.Truncate(int64(t.from))
 	if err == nil {
 		err = f.Sync()
 	}
@@ -131,19 +144,21 @@ func (s *fileStorage) checkJournals(m manifest) error {
 			return err
 		}
 	}
-	if c.torn == "" {
-		return nil
+	for _, t := range c.tails {
+		if err := s.cut(t); err != nil {
+			return err
+		}
 	}
-	return s.cut(c.torn, &c.tail)
+	return nil
 }
 
 // journals checks one journal after the other.
 type journals struct {
 	s     *fileStorage
-	seq   uint64  // expected next
-	begun bool    // some record was seen; before, seq is only known to within one
-	torn  string  // a journal that ends in an interrupted write
-	tail  scanner // at that write
+	seq   uint64 // expected next
+	begun bool   // some record was seen; before, seq is only known to within one
+	torn  string // the journal that ends in an interrupted write
+	tails []tail // of all journals
 }
 
 func (c *journals) check(name string) error {
@@ -165,14 +180,13 @@ func (c *journals) check(name string) error {
 			return c.s.corrupt(name, "record at byte %d: %v", at, err)
 		}
 	}
-	d := scan.damage
-	if d == nil {
-		return nil
+	if d := scan.damage; d != nil {
+		if !d.torn || c.torn != "" {
+			return c.s.corrupt(name, "at byte %d: %s", d.at, d.reason)
+		}
+		c.torn = name
 	}
-	if !d.torn || c.torn != "" {
-		return c.s.corrupt(name, "at byte %d: %s", d.at, d.reason)
-	}
-	c.torn, c.tail = name, scan
+	c.tails = append(c.tails, scan.tail(name))
 	return nil
 }
 

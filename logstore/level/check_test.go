@@ -55,6 +55,7 @@ func scanAll(data []byte) (records int, s scanner) {
 // damage, and the records before it stay.
 func TestEveryTear(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
+	ahead := make([]byte, 70<<10)
 	for _, sizes := range [][]int{{5}, {300, 40}, {100, 3000}, {32 << 10, 70 << 10}, {32<<10 - 7 - 12 - 3, 90}, {32<<10 - 14 - 12, 600}} {
 		whole := journalOf(t, 1, sizes...)
 		kept := journalOf(t, 1, sizes[:len(sizes)-1]...)
@@ -64,6 +65,7 @@ func TestEveryTear(t *testing.T) {
 		for range 300 {
 			if torn := tear(rng, whole, len(kept)); !bytes.Equal(torn, whole) { // else it was padding
 				expectTorn(t, torn, len(kept), len(sizes)-1)
+				expectTorn(t, append(torn, ahead...), len(kept), len(sizes)-1)
 			}
 		}
 	}
@@ -95,12 +97,58 @@ func expectTorn(t *testing.T, data []byte, end, records int) {
 
 // TestDamageIsNotATear flips each bit of records that were whole, the last as well.
 func TestDamageIsNotATear(t *testing.T) {
-	whole := journalOf(t, 1, 30, 700, 20)
-	for i := range len(whole) * 8 {
-		data := bytes.Clone(whole)
-		data[i/8] ^= 1 << (i % 8)
+	for _, whole := range [][]byte{journalOf(t, 1, 30, 700, 20), journalOf(t, 1, 32000, 700, 900)} {
+		from := max(0, len(whole)-2000)
+		for _, ahead := range []int{0, 100, 2000, 70 << 10} {
+			data := append(bytes.Clone(whole), make([]byte, ahead)...)
+			for i := from * 8; i < len(whole)*8; i++ {
+				data[i/8] ^= 1 << (i % 8)
+				if _, s := scanAll(data); s.damage == nil || s.damage.torn {
+					t.Fatalf("%d bytes and %d ahead, bit %d of byte %d: %+v, expected damage that is no tear",
+						len(whole), ahead, i%8, i/8, s.damage)
+				}
+				data[i/8] ^= 1 << (i % 8)
+			}
+		}
+	}
+}
+
+// TestLengthOfRecordThatEndsInZeros damages the length of a last record whose end is
+// not to be told from the zeros behind it.
+func TestLengthOfRecordThatEndsInZeros(t *testing.T) {
+	var file bytes.Buffer
+	w := journal.NewWriter(&file)
+	r, err := w.Next()
+	if err == nil {
+		_, err = r.Write(append([]byte("record"), make([]byte, 300)...))
+	}
+	if err := errors.Join(err, w.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	data := append(file.Bytes(), make([]byte, 70<<10)...)
+	for bit := range 16 {
+		data[4+bit/8] ^= 1 << (bit % 8)
 		if _, s := scanAll(data); s.damage == nil || s.damage.torn {
-			t.Fatalf("bit %d of byte %d: %+v, expected damage that is no tear", i%8, i/8, s.damage)
+			t.Fatalf("bit %d: %+v, expected damage that is no tear", bit, s.damage)
+		}
+		data[4+bit/8] ^= 1 << (bit % 8)
+	}
+	if n, s := scanAll(data); n != 1 || s.damage != nil || s.end != file.Len() {
+		t.Fatalf("%d records up to byte %d, %+v, expected one of %d bytes", n, s.end, s.damage, file.Len())
+	}
+}
+
+// TestZerosAhead takes zeros for the end of a file only where no record follows.
+func TestZerosAhead(t *testing.T) {
+	kept := journalOf(t, 1, 100, 2000)
+	for _, hole := range []int{1, 7, 600, chunkBlock - len(kept), 3 * chunkBlock} {
+		data := append(bytes.Clone(kept), make([]byte, hole)...)
+		if n, s := scanAll(data); n != 2 || s.damage != nil || s.end != len(kept) {
+			t.Fatalf("%d zeros: %d records up to byte %d, %+v, expected 2 up to %d", hole, n, s.end, s.damage, len(kept))
+		}
+		data = append(data, journalOf(t, 3, 50)...)
+		if _, s := scanAll(data); s.damage == nil || s.damage.torn {
+			t.Fatalf("%d zeros, then a record: %+v, expected damage that is no tear", hole, s.damage)
 		}
 	}
 }
@@ -132,20 +180,27 @@ func TestJournalsFollowEachOther(t *testing.T) {
 	torn = torn[:len(torn)-100]
 	broken := journalOf(t, 10, 700, 700, 700)
 	broken[900] ^= 4
+	ahead := func(data []byte) []byte { return append(bytes.Clone(data), make([]byte, 40<<10)...) }
+	lost := ahead(journalOf(t, 13, 10, 2000))
+	clear(lost[1024:1536])
 	for name, c := range map[string]struct {
 		files map[int][]byte
 		bad   bool
 	}{
-		"in order":           {files: map[int][]byte{5: journalOf(t, 10, 9, 9), 7: journalOf(t, 12, 9), 8: nil}},
-		"after a recovery":   {files: map[int][]byte{5: journalOf(t, 9, 9, 9)}},
-		"obsolete one":       {files: map[int][]byte{3: broken, 5: journalOf(t, 10, 9)}},
-		"torn":               {files: map[int][]byte{5: journalOf(t, 10, 9, 9, 9), 7: torn, 8: nil}},
-		"none between":       {files: map[int][]byte{5: journalOf(t, 10, 9, 9), 7: journalOf(t, 13, 9)}, bad: true},
-		"first one gone":     {files: map[int][]byte{6: journalOf(t, 10, 9)}, bad: true},
-		"first one empty":    {files: map[int][]byte{5: nil, 7: journalOf(t, 12, 9)}, bad: true},
-		"written twice":      {files: map[int][]byte{5: journalOf(t, 10, 9, 9), 7: journalOf(t, 11, 9)}, bad: true},
-		"torn, then goes on": {files: map[int][]byte{5: journalOf(t, 10, 9, 9, 9), 7: torn, 8: journalOf(t, 14, 9)}, bad: true},
-		"damaged":            {files: map[int][]byte{5: broken}, bad: true},
+		"in order":                        {files: map[int][]byte{5: journalOf(t, 10, 9, 9), 7: journalOf(t, 12, 9), 8: nil}},
+		"after a recovery":                {files: map[int][]byte{5: journalOf(t, 9, 9, 9)}},
+		"obsolete one":                    {files: map[int][]byte{3: broken, 5: journalOf(t, 10, 9)}},
+		"torn":                            {files: map[int][]byte{5: journalOf(t, 10, 9, 9, 9), 7: torn, 8: nil}},
+		"zeros ahead":                     {files: map[int][]byte{5: ahead(journalOf(t, 10, 9, 9)), 7: ahead(journalOf(t, 12, 9)), 8: ahead(nil)}},
+		"torn, zeros ahead":               {files: map[int][]byte{5: ahead(journalOf(t, 10, 9, 9, 9)), 7: lost, 8: ahead(nil)}},
+		"record lost in zeros":            {files: map[int][]byte{5: ahead(journalOf(t, 10, 9)), 7: journalOf(t, 12, 9)}, bad: true},
+		"torn, zeros ahead, then goes on": {files: map[int][]byte{5: journalOf(t, 10, 9, 9, 9), 7: lost, 8: journalOf(t, 14, 9)}, bad: true},
+		"none between":                    {files: map[int][]byte{5: journalOf(t, 10, 9, 9), 7: journalOf(t, 13, 9)}, bad: true},
+		"first one gone":                  {files: map[int][]byte{6: journalOf(t, 10, 9)}, bad: true},
+		"first one empty":                 {files: map[int][]byte{5: nil, 7: journalOf(t, 12, 9)}, bad: true},
+		"written twice":                   {files: map[int][]byte{5: journalOf(t, 10, 9, 9), 7: journalOf(t, 11, 9)}, bad: true},
+		"torn, then goes on":              {files: map[int][]byte{5: journalOf(t, 10, 9, 9, 9), 7: torn, 8: journalOf(t, 14, 9)}, bad: true},
+		"damaged":                         {files: map[int][]byte{5: broken}, bad: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			disk := vfs.NewMem(rand.New(rand.NewPCG(1, 1)))
@@ -160,8 +215,15 @@ func TestJournalsFollowEachOther(t *testing.T) {
 			if c.bad != errors.Is(err, logstore.ErrCorrupt) || !c.bad && err != nil {
 				t.Fatalf("check: %v, expected corrupt: %t", err, c.bad)
 			}
-			if size := disk.FileSizes()["/db/000007.log"]; err == nil && c.files[7] != nil && size > len(journalOf(t, 13, 10)) {
-				t.Fatalf("journal 7 has %d bytes, expected the torn record cut off", size)
+			if err != nil {
+				return
+			}
+			for n := range c.files {
+				name := fmt.Sprintf("%06d.log", n)
+				data, err := s.read(name)
+				if _, scan := scanAll(data); n >= 5 && (err != nil || scan.damage != nil || scan.end != len(data)) {
+					t.Fatalf("%s has %d bytes (%v), expected it to end at byte %d: %+v", name, len(data), err, scan.end, scan.damage)
+				}
 			}
 		})
 	}

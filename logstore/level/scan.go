@@ -1,6 +1,7 @@
 package level
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -17,6 +18,7 @@ import (
 //
 // We sync each record before the next one is written. So an interrupted write is
 // the last record of its file, and some of it is not there; anything else is damage.
+// Behind the last record of a journal there are zeros, as many as were written ahead.
 const (
 	chunkBlock  = 32 << 10
 	chunkHeader = 7
@@ -44,7 +46,7 @@ type scanner struct {
 }
 
 // next returns the next record, valid until the call after. At the end it returns
-// false, and damage says whether that is the end of the file.
+// false, and damage is nil where nothing but zeros is left.
 func (s *scanner) next() ([]byte, bool) {
 	s.record = s.record[:0]
 	for begun := false; ; begun = true {
@@ -62,7 +64,9 @@ func (s *scanner) next() ([]byte, bool) {
 			return nil, false
 		}
 		if reason != "" {
-			s.damage = s.judge(reason)
+			if begun || !allZero(s.data[s.at:]) {
+				s.damage = s.judge(reason)
+			}
 			return nil, false
 		}
 		s.record = append(s.record, body...)
@@ -144,16 +148,18 @@ func (s *scanner) whole() bool {
 	if s.at+chunkHeader > limit {
 		return false
 	}
+	if s.checksLonger(limit) {
+		return true // but for its length
+	}
 	end := s.at + chunkHeader + int(binary.LittleEndian.Uint16(s.data[s.at+4:]))
-	if kind := s.data[s.at+6]; end > limit || kind < chunkFull || kind > chunkLast {
-		// Length or type is wrong. Were it the length, the rest might still check.
-		if limit == len(s.data) && checks(s.data, s.at, limit) {
-			return true
-		}
-		if end > len(s.data) && limit == len(s.data) {
-			return false
-		}
-		end = limit
+	kind := s.data[s.at+6]
+	switch {
+	case kind < chunkFull || kind > chunkLast || end > s.at-s.at%chunkBlock+chunkBlock:
+		// No header is written like this. Either it is damaged or not all of it is there.
+		last := s.at + chunkHeader - 1
+		end = min(limit, last-last%vfs.SectorBytes+vfs.SectorBytes)
+	case end > limit:
+		return false
 	}
 	for from := s.at; from < end; {
 		to := min(end, from-from%vfs.SectorBytes+vfs.SectorBytes)
@@ -161,6 +167,24 @@ func (s *scanner) whole() bool {
 			return false
 		}
 		from = to
+	}
+	return true
+}
+
+// checksLonger says whether the chunk at s.at has the right checksum with another
+// length: up to the last byte before limit that is not zero, or with up to a sector
+// of zeros more. Trying all of them would make chance matter.
+func (s *scanner) checksLonger(limit int) bool {
+	body := s.data[s.at+chunkHeader-1 : limit]
+	used := max(1, len(bytes.TrimRight(body, "\x00")))
+	body = body[:min(len(body), used+vfs.SectorBytes)]
+	want := binary.LittleEndian.Uint32(s.data[s.at:])
+	crc := util.NewCRC(body[:used])
+	for ; crc.Value() != want; used++ {
+		if used == len(body) {
+			return false
+		}
+		crc = crc.Update(body[used : used+1])
 	}
 	return true
 }

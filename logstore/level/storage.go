@@ -34,6 +34,7 @@ type fileStorage struct {
 	dir    string
 	log    hclog.Logger
 	lock   io.Closer
+	ahead  int64 // bytes of zeros to keep ahead in journals
 	failed atomic.Pointer[failure]
 }
 
@@ -245,7 +246,11 @@ func (s *fileStorage) Create(fd storage.FileDesc) (storage.Writer, error) {
 		f.Close()
 		return nil, s.fail(err)
 	}
-	return &writer{s: s, f: f}, nil
+	w := &writer{s: s, f: f, fd: fd}
+	if fd.Type == storage.TypeJournal {
+		w.ahead = s.ahead
+	}
+	return w, nil
 }
 
 // Remove implements storage.Storage. The name may be back after a crash; a file

@@ -60,6 +60,7 @@ func Open(f vfs.FS, dir string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("level: open %s: %w", dir, err)
 	}
+	st.ahead = int64(min(aheadBytes, opts.MemtableBytes))
 	s := &Store{log: opts.Logger, storage: st, groups: map[uint64]*group{}, batch: new(leveldb.Batch)}
 	if err := s.open(&opts); err != nil {
 		if s.db != nil {

@@ -1,6 +1,7 @@
 package level_test
 
 import (
+	"syscall"
 	"testing"
 
 	"github.com/protoraft/protoraft/logstore"
@@ -17,6 +18,28 @@ func TestStore(t *testing.T) {
 	opts.MemtableBytes = crashMemtableBytes
 	storetest.Run(t, func(fs vfs.FS, dir string) (logstore.Store, error) { return level.Open(fs, dir, opts) })
 }
+
+// TestStoreWithoutZerosAhead runs the suite where journals grow record by record.
+func TestStoreWithoutZerosAhead(t *testing.T) {
+	opts := small
+	opts.MemtableBytes = crashMemtableBytes
+	storetest.Run(t, func(fs vfs.FS, dir string) (logstore.Store, error) { return level.Open(fullFS{fs}, dir, opts) })
+}
+
+// fullFS has no space for anything but what Write writes.
+type fullFS struct{ vfs.FS }
+
+func (f fullFS) Create(name string) (vfs.File, error) {
+	file, err := f.FS.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	return fullFile{file}, nil
+}
+
+type fullFile struct{ vfs.File }
+
+func (fullFile) WriteAt([]byte, int64) (int, error) { return 0, syscall.ENOSPC }
 
 func TestContractOnRealFiles(t *testing.T) {
 	storetest.Contract(t, func(t *testing.T) logstore.Store {

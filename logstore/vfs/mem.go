@@ -65,7 +65,8 @@ type Op struct {
 type Fault struct {
 	// Crash stops the world before the op: it and all later ones answer ErrCrashed.
 	Crash bool
-	// Err fails the op. A write keeps its first Keep bytes. A sync drops: every
+	// Err fails the op. A write keeps its first Keep bytes; where it ends within old
+	// ones only whole sectors, as the page cache takes whole pages. A sync drops: every
 	// unsynced sector is durable or not, as the disk's rand has it, and counts as
 	// clean from then on, so that no later sync writes it. Anything else does nothing.
 	Err  error
@@ -231,7 +232,7 @@ func (m *Mem) open(name string, write bool) (File, error) {
 	if n.dir {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
 	}
-	return &memFile{m: m, n: n, name: name, write: write}, nil
+	return &memFile{m: m, n: n, name: name, write: write, at: len(n.data)}, nil
 }
 
 // Rename implements FS. Both names must be within one directory.

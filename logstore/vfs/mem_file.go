@@ -11,6 +11,7 @@ type memFile struct {
 	name   string
 	write  bool
 	closed bool
+	at     int // of the next Write
 }
 
 func (f *memFile) check(op string, write bool) error {
@@ -27,6 +28,22 @@ func (f *memFile) check(op string, write bool) error {
 func (f *memFile) Write(p []byte) (int, error) {
 	f.m.mu.Lock()
 	defer f.m.mu.Unlock()
+	n, err := f.writeAt(p, f.at)
+	f.at += n
+	return n, err
+}
+
+// WriteAt implements File.
+func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	if off < 0 {
+		return 0, &fs.PathError{Op: "write", Path: f.name, Err: fs.ErrInvalid}
+	}
+	return f.writeAt(p, int(off))
+}
+
+func (f *memFile) writeAt(p []byte, off int) (int, error) {
 	if err := f.check("write", true); err != nil {
 		return 0, err
 	}
@@ -35,16 +52,23 @@ func (f *memFile) Write(p []byte) (int, error) {
 		if fault.Crash || fault.Err == nil {
 			return 0, err
 		}
-		p = p[:min(max(fault.Keep, 0), len(p))]
+		keep := min(max(fault.Keep, 0), len(p))
+		if end := off + keep; end < len(f.n.data) {
+			keep = max(keep-end%SectorBytes, 0)
+		}
+		p = p[:keep]
 	}
-	f.n.append(p)
+	if len(p) > 0 {
+		f.n.write(p, off)
+	}
 	return len(p), err
 }
 
-func (n *node) append(p []byte) {
-	from := len(n.data)
-	n.data = append(n.data, p...)
-	for s := from / SectorBytes; s*SectorBytes < len(n.data); s++ {
+func (n *node) write(p []byte, off int) {
+	from, end := min(off, len(n.data)), off+len(p)
+	n.data = resize(n.data, max(end, len(n.data)))
+	copy(n.data[off:], p)
+	for s := from / SectorBytes; s*SectorBytes < end; s++ {
 		n.dirty[s] = struct{}{}
 	}
 }
@@ -96,7 +120,7 @@ func (f *memFile) Truncate(size int64) error {
 		return &fs.PathError{Op: "truncate", Path: f.name, Err: fs.ErrInvalid}
 	}
 	f.n.data = append([]byte(nil), f.n.data[:size]...)
-	f.n.cut = true
+	f.n.cut, f.at = true, int(size)
 	return nil
 }
 

@@ -73,6 +73,18 @@ func TestBoth(t *testing.T) {
 			_, err = more.Write([]byte("?"))
 			must(t, err)
 			must(t, more.Close())
+			over := create(t, f, dir+"/over", []byte("ab"))
+			_, err = over.WriteAt([]byte("...."), 3)
+			must(t, err)
+			_, err = over.Write([]byte("cde"))
+			must(t, err)
+			_, err = over.WriteAt([]byte("B"), 1)
+			must(t, err)
+			must(t, over.Close())
+			if got := contents(t, f, dir+"/over"); string(got) != "aBcde.." {
+				t.Fatalf("file written over is %q, expected aBcde..", got)
+			}
+			must(t, f.Remove(dir+"/over"))
 			create(t, f, dir+"/two", []byte("2")).Close()
 			must(t, f.Rename(dir+"/one", dir+"/two"))
 			must(t, f.SyncDir(dir))
@@ -141,6 +153,60 @@ func TestCrashFates(t *testing.T) {
 	}
 	if _, err := disk.Create("/d/late"); !errors.Is(err, vfs.ErrCrashed) {
 		t.Fatalf("create after the crash: %v, expected %v", err, vfs.ErrCrashed)
+	}
+}
+
+// TestCrashWhileWritingOver writes over synced bytes and crashes: each sector has
+// either the old bytes or the new ones, and the length stays.
+func TestCrashWhileWritingOver(t *testing.T) {
+	disk := vfs.NewMem(newRand(1))
+	must(t, disk.MkdirAll("/d"))
+	file := create(t, disk, "/d/f", nil)
+	old, new := bytes.Repeat([]byte{0}, 4*vfs.SectorBytes), bytes.Repeat([]byte("n"), 2*vfs.SectorBytes)
+	_, err := file.WriteAt(old, 0)
+	must(t, err)
+	must(t, file.Sync())
+	must(t, disk.SyncDir("/d"))
+	_, err = file.Write(new)
+	must(t, err)
+	seen := map[string]bool{}
+	for seed := range uint64(200) {
+		got := contents(t, disk.Crash(newRand(seed)), "/d/f")
+		if len(got) != len(old) || !bytes.Equal(got[len(new):], old[len(new):]) {
+			t.Fatalf("seed %d: %d bytes, expected %d and those behind untouched", seed, len(got), len(old))
+		}
+		fate := ""
+		for at := 0; at < len(new); at += vfs.SectorBytes {
+			switch sector := got[at : at+vfs.SectorBytes]; {
+			case bytes.Equal(sector, old[:vfs.SectorBytes]):
+				fate += "old "
+			case bytes.Equal(sector, new[:vfs.SectorBytes]):
+				fate += "new "
+			default:
+				t.Fatalf("seed %d: the sector at byte %d is neither old nor new", seed, at)
+			}
+		}
+		seen[fate] = true
+	}
+	if len(seen) != 4 {
+		t.Fatalf("fates seen: %v, expected old and new in every combination", seen)
+	}
+}
+
+// TestFailedWriteOverKeepsSectors fails a write in the middle of old bytes.
+func TestFailedWriteOverKeepsSectors(t *testing.T) {
+	disk := vfs.NewMem(newRand(1))
+	file := create(t, disk, "/f", make([]byte, 2000))
+	_, err := file.WriteAt([]byte("x"), 0)
+	must(t, err)
+	disk.Inject(func(vfs.Op) vfs.Fault { return vfs.Fault{Err: syscall.EIO, Keep: 899} })
+	n, err := file.WriteAt(bytes.Repeat([]byte("n"), 900), 300)
+	disk.Inject(nil)
+	if want := 2*vfs.SectorBytes - 300; n != want || !errors.Is(err, syscall.EIO) {
+		t.Fatalf("wrote %d bytes (%v), expected %d and %v", n, err, want, syscall.EIO)
+	}
+	if got := contents(t, disk, "/f"); bytes.Count(got, []byte("n")) != n {
+		t.Fatalf("%d new bytes, expected %d", bytes.Count(got, []byte("n")), n)
 	}
 }
 

@@ -16,7 +16,7 @@ type FS interface {
 	Create(name string) (File, error)
 	// Open opens a file for reading.
 	Open(name string) (File, error)
-	// Append opens an existing file for reading, truncating, and writing at its end.
+	// Append opens an existing file for reading, truncating, and writing, at first at its end.
 	Append(name string) (File, error)
 	// Rename moves a file, replacing what stood at to. It is atomic, also in a crash.
 	Rename(from, to string) error
@@ -34,9 +34,11 @@ type FS interface {
 	Lock(name string) (io.Closer, error)
 }
 
-// File is an open file. Write appends; ReadAt may run beside everything.
+// File is an open file. Write goes on where the Write before it ended, whatever
+// WriteAt wrote there. ReadAt may run beside everything.
 type File interface {
 	io.Writer
+	io.WriterAt
 	io.ReaderAt
 	io.Closer
 	// Size is the file's length in bytes.
