@@ -39,6 +39,7 @@ type applier struct {
 	queries  []PendingQuery // waiting for their index
 	ready    []PendingQuery // whose index is applied
 	answered int            // of ready
+	settled  int            // queries done with since the last report
 	term     core.Term      // of the leadership below
 	leads    bool           // this member leads in term
 	serving  bool           // and its machine has been told
@@ -92,9 +93,9 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 // endTurn sends the turn's answers, one message for each receiver.
 func (a *applier) endTurn(ctx actor.Context) {
 	a.replies.send(ctx)
-	if a.applied != a.reported {
-		a.reported = a.applied
-		ctx.Send(a.raft, &EntriesApplied{Index: a.applied})
+	if a.applied != a.reported || a.settled > 0 {
+		ctx.Send(a.raft, &EntriesApplied{Index: a.applied, Queries: a.settled})
+		a.reported, a.settled = a.applied, 0
 	}
 }
 
@@ -280,6 +281,7 @@ func (a *applier) onLeadershipEnded(m *LeadershipEnded) {
 			Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_LEADERSHIP_LOST,
 		})
 	}
+	a.settled += len(a.queries)
 	clear(a.queries)
 	a.queries = a.queries[:0]
 }
@@ -314,6 +316,7 @@ func (a *applier) answerReached() {
 		}
 		a.ready = append(a.ready, q)
 	}
+	a.settled += len(a.queries) - kept
 	clear(a.queries[kept:])
 	a.queries = a.queries[:kept]
 	a.answerReady()

@@ -43,8 +43,9 @@ func (r *raft) fail(ctx actor.Context, reason string) {
 		l.wakeBest(ctx)
 	}
 	r.release(ctx, r.tail.takeWaiters(r.handed), messages.Outcome_UNKNOWN, messages.Reason_STOPPED)
-	r.role.exit(ctx)
+	was := r.role
 	r.role = &failed{r}
+	was.exit(ctx)
 	r.election.cancel()
 	r.held = nil
 	ctx.Send(r.links.Node, &MemberFailed{Group: r.opts.Group, Reason: reason})

@@ -30,6 +30,7 @@ type gateway struct {
 
 	routes  map[uint64]*route
 	waiting map[uint64]*operation
+	bytes   int // of waiting
 	nextID  uint64
 	sweep   timer
 
@@ -42,8 +43,8 @@ type gateway struct {
 type GatewayOptions struct {
 	// RequestTimeout is how long an operation waits here for its answer.
 	RequestTimeout time.Duration
-	// Waiting is the most operations that wait here.
-	Waiting int
+	// Waiting and WaitingBytes are the most operations that wait here, and their size.
+	Waiting, WaitingBytes int
 	// Servers are the addresses of nodes to ask who leads, for a process without
 	// members of its own.
 	Servers []string
@@ -150,17 +151,41 @@ func (g *gateway) onOperation(ctx actor.Context, group uint64, message any, aske
 	if g.atHand(ctx, r, message, asker) {
 		return
 	}
-	if len(g.waiting) >= g.opts.Waiting {
+	size := sizeOf(message)
+	if len(g.waiting) >= g.opts.Waiting || g.bytes+size > g.opts.WaitingBytes {
 		g.refuse(asker, messages.Reason_BUSY, r.leader)
 		return
 	}
 	g.nextID++
 	op := &operation{group: group, message: message, asker: asker, deadline: g.rt.Clock.Now() + g.opts.RequestTimeout}
 	g.waiting[g.nextID] = op
+	g.bytes += size
 	r.parked = append(r.parked, g.nextID)
-	g.unpark(ctx, r)
+	if len(r.parked) == 1 { // else it waits its turn behind what was refused
+		g.unpark(ctx, r)
+	}
 	g.findLeader(ctx, group, r)
 	g.armSweep(ctx)
+}
+
+// forget ends an operation's stay.
+func (g *gateway) forget(id uint64) {
+	if op := g.waiting[id]; op != nil {
+		g.bytes -= sizeOf(op.message)
+		delete(g.waiting, id)
+	}
+}
+
+// sizeOf is what an operation weighs in memory, about.
+func sizeOf(message any) int {
+	const overhead = 256
+	switch m := message.(type) {
+	case *messages.Propose:
+		return overhead + len(m.Command)
+	case *messages.Query:
+		return overhead + len(m.Query)
+	}
+	return overhead
 }
 
 // atHand gives an operation to the member of this node when that one leads. It
@@ -191,7 +216,7 @@ func (g *gateway) unpark(ctx actor.Context, r *route) {
 			continue
 		}
 		if g.atHand(ctx, r, op.message, op.asker) {
-			delete(g.waiting, id)
+			g.forget(id)
 			continue
 		}
 		op.sentTo, op.sentTerm = r.address, r.term
@@ -333,7 +358,7 @@ func (g *gateway) onResults(ctx actor.Context, m *messages.Results) {
 			g.park(op, item)
 			continue
 		}
-		delete(g.waiting, item.Request)
+		g.forget(item.Request)
 		g.replies.add(op.asker, item)
 		if r := g.route(op.group); op.sentTo == r.address {
 			r.heard = now
@@ -404,7 +429,7 @@ func (g *gateway) settle(group uint64, r *route) {
 			r.parked = append(r.parked, id)
 			continue
 		}
-		delete(g.waiting, id)
+		g.forget(id)
 		g.replies.add(op.asker, messages.ResultItem{
 			Outcome: messages.Outcome_UNKNOWN, Reason: messages.Reason_LEADERSHIP_LOST, Leader: string(r.leader),
 		})
@@ -439,7 +464,7 @@ func (g *gateway) onSweepDeadlines(ctx actor.Context, m *SweepDeadlines) {
 		if now < op.deadline {
 			continue
 		}
-		delete(g.waiting, id)
+		g.forget(id)
 		g.replies.add(op.asker, expired(op))
 	}
 	for _, group := range sortedKeys(g.routes) {
@@ -499,6 +524,7 @@ func (g *gateway) abandon(ctx actor.Context) {
 		g.replies.add(op.asker, item)
 	}
 	clear(g.waiting)
+	g.bytes = 0
 	for _, r := range g.routes {
 		r.parked = nil
 	}

@@ -28,7 +28,7 @@ func newDoor(t *testing.T, opts GatewayOptions) *door {
 		opts.RequestTimeout = patience
 	}
 	if opts.Waiting == 0 {
-		opts.Waiting = 100
+		opts.Waiting, opts.WaitingBytes = 100, 16<<20
 	}
 	d.pid = w.spawn(GatewayProps(w.rt, opts), GatewayName)
 	if len(opts.Servers) == 0 {
@@ -189,7 +189,7 @@ func TestGatewayDeadlines(t *testing.T) {
 }
 
 func TestGatewayBoundsWhatWaits(t *testing.T) {
-	d := newDoor(t, GatewayOptions{Waiting: 2})
+	d := newDoor(t, GatewayOptions{Waiting: 2, WaitingBytes: 1 << 20})
 	d.propose(1, 2, 3)
 	expectResults(t, d.client, "3 NOT_APPLIED BUSY")
 	d.leader(2, "n2")
@@ -202,12 +202,41 @@ func TestGatewayBoundsWhatWaits(t *testing.T) {
 	expectResults(t, d.client, "1 APPLIED")
 }
 
+func TestGatewayBoundsTheBytesThatWait(t *testing.T) {
+	d := newDoor(t, GatewayOptions{Waiting: 100, WaitingBytes: 3000})
+	large := func(request uint64) {
+		d.send(d.client, d.pid, &messages.Propose{Group: 1, Request: request, Command: make([]byte, 1000)})
+	}
+	large(1)
+	large(2)
+	large(3)
+	expectResults(t, d.client, "3 NOT_APPLIED BUSY")
+	d.advance(2 * patience)
+	expectResults(t, d.client, "1 NOT_APPLIED NO_LEADER", "2 NOT_APPLIED NO_LEADER")
+	large(4)
+	large(5)
+	expectResults(t, d.client) // there is room again
+}
+
+// What a leader has refused is tried at the next sweep, not at every new operation.
+func TestRefusedOperationsWaitForTheSweep(t *testing.T) {
+	d := newDoor(t, GatewayOptions{})
+	d.leader(2, "n2")
+	d.propose(1)
+	d.answer(d.expectForwarded("n2", "1")["1"], messages.Outcome_NOT_APPLIED, messages.Reason_NOT_LEADER)
+	d.propose(2)
+	d.propose(3)
+	d.expectForwarded("n2")
+	d.advance(sweepInterval)
+	d.expectForwarded("n2", "1", "2", "3")
+}
+
 // Operations that nobody could take in time leave nothing behind.
 func TestExpiredOperationsLeaveNothingParked(t *testing.T) {
 	var g *gateway
 	d := newDoor(t, GatewayOptions{})
 	props := d.rt.props(0, func() behavior {
-		g = &gateway{opts: GatewayOptions{RequestTimeout: patience, Waiting: 10}, rt: d.rt, logger: d.rt.Logger,
+		g = &gateway{opts: GatewayOptions{RequestTimeout: patience, Waiting: 10, WaitingBytes: 1 << 20}, rt: d.rt, logger: d.rt.Logger,
 			routes: map[uint64]*route{}, waiting: map[uint64]*operation{}, outgoing: map[string]*messages.ForwardRequests{}}
 		return g
 	})
@@ -234,7 +263,7 @@ func TestAnswersToAnEarlierProcessMatchNothing(t *testing.T) {
 	before := d.expectForwarded("n2", "1")["1"]
 	d.tell(d.pid, &actor.PoisonPill{})
 	expectResults(t, d.client, "1 UNKNOWN STOPPED")
-	d.pid = d.spawn(GatewayProps(d.rt, GatewayOptions{RequestTimeout: patience, Waiting: 10}), GatewayName)
+	d.pid = d.spawn(GatewayProps(d.rt, GatewayOptions{RequestTimeout: patience, Waiting: 10, WaitingBytes: 1 << 20}), GatewayName)
 	d.leader(2, "n2")
 	d.propose(2)
 	d.answer(before, messages.Outcome_APPLIED, 0)

@@ -197,6 +197,13 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 		l.becomeFollower(ctx, l.term, "")
 		return
 	}
+	if l.tail.unreported > 0 && l.now-l.diskAt >= l.opts.ElectionTimeout {
+		// It would hold on to its office and take no more writes.
+		l.logger.Warn("the disk does not answer, stepping down", "role", "leader", "term", l.term)
+		l.wakeBest(ctx)
+		l.becomeFollower(ctx, l.term, "")
+		return
+	}
 	l.expireTransfer(ctx)
 	l.admitEarly(ctx) // a Gateway that has crashed forgets to say so
 	l.armHeartbeat(ctx)

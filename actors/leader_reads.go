@@ -29,7 +29,7 @@ func (l *leader) onQuery(ctx actor.Context, m *messages.Query, sender *actor.PID
 		l.refuse(ctx, sender, m.Request, messages.Reason_NOT_LEADER)
 	case m.Consistency == messages.Consistency_THROUGH_LOG:
 		l.enqueue(ctx, proposal{Waiter: w, kind: messages.EntryKind_QUERY, data: m.Query})
-	case len(l.reads.waiting) >= l.opts.Limits.PendingReads:
+	case len(l.reads.waiting)+len(l.reads.inRound)+l.asked >= l.opts.Limits.PendingReads:
 		l.refuse(ctx, sender, m.Request, messages.Reason_BUSY)
 	default:
 		q := PendingQuery{Waiter: w, Query: m.Query}
@@ -60,7 +60,7 @@ func (l *leader) turnReads(ctx actor.Context) {
 func (l *leader) answerRound(ctx actor.Context) {
 	r := &l.reads
 	if len(r.inRound) > 0 && r.rounds.Confirmed() >= r.round {
-		ctx.Send(l.applier, &AnswerQueries{Queries: r.inRound})
+		l.giveQueries(ctx, r.inRound)
 		r.inRound = nil
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/asynkron/protoactor-go/actor"
+
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/messages"
 )
@@ -415,6 +417,7 @@ func TestLeaderDescribesItsPeers(t *testing.T) {
 	m := lead(t)
 	m.propose("a")
 	m.accept("n2")
+	m.sync()
 	m.advance(heartbeat)
 	s := m.status()
 	if len(s.Peers) != 2 || s.Peers[0].Id != "n2" || s.Peers[0].MatchIndex != 3 || s.Peers[0].State != "replicate" ||
@@ -450,5 +453,73 @@ func TestStoppedMemberAnswersWhoWaits(t *testing.T) {
 	}
 	if _, alive := m.system.ProcessRegistry.GetLocal(m.pid.Id); alive {
 		t.Fatal("still there")
+	}
+}
+
+// A leader whose disk has stopped answering would hold on to its office and take no
+// more writes: it wakes its best peer and steps down.
+func TestLeaderWithAHungDiskStepsDown(t *testing.T) {
+	m := lead(t)
+	m.propose("a")
+	for range int(electionTimeout/heartbeat) - 1 {
+		m.advance(heartbeat)
+		m.ack("n2", "n3")
+		m.accept("n3")
+	}
+	m.expectRole("leader", 2)
+	m.forget()
+	m.advance(2 * heartbeat)
+	m.expectRole("follower", 2)
+	takeOne[*messages.TimeoutNow](t, m.peer("n3"))
+}
+
+// A machine slower than its log costs bounded memory also on a follower, which has no
+// door to shut: what is durable and committed is read from disk when its turn comes.
+func TestSlowMachineDoesNotKeepTheLogInMemory(t *testing.T) {
+	m := newMember(t, 3)
+	one := block(1, 2, 2, 1, "x")
+	m.opts.Limits.ApplyBacklogBytes, m.opts.Limits.TailBytes = one.Len(), 2*one.Len()
+	m.begin()
+	m.tellSystem(m.applierOf(), &actor.SuspendMailbox{})
+	const last = 40
+	for i := uint64(2); i <= last; i++ {
+		m.append(2, i-1, min(i-1, 2), i-1, block(1, 2, i, min(i-1, 2), "x"))
+		m.sync()
+	}
+	m.heartbeatOf("n2", 2, last)
+	if s := m.status(); s.CommitIndex != last || s.AppliedIndex != 0 {
+		t.Fatalf("commit %d, applied %d", s.CommitIndex, s.AppliedIndex)
+	}
+	m.reader.auto = false
+	m.tellSystem(m.applierOf(), &actor.ResumeMailbox{})
+	if len(m.reader.pending) == 0 {
+		t.Fatal("the disk was not asked: all of the log is in memory")
+	}
+	m.reader.auto = true
+	m.reader.flush(len(m.reader.pending))
+	m.settle()
+	if s := m.status(); s.AppliedIndex != last {
+		t.Fatalf("applied %d of %d", s.AppliedIndex, last)
+	}
+}
+
+// What is released is durable, committed, and nobody's who still waits.
+func TestTailReleasesOnlyWhatCanBeReadAgain(t *testing.T) {
+	var tl tail
+	for i := uint64(1); i <= 6; i++ {
+		b := CommittedBlock{Block: block(1, 1, i, min(i-1, 1), "x")}
+		if i == 4 {
+			b.Waiters = []Waiter{{Request: 4}}
+		}
+		tl.append(b)
+	}
+	for _, c := range []struct{ durable, handed, commit, first core.Index }{
+		{0, 6, 6, 1}, {2, 0, 1, 2}, {6, 0, 6, 4}, {6, 3, 6, 4}, {6, 4, 5, 6},
+	} {
+		tl.durable = c.durable
+		tl.release(0, c.handed, c.commit)
+		if got := tl.inMemoryFrom(); got != c.first {
+			t.Errorf("%+v: memory begins at %d", c, got)
+		}
 	}
 }

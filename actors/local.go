@@ -135,9 +135,11 @@ type LeaderFollowed struct {
 	Leader core.NodeID
 }
 
-// EntriesApplied: Applier → Raft, local. The machine has applied up to Index.
+// EntriesApplied: Applier → Raft, local. The machine has applied up to Index, and
+// answered so many more queries.
 type EntriesApplied struct {
-	Index core.Index
+	Index   core.Index
+	Queries int
 }
 
 // ApplierFailed: Applier → Raft, local. The state machine cannot go on.
@@ -170,15 +172,22 @@ type GatewayCaughtUp struct {
 	Term core.Term
 }
 
-// MemberStarted: Raft → Node, who answers with MemberAdmitted or MemberRefused and
-// passes it to the Gateway, local.
+// MemberStarted: Raft → Node, who passes it to the Gateway, local; answered with
+// MemberAdmitted, by way of the disk, or with MemberRefused.
 type MemberStarted struct {
 	Group uint64
 	PID   *actor.PID
 }
 
-// MemberAdmitted: Node → Raft, local. The member may begin; it is the only one of
-// its group here.
+// AdmitMember: Node → LogWriter, local; answered with MemberAdmitted to PID. The member
+// may begin when everything that was to be written before is on disk.
+type AdmitMember struct {
+	Group uint64
+	PID   *actor.PID
+}
+
+// MemberAdmitted: LogWriter → Raft, local. The member may begin; it is the only one of
+// its group here, and nothing of an earlier one is under way.
 type MemberAdmitted struct{}
 
 // MemberRefused: Node → Raft, local. The member must not touch the group's log.

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -13,8 +14,8 @@ import (
 // LogWriter
 //
 //	owns   what is written to the log device; one for all groups of a process
-//	hears  PersistHardState, PersistEntries
-//	says   HardStatePersisted, EntriesPersisted, StorageFailed
+//	hears  PersistHardState, PersistEntries, AdmitMember
+//	says   HardStatePersisted, EntriesPersisted, MemberAdmitted, StorageFailed
 //
 // A turn makes one write and one sync for everything that was waiting. While it
 // syncs, the next turn's work gathers in the mailbox: that is all the batching
@@ -32,6 +33,7 @@ type logWriter struct {
 
 // fact is what to say, and to whom, once the turn's write is durable.
 type fact struct {
+	group   uint64
 	to      *actor.PID
 	message any
 }
@@ -61,6 +63,10 @@ func (w *logWriter) receive(ctx actor.Context, message any, sender *actor.PID) {
 		w.onPersistHardState(m, sender)
 	case *PersistEntries:
 		w.onPersistEntries(m, sender)
+	case *AdmitMember:
+		// What an earlier life of the member had under way is written before it, and
+		// reported before it: the member is still starting then, and takes no notice.
+		w.facts = append(w.facts, fact{m.Group, m.PID, &MemberAdmitted{}})
 	}
 }
 
@@ -68,7 +74,7 @@ func (w *logWriter) onPersistHardState(m *PersistHardState, sender *actor.PID) {
 	w.updates = append(w.updates, logstore.Update{
 		Group: m.Group, Incarnation: m.Incarnation, HardState: &m.State,
 	})
-	w.facts = append(w.facts, fact{sender, &messages.HardStatePersisted{
+	w.facts = append(w.facts, fact{m.Group, sender, &messages.HardStatePersisted{
 		Group: m.Group, Incarnation: m.Incarnation, Change: m.Change,
 	}})
 }
@@ -79,25 +85,61 @@ func (w *logWriter) onPersistEntries(m *PersistEntries, sender *actor.PID) {
 		TruncateFrom: uint64(m.TruncateFrom),
 		Blocks:       []messages.Block{m.Block},
 	})
-	w.facts = append(w.facts, fact{sender, &messages.EntriesPersisted{
+	w.facts = append(w.facts, fact{m.Group, sender, &messages.EntriesPersisted{
 		Group: m.Group, Incarnation: m.Incarnation, Term: uint64(m.Term),
 		Generation: m.Generation, LastIndex: m.Block.LastIndex(),
 	}})
 }
 
 func (w *logWriter) endTurn(ctx actor.Context) {
-	if len(w.updates) == 0 {
-		return
+	var err error
+	if len(w.updates) > 0 {
+		err = w.store.Write(w.updates)
 	}
-	err := w.store.Write(w.updates)
-	if err != nil {
+	switch {
+	case err == nil:
+		for _, f := range w.facts {
+			ctx.Send(f.to, f.message)
+		}
+	case ofOneGroup(err):
+		w.writeGroups(ctx)
+	default:
 		w.fail(ctx, err.Error())
-		return
-	}
-	for _, f := range w.facts {
-		ctx.Send(f.to, f.message)
 	}
 	w.clear()
+}
+
+// ofOneGroup: the store wrote nothing and has not failed; one group's update cannot be.
+func ofOneGroup(err error) bool {
+	return errors.Is(err, logstore.ErrInvalid) || errors.Is(err, logstore.ErrCorrupt)
+}
+
+// writeGroups writes a turn that was refused group by group, so that only the group at
+// fault stops.
+func (w *logWriter) writeGroups(ctx actor.Context) {
+	updates := map[uint64][]logstore.Update{}
+	for _, u := range w.updates {
+		updates[u.Group] = append(updates[u.Group], u)
+	}
+	refused := map[uint64]string{}
+	for _, group := range sortedKeys(updates) {
+		err := w.store.Write(updates[group])
+		if err != nil && !ofOneGroup(err) {
+			w.fail(ctx, err.Error())
+			return
+		}
+		if err != nil {
+			w.logger.Error("write refused, the group stops", "group", group, "error", err)
+			refused[group] = err.Error()
+		}
+	}
+	for _, f := range w.facts {
+		if reason, ok := refused[f.group]; ok {
+			ctx.Send(f.to, &messages.StorageFailed{Reason: reason})
+		} else {
+			ctx.Send(f.to, f.message)
+		}
+	}
 }
 
 func (w *logWriter) clear() {

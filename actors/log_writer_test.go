@@ -178,7 +178,7 @@ func newHouse(t *testing.T) *house {
 	h := &house{world: newWorld(t), store: &countingStore{Store: memory.New()}, machines: map[uint64]*recorder{}, members: map[uint64]*actor.PID{}}
 	h.client = h.probe("client")
 	h.node = h.spawn(NodeProps(h.rt, NodeOptions{
-		Store: h.store, Gateway: GatewayOptions{RequestTimeout: patience, Waiting: 10},
+		Store: h.store, Gateway: GatewayOptions{RequestTimeout: patience, Waiting: 10, WaitingBytes: 1 << 20},
 		StorageFailed: func(reason string) { h.failed = append(h.failed, reason) },
 		MemberStopped: func(group uint64, _ *actor.PID) { h.stopped = append(h.stopped, group) },
 	}), NodeName)
@@ -301,4 +301,43 @@ func TestBrokenReaderIsFailedStorage(t *testing.T) {
 	if len(h.failed) != 1 {
 		t.Fatalf("reported %v", h.failed)
 	}
+}
+
+// An update that cannot be stops its own group; the store has not failed, and what the
+// others wanted written in the same turn is.
+func TestRefusedUpdateStopsItsGroupOnly(t *testing.T) {
+	w := newWriting(t)
+	w.post(w.members[0], w.pid, w.persist(0, 1, 1))
+	w.post(w.members[1], w.pid, w.persist(1, 2, 1))
+	w.settle()
+	w.post(w.members[0], w.pid, w.persist(0, 1, 7)) // a gap
+	w.post(w.members[1], w.pid, w.persist(1, 2, 2))
+	w.settle()
+	takeOne[*messages.StorageFailed](t, w.members[0])
+	if e := take[*messages.EntriesPersisted](w.members[1]); len(e) != 2 || e[1].LastIndex != 2 {
+		t.Fatalf("reported %v, expected up to 2", e)
+	}
+	w.post(w.members[1], w.pid, w.persist(1, 2, 3))
+	w.settle()
+	if e := takeOne[*messages.EntriesPersisted](t, w.members[1]); e.LastIndex != 3 {
+		t.Fatalf("reported %v, expected 3", e)
+	}
+}
+
+// A member begins only when what an earlier life of it had under way is on disk and
+// reported: else it would load too little, and take those reports for its own.
+func TestMemberIsAdmittedBehindWhatIsUnderWay(t *testing.T) {
+	w := newWriting(t)
+	w.post(w.members[0], w.pid, w.persist(0, 1, 1), &AdmitMember{Group: 1, PID: w.members[0].pid})
+	w.settle()
+	if len(w.members[0].inbox) != 2 {
+		t.Fatalf("received %v", w.members[0].inbox)
+	}
+	if _, ok := w.members[0].inbox[0].message.(*messages.EntriesPersisted); !ok {
+		t.Fatalf("received %T first, expected the report", w.members[0].inbox[0].message)
+	}
+	takeOne[*MemberAdmitted](t, w.members[0])
+	w.post(w.members[0], w.pid, &AdmitMember{Group: 1, PID: w.members[0].pid})
+	w.settle()
+	takeOne[*MemberAdmitted](t, w.members[0]) // also when nothing is written
 }

@@ -18,7 +18,7 @@ import (
 //	       and Gateway
 //	hears  MemberStarted, MemberStopped, MemberFailed, LeaderChanged, StorageFailed,
 //	       DescribeNode
-//	says   the news of members to the Gateway, StorageFailed to every member,
+//	says   AdmitMember, the news of members to the Gateway, StorageFailed to every member,
 //	       LeaderChanged and MemberFailed on the event stream, for whoever watches
 type node struct {
 	rt     *Runtime
@@ -106,7 +106,7 @@ func (n *node) onMemberStarted(ctx actor.Context, m *MemberStarted) {
 		ctx.Send(m.PID, &messages.StorageFailed{Reason: n.storage})
 		return
 	}
-	ctx.Send(m.PID, &MemberAdmitted{})
+	ctx.Request(n.links.LogWriter, &AdmitMember{Group: m.Group, PID: m.PID})
 }
 
 func (n *node) onMemberStopped(ctx actor.Context, m *MemberStopped) {

@@ -45,6 +45,8 @@ type raft struct {
 	handed  core.Index // given to the Applier
 	applied core.Index
 	backlog backlog
+	asked   int           // queries given to the Applier and not answered
+	diskAt  time.Duration // when the own disk last got work while idle, or reported
 
 	leader  core.NodeID   // of term, empty while not known
 	heardAt time.Duration // when a leader was last heard
@@ -330,7 +332,9 @@ func (r *raft) onHardStatePersisted(ctx actor.Context, m *messages.HardStatePers
 
 // persist gives a block at the log's end to the LogWriter.
 func (r *raft) persist(ctx actor.Context, b messages.Block, truncateFrom core.Index) {
-	r.tail.unreported++
+	if r.tail.unreported++; r.tail.unreported == 1 {
+		r.diskAt = r.now
+	}
 	ctx.Request(r.links.LogWriter, &PersistEntries{
 		Group: r.opts.Group, Incarnation: r.incarnation, Term: r.term,
 		Generation: r.tail.generation, TruncateFrom: truncateFrom, Block: b,
@@ -341,6 +345,7 @@ func (r *raft) onEntriesPersisted(ctx actor.Context, m *messages.EntriesPersiste
 	if m.Incarnation != r.incarnation || !r.tail.persisted(m.Generation, core.Index(m.LastIndex)) {
 		return // a truncation came between; the rewrite has its own report
 	}
+	r.diskAt = r.now
 	switch role := r.role.(type) {
 	case *leader:
 		role.onDurable(ctx)

@@ -26,7 +26,7 @@ func (r *raft) handOver(ctx actor.Context) {
 		ctx.Send(r.applier, m)
 		r.handed = m.Commit
 	}
-	r.tail.release(r.opts.Limits.TailBytes, r.handed)
+	r.tail.release(r.opts.Limits.TailBytes, r.handed, r.commit)
 }
 
 // takeBlocks copies the list of committed blocks from first on, up to the limit.
@@ -45,6 +45,7 @@ func (r *raft) takeBlocks(first core.Index) []CommittedBlock {
 
 func (r *raft) onEntriesApplied(ctx actor.Context, m *EntriesApplied) {
 	r.applied = m.Index
+	r.asked -= m.Queries
 	r.backlog.upTo(m.Index)
 }
 

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/asynkron/protoactor-go/actor"
+
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/messages"
 )
@@ -142,9 +144,31 @@ func TestWaitingReadsAreBounded(t *testing.T) {
 	m.accept("n2")
 	m.query(1, "in the round")
 	m.query(2, "waits")
-	m.query(3, "waits")
-	m.query(4, "too many")
-	expectResults(t, m.client, "4 NOT_APPLIED BUSY")
+	m.query(3, "too many")
+	expectResults(t, m.client, "3 NOT_APPLIED BUSY")
+	m.send(m.client, m.pid, &messages.Query{Group: 1, Request: 4, Consistency: messages.Consistency_STALE})
+	expectResults(t, m.client, "4 APPLIED")
+}
+
+// Queries that a slow machine has not answered count too, stale ones among them.
+func TestUnansweredQueriesAreBounded(t *testing.T) {
+	m := newMember(t, 3)
+	m.opts.Limits.PendingReads = 2
+	m.begin().elect()
+	m.accept("n2")
+	applier := m.applierOf()
+	m.tellSystem(applier, &actor.SuspendMailbox{})
+	stale := func(request uint64) {
+		m.send(m.client, m.pid, &messages.Query{Group: 1, Request: request, Query: []byte("q"), Consistency: messages.Consistency_STALE})
+	}
+	stale(1)
+	stale(2)
+	stale(3)
+	m.query(4, "q")
+	expectResults(t, m.client, "3 NOT_APPLIED BUSY", "4 NOT_APPLIED BUSY")
+	m.tellSystem(applier, &actor.ResumeMailbox{})
+	stale(5)
+	expectResults(t, m.client, "1 APPLIED", "2 APPLIED", "5 APPLIED")
 }
 
 // A query whose index is not applied when the leadership ends is handed back, not

@@ -319,6 +319,7 @@ func TestLaggingPeerIsFedFromMemoryAndDisk(t *testing.T) {
 	m.forget()
 	m.expectLog(7, 7, 7)
 	m.propose("in memory")
+	m.sync()
 	m.reader.auto = false
 	for range 20 { // n3 has lost everything; it is probed with nothing until it answers
 		m.advance(heartbeat)

@@ -109,5 +109,16 @@ func (r *raft) onClient(ctx actor.Context, message any, sender *actor.PID) {
 }
 
 func (r *raft) answerStale(ctx actor.Context, m *messages.Query, sender *actor.PID) {
-	ctx.Send(r.applier, &AnswerQueries{Queries: []PendingQuery{{Waiter: Waiter{sender, m.Request}, Query: m.Query}}})
+	if r.asked >= r.opts.Limits.PendingReads {
+		r.refuse(ctx, sender, m.Request, messages.Reason_BUSY)
+		return
+	}
+	r.giveQueries(ctx, []PendingQuery{{Waiter: Waiter{sender, m.Request}, Query: m.Query}})
+}
+
+// giveQueries hands queries to the Applier and counts them until it has answered: a
+// slow machine costs bounded memory.
+func (r *raft) giveQueries(ctx actor.Context, queries []PendingQuery) {
+	r.asked += len(queries)
+	ctx.Send(r.applier, &AnswerQueries{Queries: queries})
 }

@@ -117,3 +117,18 @@ func TestLogReaderCutsAtTheLastEntryAskedFor(t *testing.T) {
 		t.Fatalf("%+v, expected one block that ends at 2", r)
 	}
 }
+
+// What may have been applied is not sent again, whatever the reason it is not known.
+func TestUnknownOutcomeIsNeverTriedAgain(t *testing.T) {
+	for _, reason := range []messages.Reason{messages.Reason_LEADERSHIP_LOST, messages.Reason_STOPPED, messages.Reason_STORAGE_FAILED} {
+		d := newDoor(t, GatewayOptions{})
+		d.leader(2, "n2")
+		d.propose(1)
+		d.answer(d.expectForwarded("n2", "1")["1"], messages.Outcome_UNKNOWN, reason)
+		expectResults(t, d.client, "1 UNKNOWN "+reason.String())
+		d.advance(sweepInterval)
+		d.expectForwarded("n2")
+		d.leader(3, "n3")
+		d.expectForwarded("n3")
+	}
+}

@@ -137,12 +137,21 @@ func (t *tail) read(first core.Index, maxBytes int) ([]messages.Block, error) {
 	return out, nil
 }
 
-// release drops the oldest blocks beyond keepBytes, but none that is not durable
-// or lies above upTo, and forgets who waited for what it keeps up to there.
-func (t *tail) release(keepBytes int, upTo core.Index) {
+// release drops the oldest blocks beyond keepBytes: none that is not durable, none that
+// is not committed, and none whose waiters the Applier has not yet been given. What it
+// drops can be read from disk.
+func (t *tail) release(keepBytes int, handed, commit core.Index) {
 	n := 0
-	for n < len(t.blocks) && t.bytes > keepBytes && t.blocks[n].LastIndex() <= uint64(min(t.durable, upTo)) {
-		t.bytes -= t.blocks[n].Len()
+	for n < len(t.blocks) && t.bytes > keepBytes {
+		b := &t.blocks[n]
+		free := commit
+		if len(b.Waiters) > 0 {
+			free = handed
+		}
+		if b.LastIndex() > uint64(min(t.durable, free)) {
+			break
+		}
+		t.bytes -= b.Len()
 		t.blocks[n] = CommittedBlock{}
 		n++
 	}
@@ -159,7 +168,7 @@ func (t *tail) takeWaiters(i core.Index) []Waiter {
 		}
 		skip := 0
 		if b.FirstIndex <= uint64(i) {
-			skip = int(uint64(i) + 1 - b.FirstIndex)
+			skip = min(int(uint64(i)+1-b.FirstIndex), len(b.Waiters))
 		}
 		out = append(out, b.Waiters[skip:]...)
 		b.Waiters = b.Waiters[:skip:skip]

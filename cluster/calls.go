@@ -61,6 +61,9 @@ func (c *Call) WaitContext(ctx context.Context) ([]byte, error) {
 func (c *Call) finish() (reply []byte, index uint64, err error) {
 	item := c.item
 	c.item = messages.ResultItem{}
+	if c.id&queryBit != 0 && item.Outcome == messages.Outcome_UNKNOWN {
+		item.Outcome = messages.Outcome_NOT_APPLIED // a query changes nothing, also in the log
+	}
 	c.table.release(c)
 	if item.Outcome == messages.Outcome_APPLIED {
 		return item.Data, item.Index, nil

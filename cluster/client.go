@@ -268,7 +268,7 @@ func Dial(system *actor.ActorSystem, o ClientOptions) (_ *Client, err error) {
 	}()
 	remote.guard.allowTarget(actors.GatewayName, answers)
 	runtime, stopRuntime := actors.NewRuntime(o.Logger)
-	gateway := actors.GatewayOptions{RequestTimeout: o.RequestTimeout, Waiting: waitingMax}
+	gateway := actors.GatewayOptions{RequestTimeout: o.RequestTimeout, Waiting: waitingMax, WaitingBytes: waitingBytesMax}
 	for _, m := range o.Members {
 		gateway.Servers = append(gateway.Servers, m.Address)
 	}

@@ -73,8 +73,12 @@ const (
 // MaxCommandBytes is the largest command Propose takes.
 const MaxCommandBytes = 1 << 20
 
-// waitingMax bounds the operations that wait in a process for a leader elsewhere.
-const waitingMax = 1 << 16
+// waitingMax and waitingBytesMax bound the operations that wait in a process for a
+// leader elsewhere.
+const (
+	waitingMax      = 1 << 16
+	waitingBytesMax = 64 << 20
+)
 
 func (o *Options) fill() error {
 	if o.ID == "" {
@@ -184,5 +188,5 @@ func (o *Options) bootstrap() core.Configuration {
 }
 
 func (o *Options) gateway() actors.GatewayOptions {
-	return actors.GatewayOptions{RequestTimeout: o.RequestTimeout, Waiting: waitingMax}
+	return actors.GatewayOptions{RequestTimeout: o.RequestTimeout, Waiting: waitingMax, WaitingBytes: waitingBytesMax}
 }

@@ -37,7 +37,7 @@ type StateMachine interface {
 	// it. A command the machine refuses (a bad argument, a failed condition) is an
 	// ordinary reply. An error, like a panic, says that this replica cannot go on:
 	// its group stops here, named in the log and in status; the entry is never
-	// skipped.
+	// skipped. A reply is at most 2 MiB: a larger one may not reach another node.
 	Apply(e Entry) (reply []byte, err error)
 
 	// Snapshot returns an immutable view of the state as of the last applied entry.

@@ -215,7 +215,7 @@ func (n *node) spawn() {
 	}
 	root := n.host.system.Root
 	o := actors.NodeOptions{
-		Gateway:       actors.GatewayOptions{RequestTimeout: w.setup.requestTimeout, Waiting: w.setup.gatewayWaiting},
+		Gateway:       actors.GatewayOptions{RequestTimeout: w.setup.requestTimeout, Waiting: w.setup.gatewayWaiting, WaitingBytes: 1 << 20},
 		StorageFailed: n.storageFailed,
 	}
 	if n.outsider {
