@@ -207,10 +207,10 @@ func (r *raft) setElection(ctx actor.Context, wait time.Duration) {
 
 // setLeader notes whom to follow and tells those who want to know.
 func (r *raft) setLeader(ctx actor.Context, id core.NodeID) {
-	if id == r.leader {
+	if id == r.leader && (id == "" || r.term == r.leaderTerm) {
 		return
 	}
-	r.leader = id
+	r.leader, r.leaderTerm = id, r.term // one may lead again in a later term
 	r.announceLeader(ctx, id)
 	if id != r.opts.Node {
 		ctx.Send(r.applier, &LeaderFollowed{Term: r.term, Leader: id})

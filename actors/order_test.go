@@ -71,3 +71,21 @@ func TestOperationForAnotherTermIsRefused(t *testing.T) {
 	}
 	expectResults(t, m.client, "10 NOT_APPLIED NOT_LEADER", "20 NOT_APPLIED NOT_LEADER", "11 NOT_APPLIED NOT_LEADER", "21 NOT_APPLIED NOT_LEADER")
 }
+
+// One that leads again in a later term is announced again: what is forwarded to it
+// names the term.
+func TestSameLeaderOfALaterTermIsAnnounced(t *testing.T) {
+	m := newMember(t, 3).begin()
+	m.heartbeatOf("n2", 2, 0)
+	m.heartbeatOf("n2", 2, 0)
+	m.heartbeatOf("n2", 5, 0)
+	var terms []uint64
+	for _, c := range take[*LeaderChanged](m.gateway) {
+		if c.Leader == "n2" {
+			terms = append(terms, uint64(c.Term))
+		}
+	}
+	if fmt.Sprint(terms) != "[2 5]" {
+		t.Errorf("announced in terms %v, expected 2 and 5", terms)
+	}
+}

@@ -48,8 +48,9 @@ type raft struct {
 	asked   int           // queries given to the Applier and not answered
 	diskAt  time.Duration // when the own disk last got work while idle, or reported
 
-	leader  core.NodeID   // of term, empty while not known
-	heardAt time.Duration // when a leader was last heard
+	leader     core.NodeID   // of term, empty while not known
+	leaderTerm core.Term     // the term in which it was heard of
+	heardAt    time.Duration // when a leader was last heard
 
 	role     role
 	election timer

@@ -71,7 +71,7 @@ func (s *fileStorage) checkManifest(fd storage.FileDesc) (m manifest, err error)
 	if err != nil {
 		return m, err
 	}
-	scan := scanner{data: data}
+	scan := scanner{data: data, begins: func(body []byte) bool { return len(body) > 0 }}
 	records := 0
 	for {
 		record, ok := scan.next()
@@ -166,7 +166,7 @@ func (c *journals) check(name string) error {
 	if err != nil {
 		return err
 	}
-	scan := scanner{data: data}
+	scan := scanner{data: data, begins: func(body []byte) bool { return c.mayFollow(body, len(data)) }}
 	for {
 		at := scan.at
 		record, ok := scan.next()
@@ -188,6 +188,16 @@ func (c *journals) check(name string) error {
 	}
 	c.tails = append(c.tails, scan.tail(name))
 	return nil
+}
+
+// mayFollow says whether a record that begins with body can stand in a file of that size
+// behind the records read so far: its sequence number is near theirs.
+func (c *journals) mayFollow(body []byte, size int) bool {
+	if len(body) < 12 {
+		return false
+	}
+	seq := binary.LittleEndian.Uint64(body)
+	return seq >= c.seq && seq-c.seq <= uint64(size)
 }
 
 // follow checks that a record begins where the one before it ended.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/syndtr/goleveldb/leveldb/journal"
+	"github.com/syndtr/goleveldb/leveldb/util"
 
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/logstore/vfs"
@@ -42,7 +43,10 @@ func journalOf(t *testing.T, seq uint64, sizes ...int) []byte {
 }
 
 func scanAll(data []byte) (records int, s scanner) {
-	s = scanner{data: data}
+	next := uint64(0) // as journals.mayFollow has it
+	s = scanner{data: data, begins: func(body []byte) bool {
+		return len(body) >= 12 && binary.LittleEndian.Uint64(body)-next <= uint64(len(data))
+	}}
 	for {
 		if _, ok := s.next(); !ok {
 			return records, s
@@ -243,5 +247,34 @@ func TestCurrentHasAChecksum(t *testing.T) {
 	}
 	if _, err := Open(disk, "/db", Options{}); !errors.Is(err, logstore.ErrCorrupt) || !bytes.Contains([]byte(err.Error()), []byte("CURRENT")) {
 		t.Fatalf("open: %v, expected CURRENT named as corrupt", err)
+	}
+}
+
+// What somebody stored may look like a chunk of the journal. Within a record that was
+// torn it is no record behind it, unless its sequence number were the next.
+func TestValueThatLooksLikeAChunk(t *testing.T) {
+	chunk := func(body []byte) []byte {
+		c := append(make([]byte, chunkHeader), body...)
+		c[6] = chunkFull
+		binary.LittleEndian.PutUint16(c[4:], uint16(len(body)))
+		binary.LittleEndian.PutUint32(c, util.NewCRC(c[6:]).Value())
+		return c
+	}
+	numbered := func(seq uint64) []byte { return binary.LittleEndian.AppendUint64(nil, seq) }
+	for _, value := range [][]byte{
+		chunk(nil),
+		chunk([]byte("x")),
+		chunk(append(numbered(1<<40), 1, 0, 0, 0)), // of another journal
+		chunk(append(numbered(3), 1, 0, 0, 0)),     // of the past
+	} {
+		body := append(append(numbered(100), 1, 0, 0, 0), bytes.Repeat([]byte{7}, 3000)...)
+		copy(body[200:], value)
+		data := chunk(body)
+		clear(data[1024:1536]) // a sector that was not written
+		c := &journals{begun: true, seq: 100}
+		s := scanner{data: data, begins: func(body []byte) bool { return c.mayFollow(body, len(data)) }}
+		if _, ok := s.next(); ok || s.damage == nil || !s.damage.torn {
+			t.Errorf("value %x: %+v, expected a torn record", value, s.damage)
+		}
 	}
 }

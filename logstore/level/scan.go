@@ -43,6 +43,10 @@ type scanner struct {
 	end    int    // of the last whole record
 	record []byte // reused
 	damage *damage
+
+	// begins says whether bytes can be the beginning of a record that follows those
+	// read so far: a value that somebody stored may look like a chunk of its own.
+	begins func(body []byte) bool
 }
 
 // next returns the next record, valid until the call after. At the end it returns
@@ -133,7 +137,7 @@ func (s *scanner) recordBehind() bool {
 		if kind != chunkFull && kind != chunkFirst {
 			continue
 		}
-		if _, _, reason := chunkAt(s.data, at); reason == "" {
+		if _, body, reason := chunkAt(s.data, at); reason == "" && s.begins(body) {
 			return true
 		}
 	}

@@ -110,15 +110,15 @@ func (m *mutant) check(seeds string) (err error) {
 	named := fileName.FindStringSubmatch(m.file)
 	switch m.seeds, err = strconv.Atoi(seeds); {
 	case err != nil || m.seeds < 0:
-		return fmt.Errorf("Seeds: %q, expected a number, 0 where simulation cannot reach it", seeds)
+		return fmt.Errorf("header Seeds: %q, expected a number, 0 where simulation cannot reach it", seeds)
 	case named == nil || named[1] != m.name:
-		return fmt.Errorf("Mutant: %q, expected the name of the file without its number", m.name)
+		return fmt.Errorf("header Mutant: %q, expected the name of the file without its number", m.name)
 	case m.idea == "" || m.catalogue == "":
-		return errors.New("Idea or Catalogue is missing")
+		return errors.New("header Idea or Catalogue is missing")
 	case m.killer.what == "" || !m.killer.sim() && !strings.HasPrefix(m.killer.where, "./"):
-		return fmt.Errorf("Killer: %q %q, expected a package and a test, or sim and an invariant", m.killer.where, m.killer.what)
+		return fmt.Errorf("header Killer: %q %q, expected a package and a test, or sim and an invariant", m.killer.where, m.killer.what)
 	case m.killer.sim() && m.seeds == 0:
-		return errors.New("Seeds: 0, but simulation is the killer")
+		return errors.New("header Seeds: 0, but simulation is the killer")
 	case len(m.packages) == 0:
 		return errors.New("no Go file is changed")
 	}

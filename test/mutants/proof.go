@@ -71,7 +71,7 @@ func (c *workCopy) prove(ctx context.Context, o options, m *mutant) (v verdict) 
 			return v
 		case f.by != "":
 			v.by, v.seeds = f.by, f.seed
-			v.expected = m.killer.sim() == (f.seed > 0) && strings.Contains(f.by, m.killer.what)
+			v.expected = o.proof == "sim" && !m.killer.sim() || m.killer.sim() == (f.seed > 0) && strings.Contains(f.by, m.killer.what)
 			return v
 		}
 	}

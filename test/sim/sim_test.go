@@ -191,6 +191,7 @@ var regressions = []struct {
 	was  string
 }{
 	{74, "a Gateway numbered its operations from 1 after a restart and took an answer to its last life for one to this"},
+	{5240, "a leader elected again was not announced in its later term, and what was forwarded to it named the earlier one"},
 }
 
 func TestRegressions(t *testing.T) {
