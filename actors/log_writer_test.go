@@ -43,7 +43,6 @@ func (s *countingStore) Read(group, first, last uint64, maxBytes int) ([]message
 type writing struct {
 	*world
 	store   *countingStore
-	node    *probe
 	members [3]*probe
 	pid     *actor.PID
 	watched []any

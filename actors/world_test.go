@@ -12,7 +12,6 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/actors/mailbox"
 	"github.com/protoraft/protoraft/messages"
 )
@@ -52,11 +51,6 @@ func newWorld(t *testing.T) *world {
 // Schedule and Throughput make the world its actors' dispatcher.
 func (w *world) Schedule(fn func()) { w.scheduled = append(w.scheduled, fn) }
 func (w *world) Throughput() int    { return 1 }
-
-// oneByOne makes mailboxes that give every message a turn of its own.
-func (w *world) oneByOne() {
-	w.rt.Mailbox = func(int) actor.MailboxProducer { return mailbox.Batching(1, 0) }
-}
 
 // settle runs actors until nobody has anything to do.
 func (w *world) settle() {
@@ -307,8 +301,4 @@ func blockOf(group, term, first, prevTerm uint64, entries ...messages.EntryView)
 		w.Add(e)
 	}
 	return w.Finish()
-}
-
-func pos(index, term uint64) core.Position {
-	return core.Position{Index: core.Index(index), Term: core.Term(term)}
 }

@@ -23,8 +23,8 @@ var ErrOverflow = errors.New("counter: sum out of the range of 64 bits")
 //	message Read   {}                                         // query
 //	message Result { sint64 value = 1; bool overflow = 2; }   // reply to both
 const (
-	tagNumber   = 1<<3 | 0
-	tagOverflow = 2<<3 | 0
+	tagNumber   = 1 << 3
+	tagOverflow = 2 << 3
 )
 
 // Add is the command that adds delta. Parse its reply for the sum.

@@ -81,14 +81,14 @@ const (
 
 // Tags of the fields: number<<3 | wire type.
 const (
-	tagOp     = 1<<3 | 0
+	tagOp     = 1 << 3
 	tagKey    = 2<<3 | 2
 	tagValue  = 3<<3 | 2
-	tagNumber = 4<<3 | 0
-	tagEnd    = 5<<3 | 0
-	tagFlags  = 6<<3 | 0
+	tagNumber = 4 << 3
+	tagEnd    = 5 << 3
+	tagFlags  = 6 << 3
 	tagArg    = 7<<3 | 2
-	tagCursor = 8<<3 | 0
+	tagCursor = 8 << 3
 )
 
 // Set stores value under key. Reply: OK; nil where the condition failed; with

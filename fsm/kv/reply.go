@@ -41,8 +41,8 @@ const (
 )
 
 const (
-	tagNil       = 1<<3 | 0
-	tagInt       = 2<<3 | 0
+	tagNil       = 1 << 3
+	tagInt       = 2 << 3
 	tagBulk      = 3<<3 | 2
 	tagStatus    = 4<<3 | 2
 	tagError     = 5<<3 | 2
