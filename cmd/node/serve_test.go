@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -141,8 +142,9 @@ func TestBadData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	used := len(bytes.TrimRight(raw, "\x00")) // behind the records there are zeros
 	for i := range 20 {
-		raw[len(raw)/3+i] ^= 0xff
+		raw[used/3+i] ^= 0xff
 	}
 	writeFile(t, journals[0], raw)
 	n.refused(t, "corrupt log", "--data", "corrupt", journals[0])
