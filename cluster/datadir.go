@@ -23,6 +23,7 @@ var (
 	ErrDataDirIdentity  = errors.New("data directory's identity is unreadable")
 	ErrDataDirOfCluster = errors.New("data directory belongs to another cluster")
 	ErrDataDirOfNode    = errors.New("data directory belongs to another node")
+	ErrDataDirLogLost   = errors.New("data directory has lost its log")
 )
 
 // dataDirFormat grows whenever an older version must not open the directory.
@@ -32,6 +33,7 @@ const (
 	lockFile      = "LOCK"
 	identityFile  = "IDENTITY"
 	identityTemp  = "IDENTITY.tmp"
+	logDir        = "log"
 	identityBytes = 64 << 10 // no identity is larger
 )
 
@@ -98,6 +100,10 @@ func (d *dataDir) claim(id identity) error {
 	if err != nil || found {
 		return err
 	}
+	// First the place for the log: where there is an identity and none, it was lost.
+	if err := makeDir(filepath.Join(d.path, logDir)); err != nil {
+		return err
+	}
 	if err := writeIdentity(d.path, id); err != nil {
 		return fmt.Errorf("data directory %s: cannot write its identity: %w", d.path, err)
 	}
@@ -155,7 +161,22 @@ func checkIdentity(path string, want identity) (found bool, err error) {
 	case got.NodeID != want.NodeID:
 		return false, fmt.Errorf("%w: %s is of node %q, expected node %q", ErrDataDirOfNode, path, got.NodeID, want.NodeID)
 	}
-	return true, nil
+	return true, checkLog(path, got.NodeID)
+}
+
+// checkLog: a node that begins with an empty log in the place of one it had could vote
+// twice in a term, and acknowledge what it does not have.
+func checkLog(path, node string) error {
+	info, err := os.Stat(filepath.Join(path, logDir))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %s is of node %q and has no directory %s: put it back, or give the node a new id and an empty directory", ErrDataDirLogLost, path, node, logDir)
+	case err != nil:
+		return fmt.Errorf("data directory %s: %w", path, err)
+	case !info.IsDir():
+		return fmt.Errorf("%w: %s in it is a %s", ErrDataDirNotADir, filepath.Join(path, logDir), kindOf(info.Mode()))
+	}
+	return nil
 }
 
 func checkEmpty(path string) error {
@@ -168,9 +189,13 @@ func checkEmpty(path string) error {
 		switch e.Name() {
 		// Ours from an attempt that was cut short, or what mkfs leaves.
 		case lockFile, identityTemp, "lost+found":
-		default:
-			foreign = append(foreign, e.Name())
+			continue
+		case logDir:
+			if inside, err := os.ReadDir(filepath.Join(path, logDir)); err == nil && len(inside) == 0 {
+				continue
+			}
 		}
+		foreign = append(foreign, e.Name())
 	}
 	if len(foreign) == 0 {
 		return nil

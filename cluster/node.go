@@ -64,7 +64,7 @@ func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 	if n.dir, err = openDataDir(o.DataDir, identity{ClusterID: o.ClusterID, NodeID: o.ID}); err != nil {
 		return nil, err
 	}
-	store, err := level.Open(vfs.OS{}, filepath.Join(o.DataDir, "log"), level.Options{Logger: o.Logger.Named("store")})
+	store, err := level.Open(vfs.OS{}, filepath.Join(o.DataDir, logDir), level.Options{Logger: o.Logger.Named("store")})
 	if err != nil {
 		return nil, fmt.Errorf("open the log in %s: %w", o.DataDir, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -96,6 +97,30 @@ func TestDirectoryIsRefused(t *testing.T) {
 			t.Errorf("%s: %v, expected %v", c.name, err, c.want)
 		}
 	}
+}
+
+// TestLostLogIsRefused: an empty log in the place of the one a node had would let it
+// vote twice.
+func TestLostLogIsRefused(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	o := alone(t, dir, freeAddress(t))
+	shutDown(t, startAlone(t, o))
+	if err := os.RemoveAll(filepath.Join(dir, "log")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Start(NewSystem(hclog.NewNullLogger()), o); !errors.Is(err, ErrDataDirLogLost) {
+		t.Errorf("%v, expected %v", err, ErrDataDirLogLost)
+	}
+}
+
+// TestFirstStartThatWasCutOff: what a start leaves that ended before the identity was
+// written belongs to nobody.
+func TestFirstStartThatWasCutOff(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.MkdirAll(filepath.Join(dir, "log"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	startAlone(t, alone(t, dir, freeAddress(t)))
 }
 
 func TestPortInUseIsRefused(t *testing.T) {

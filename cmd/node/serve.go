@@ -196,7 +196,7 @@ func (f *serveFlags) explain(err error) error {
 		return fmt.Errorf("--data: %w", err)
 	}
 	for _, e := range []error{
-		cluster.ErrDataDirLocked, cluster.ErrDataDirNotADir, cluster.ErrForeignDataDir, cluster.ErrNewerDataDir,
+		cluster.ErrDataDirLocked, cluster.ErrDataDirNotADir, cluster.ErrDataDirLogLost, cluster.ErrForeignDataDir, cluster.ErrNewerDataDir,
 		cluster.ErrDataDirIdentity, cluster.ErrDataDirOfCluster, cluster.ErrDataDirOfNode,
 		logstore.ErrCorrupt, logstore.ErrNewerFormat,
 	} {
