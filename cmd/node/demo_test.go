@@ -24,7 +24,7 @@ func TestDemo(t *testing.T) {
 		t.Skip("starts a cluster of processes")
 	}
 	t.Parallel()
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	taken, err := net.Listen("tcp", freeAddress(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestDemo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, out, errs := execute(t, "demo", "--once", "--node-port", "0", "--resp-port", port, "--http-port", "0")
+	code, out, errs := execute(t, "demo", "--once", "--node-port", freePort(t), "--resp-port", port, "--http-port", freePort(t))
 	if code != exitOK || errs != "" {
 		t.Fatalf("exit %d\n%s%s", code, out, errs)
 	}
@@ -61,7 +61,7 @@ func TestDemoKeepsItsDir(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "demo")
 	for range 2 {
-		code, out, errs := execute(t, "demo", "--once", "--nodes", "1", "--dir", dir, "--node-port", "0", "--resp-port", "0", "--http-port", "0")
+		code, out, errs := execute(t, "demo", "--once", "--nodes", "1", "--dir", dir, "--node-port", freePort(t), "--resp-port", freePort(t), "--http-port", freePort(t))
 		if code != exitOK || errs != "" || !strings.Contains(out, "Nothing was lost") {
 			t.Fatalf("exit %d\n%s%s", code, out, errs)
 		}
@@ -90,7 +90,7 @@ func TestDemoFailure(t *testing.T) {
 	address := freeAddress(t)
 	writeFile(t, filepath.Join(dir, demoMarker), []byte(`{"format":1,"nodes":[{"id":"n1","address":"`+address+`"}]}`))
 	writeFile(t, filepath.Join(dir, "n1", "thesis.tex"), []byte("x"))
-	code, out, errs := execute(t, "demo", "--once", "--dir", dir, "--node-port", "0", "--resp-port", "0", "--http-port", "0")
+	code, out, errs := execute(t, "demo", "--once", "--dir", dir, "--node-port", freePort(t), "--resp-port", freePort(t), "--http-port", freePort(t))
 	if code != exitFailed || !strings.Contains(errs, "step 1") || !strings.Contains(errs, "n1 ended by itself") {
 		t.Errorf("exit %d, stderr %q", code, errs)
 	}
@@ -109,7 +109,7 @@ func TestNoChildOutlivesTheDemo(t *testing.T) {
 	}
 	t.Parallel()
 	for _, s := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT} {
-		p := start(t, "demo", "--nodes", "2", "--node-port", "0", "--resp-port", "0", "--http-port", "0", "--dir", filepath.Join(t.TempDir(), "demo"))
+		p := start(t, "demo", "--nodes", "2", "--node-port", freePort(t), "--resp-port", freePort(t), "--http-port", freePort(t), "--dir", filepath.Join(t.TempDir(), "demo"))
 		var addresses []string
 		for _, id := range []string{"n1", "n2"} {
 			addresses = append(addresses, strings.Fields(p.await("  " + id + " "))[2])
@@ -129,4 +129,14 @@ func TestNoChildOutlivesTheDemo(t *testing.T) {
 			}
 		}
 	}
+}
+
+// freePort is where a demo begins to look for its own: it passes over what is taken.
+func freePort(t *testing.T) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(freeAddress(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
