@@ -27,6 +27,7 @@ type replicator struct {
 	term          core.Term
 	self, peer    core.NodeID
 	quietChecks   int // checks without an answer after which what is in flight is lost
+	quietMax      int // and how many there may come to be
 	fetchBytes    int
 	logger        hclog.Logger
 
@@ -57,6 +58,7 @@ func (l *leader) replicatorProps(raftPID *actor.PID, peer core.NodeID, next core
 		positioned:  true, prevTerm: prevTerm, end: next,
 		last: l.tail.last().Index, commit: l.commit,
 	}
+	r.quietMax = 8 * r.quietChecks
 	return l.rt.props(replicatorYields, func() behavior { return r })
 }
 
@@ -106,6 +108,7 @@ func (r *replicator) onAppendAccepted(ctx actor.Context, m *messages.AppendAccep
 	}
 	probing := r.progress.State == core.Probe
 	if !r.progress.Accepted(m.Session, core.Index(m.MatchIndex)) {
+		r.bePatient(m.Session)
 		return
 	}
 	r.quiet, r.silent = 0, false
@@ -129,6 +132,14 @@ func (r *replicator) onAppendRejected(ctx actor.Context, m *messages.AppendRejec
 	r.logger.Debug("append refused, probing", "prev", m.PrevIndex, "hint", m.HintIndex, "next", r.progress.Next)
 	r.quiet, r.silent = 0, false
 	r.reposition(core.Term(m.HintTerm))
+}
+
+// bePatient: an answer to an earlier session was not lost, only late. To give up sooner
+// than the peer can answer would begin again for ever.
+func (r *replicator) bePatient(session uint64) {
+	if session < r.progress.Session {
+		r.quietChecks = min(2*r.quietChecks, r.quietMax)
+	}
 }
 
 // reposition makes the next probe ask where it stands first.

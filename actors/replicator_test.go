@@ -255,6 +255,23 @@ func TestLostProbeIsRepeatedAtItsPlace(t *testing.T) {
 	}
 }
 
+// A peer that answers late is not gone: who gives up sooner than it can answer begins
+// again for ever.
+func TestLateAnswersMakeTheReplicatorPatient(t *testing.T) {
+	s := newSender(t, 10, 9, wide)
+	s.give(1)
+	s.expectSent("10..10")
+	s.checks(3) // given up
+	f := takeOne[*FetchEntries](t, s.raft)
+	s.accepted(f.Session-1, 10) // the answer was only late
+	s.tell(s.pid, &EntriesRead{First: 10, PrevTerm: replicatorTerm, Session: f.Session})
+	s.expectSent("empty after 9@5")
+	s.checks(5)
+	expectNone[*FetchEntries](t, s.raft, "it was given up as soon as the first time")
+	s.checks(1)
+	takeOne[*FetchEntries](t, s.raft)
+}
+
 // A check tells the Raft how things stand; an idle Replicator sends nothing.
 func TestIdleReplicatorIsQuiet(t *testing.T) {
 	s := replicating(t, wide)
