@@ -25,8 +25,8 @@ func TestDemo(t *testing.T) {
 	}
 	t.Parallel()
 	taken, err := net.Listen("tcp", freeAddress(t))
-	if err != nil {
-		t.Fatal(err)
+	for err != nil { // another demo of this run has passed by
+		taken, err = net.Listen("tcp", freeAddress(t))
 	}
 	defer taken.Close()
 	_, port, err := net.SplitHostPort(taken.Addr().String())
