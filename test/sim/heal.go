@@ -16,7 +16,7 @@ func (w *World) healPhase() {
 		return
 	}
 	w.heal()
-	if !w.runUntil(w.now+w.settleTime(), w.converged) {
+	if !w.settles() {
 		if w.failure == nil {
 			w.violate("converges after healing", "%s after %v", w.whyNot(), w.settleTime())
 		}
@@ -56,6 +56,34 @@ func (w *World) heal() {
 			n.restartIn(time.Duration(w.chaos.Int64N(int64(w.setup.electionTimeout))))
 		}
 	}
+}
+
+// settles waits for the groups to agree, and longer for as long as those behind catch
+// up: with a window of one message that may take a while.
+func (w *World) settles() bool {
+	for {
+		lag := w.lag()
+		if w.runUntil(w.now+w.settleTime(), w.converged) {
+			return true
+		}
+		if w.failure != nil || w.lag() >= lag {
+			return false
+		}
+	}
+}
+
+// lag counts the entries that members lack of the longest log of their group.
+func (w *World) lag() (lag int) {
+	for _, g := range w.checks.groups {
+		longest := 0
+		for _, m := range g.members {
+			longest = max(longest, len(m.log))
+		}
+		for _, m := range g.members {
+			lag += longest - len(m.disk)
+		}
+	}
+	return lag
 }
 
 func (w *World) converged() bool { return w.whyNot() == "" }
