@@ -285,8 +285,10 @@ func (n *Node) close(graceful bool) error {
 
 // stopActors ends the members first: they still answer while their log is there.
 func (n *Node) stopActors() {
-	for _, pid := range n.client.members() {
-		n.stop(pid)
+	if n.client != nil { // nil where the start ended before there was one
+		for _, pid := range n.client.members() {
+			n.stop(pid)
+		}
 	}
 	n.stop(n.pid)
 }

@@ -123,6 +123,17 @@ func TestFirstStartThatWasCutOff(t *testing.T) {
 	startAlone(t, alone(t, dir, freeAddress(t)))
 }
 
+// TestStartThatEndsWithoutAClient: what was started before is stopped again.
+func TestStartThatEndsWithoutAClient(t *testing.T) {
+	n := startAlone(t, alone(t, filepath.Join(t.TempDir(), "data"), freeAddress(t)))
+	n.client.Close()
+	n.client = nil
+	if err := n.close(false); err != nil {
+		t.Error(err)
+	}
+	n.stopOnce.Do(func() {}) // nothing is left for the clean-up
+}
+
 func TestPortInUseIsRefused(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
