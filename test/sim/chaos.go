@@ -154,8 +154,7 @@ func (n *node) inject(name string, nth int, fault vfs.Fault, only vfs.OpKind, st
 		if seen++; seen < nth || seen > nth && !stay {
 			return vfs.Fault{}
 		}
-		n.diskFault = name
-		n.w.cover.add("disk fault: " + name)
+		n.fault.strike(name)
 		return fault
 	})
 }

@@ -28,6 +28,10 @@ var hosts Hosts
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if _, known := engines[*flagEngine]; !known {
+		fmt.Fprintf(os.Stderr, "-sim.engine is %q, expected simlog or level\n", *flagEngine)
+		os.Exit(2)
+	}
 	debug.SetGCPercent(400) // a world is small and short-lived
 	os.Exit(m.Run())
 }
@@ -64,13 +68,13 @@ func TestSeeds(t *testing.T) {
 		return
 	}
 	began := time.Now()
-	s := runMany(began)
+	s := runMany(*flagSeeds, *flagFor, *flagEngine)
 	real := time.Since(began)
 	t.Logf("%d seeds, %d steps, %d writes acknowledged, %v simulated in %v: %.0f times real time with %d worlds at a time",
 		s.seeds, s.steps, s.writes, s.virtual.Round(time.Second), real.Round(time.Millisecond), float64(s.virtual)/float64(real), *flagJobs)
 	t.Logf("situations reached:\n%v", s.coverage)
 	for _, r := range s.failed {
-		explain(t, r)
+		explain(t, r, *flagEngine)
 	}
 	if len(s.failed) > 0 {
 		t.Fatalf("%d of %d seeds failed", len(s.failed), s.seeds)
@@ -80,20 +84,21 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
-// runMany stops early after a few failures: more of them say no more.
-func runMany(began time.Time) *total {
+// runMany runs so many seeds, or for so long. It stops early after a few failures: more of them say no more.
+func runMany(seeds int, span time.Duration, engine string) *total {
+	began := time.Now()
 	s := &total{coverage: Coverage{}}
 	var jobs sync.WaitGroup
 	next := make(chan uint64)
 	for range *flagJobs {
 		jobs.Go(func() {
 			for seed := range next {
-				s.add(Run(Options{Seed: seed, Hosts: &hosts}))
+				s.add(Run(Options{Seed: seed, Hosts: &hosts, Engine: engines[engine]}))
 			}
 		})
 	}
 	for i := 0; ; i++ {
-		if *flagFor > 0 && time.Since(began) > *flagFor || *flagFor == 0 && i >= *flagSeeds {
+		if span > 0 && time.Since(began) > span || span == 0 && i >= seeds {
 			break
 		}
 		s.mu.Lock()
@@ -110,9 +115,9 @@ func runMany(began time.Time) *total {
 }
 
 // explain prints what is needed to look into a failure.
-func explain(t *testing.T, r Result) {
+func explain(t *testing.T, r Result, engine string) {
 	t.Helper()
-	t.Errorf("commit %s, seed %d: %v\n\t%s\n\treplay: go test ./test/sim -run TestSeeds -sim.seed=%d -sim.trace=$PWD/sim.log", commit(), r.Seed, r.Failure, r.Setup, r.Seed)
+	t.Errorf("commit %s, seed %d: %v\n\t%s\n\treplay: go test ./test/sim -run TestSeeds -sim.seed=%d -sim.trace=$PWD/sim.log -sim.engine=%s", commit(), r.Seed, r.Failure, r.Setup, r.Seed, engine)
 }
 
 // commit names the sources, where git knows them.
@@ -127,7 +132,7 @@ func commit() string {
 // one runs a single seed and shows how it ended.
 func one(t *testing.T, seed uint64) {
 	var last tailWriter
-	o := Options{Seed: seed, Hosts: &hosts, Trace: &last}
+	o := Options{Seed: seed, Hosts: &hosts, Trace: &last, Engine: engines[*flagEngine]}
 	if *flagTrace != "" {
 		f, err := os.Create(*flagTrace)
 		if err != nil {
@@ -139,7 +144,7 @@ func one(t *testing.T, seed uint64) {
 	r := Run(o)
 	t.Logf("seed %d: %d steps, %v simulated, trace %016x\n%s\n%v", seed, r.Steps, r.Virtual, r.Trace, r.Setup, r.Coverage)
 	if r.Failure != nil {
-		explain(t, r)
+		explain(t, r, *flagEngine)
 		t.Logf("the last that happened:\n%s", last.String())
 	}
 }
@@ -200,7 +205,7 @@ func TestRegressions(t *testing.T) {
 		t.Run(fmt.Sprint(r.seed), func(t *testing.T) {
 			if result := Run(Options{Seed: r.seed, Hosts: &hosts}); result.Failure != nil {
 				t.Errorf("once: %s", r.was)
-				explain(t, result)
+				explain(t, result, "simlog")
 			}
 		})
 	}

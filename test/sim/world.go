@@ -17,6 +17,11 @@ type Options struct {
 
 	// Guest, where set, is a machine that is replicated beside the world's own.
 	Guest *Guest
+
+	// Engine keeps the nodes' logs; nil for simlog, which does all its work in the
+	// caller's turn. With any other the seed does not say all: the engine's own
+	// goroutines work and meet faults when they do.
+	Engine Engine
 }
 
 // Result is what a run came to.
@@ -51,6 +56,7 @@ type World struct {
 	// one leaves the others' choices as they were.
 	rng, chaos, work *rand.Rand
 	hosts            *Hosts
+	engine           Engine
 
 	now     time.Duration
 	seq     uint64
@@ -86,7 +92,7 @@ func Run(o Options) Result {
 	stream := func(k uint64) *rand.Rand { return rand.New(rand.NewPCG(o.Seed, k)) }
 	w := &World{
 		setup: drawSetup(stream(1)), rng: stream(2), chaos: stream(3), work: stream(4),
-		hosts: o.Hosts, byAddress: map[string]*node{}, types: typeNumbers{}, cover: Coverage{},
+		hosts: o.Hosts, engine: o.Engine, byAddress: map[string]*node{}, types: typeNumbers{}, cover: Coverage{},
 	}
 	w.invite(o.Guest, stream(5))
 	w.trace = trace{w: w, out: o.Trace}
