@@ -47,7 +47,7 @@ func openLevel(disk vfs.FS, dir string) (logstore.Store, error) {
 		levelHalves.Add(1)
 	}
 	size := memtableBytes[int(levelOpens.Add(1))%len(memtableBytes)]
-	s, err := level.Open(disk, dir, level.Options{MemtableBytes: size, CacheBytes: 64 << 10, LogBytes: 64 << 10})
+	s, err := level.Open(disk, dir, level.Options{MemtableBytes: size, CacheBytes: 1 << 20, LogBytes: 64 << 10})
 	if err != nil {
 		return nil, err
 	}

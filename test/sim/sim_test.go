@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintf(os.Stderr, "-sim.engine is %q, expected simlog or level\n", *flagEngine)
 		os.Exit(2)
 	}
-	debug.SetGCPercent(400) // a world is small and short-lived
+	debug.SetGCPercent(800) // a world is small and short-lived
 	os.Exit(m.Run())
 }
 
@@ -67,11 +67,11 @@ func TestSeeds(t *testing.T) {
 		one(t, *flagSeed)
 		return
 	}
-	began := time.Now()
+	began, usedBefore := time.Now(), cpuTime()
 	s := runMany(*flagSeeds, *flagFor, *flagEngine)
-	real := time.Since(began)
-	t.Logf("%d seeds, %d steps, %d writes acknowledged, %v simulated in %v: %.0f times real time with %d worlds at a time",
-		s.seeds, s.steps, s.writes, s.virtual.Round(time.Second), real.Round(time.Millisecond), float64(s.virtual)/float64(real), *flagJobs)
+	real, used := time.Since(began), cpuTime()-usedBefore
+	t.Logf("%d seeds, %d steps, %d writes acknowledged, %v simulated in %v: %.0f times real time with %d worlds at a time, %.0f times per core",
+		s.seeds, s.steps, s.writes, s.virtual.Round(time.Second), real.Round(time.Millisecond), float64(s.virtual)/float64(real), *flagJobs, float64(s.virtual)/float64(used))
 	t.Logf("situations reached:\n%v", s.coverage)
 	for _, r := range s.failed {
 		explain(t, r, *flagEngine)
