@@ -19,7 +19,7 @@ var (
 	flagFirst = flag.Uint64("sim.first", 1, "the first of them")
 	flagSeed  = flag.Uint64("sim.seed", 0, "run this one only, 0 for many")
 	flagFor   = flag.Duration("sim.for", 0, "run seeds for so long, whatever -sim.seeds says")
-	flagTwice = flag.Uint64("sim.twice", 15, "how many seeds TestDeterminism runs again")
+	flagTwice = flag.Uint64("sim.twice", 15, "how many seeds TestDeterminism runs again, twice each")
 	flagTrace = flag.String("sim.trace", "", "file for everything that happens in the run of -sim.seed")
 	flagJobs  = flag.Int("sim.jobs", runtime.GOMAXPROCS(0), "worlds at a time")
 )
@@ -166,7 +166,7 @@ func (w *tailWriter) Write(p []byte) (int, error) {
 func TestDeterminism(t *testing.T) {
 	before := runtime.GOMAXPROCS(0)
 	defer runtime.GOMAXPROCS(before)
-	different := map[uint64]bool{}
+	different, all := map[uint64]bool{}, uint64(0)
 	for seed := uint64(1); seed <= *flagTwice; seed++ {
 		first := Run(Options{Seed: seed, Hosts: &hosts})
 		for i, procs := range []int{1, 2} {
@@ -182,7 +182,9 @@ func TestDeterminism(t *testing.T) {
 			}
 		}
 		different[first.Trace] = true
+		all = mix(all, first.Trace)
 	}
+	t.Logf("%d seeds, all their traces together: %016x", *flagTwice, all) // equal in every build
 	if uint64(len(different)) != *flagTwice {
 		t.Fatalf("%d seeds gave %d different runs", *flagTwice, len(different))
 	}
