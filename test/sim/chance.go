@@ -29,8 +29,8 @@ const (
 	chanceDisk
 )
 
-func (w *World) newSource(kind uint64) *source {
-	s := &source{w: w, key: mix(w.seed, kind)}
+func (w *World) newSource(kind, order uint64) *source {
+	s := &source{w: w, key: mix(mix(w.seed, kind), order)}
 	s.begin(0)
 	return s
 }

@@ -19,6 +19,7 @@ type decisions struct {
 	struck              uint64 // strikes drawn so far
 	planned             *planned
 	without             []string
+	order               uint64
 
 	// planted, where a test has set it, hears of every decision as it is carried out.
 	planted func(*World, *Decision)

@@ -35,11 +35,29 @@ func Minimise(o Options, with Minimising) (first, best Result, err error) {
 	}
 	o.Trace = nil
 	m := &minimiser{Minimising: with, run: o, best: first, until: time.Now().Add(with.For)}
+	m.passes()
+	// What is left may hang on an accident of the order in which things happen.
+	for order := uint64(1); order <= ordersMax && len(m.best.Plan.Decisions) > readable; order++ {
+		if m.try(func(p *Plan) { p.Order = order }) {
+			m.say("of the order")
+			m.passes()
+		}
+	}
+	return first, m.best, nil
+}
+
+// ordersMax is how many other orders are tried; readable, how few decisions need none.
+const (
+	ordersMax = 10
+	readable  = 5
+)
+
+// passes goes on until nothing more can be left out.
+func (m *minimiser) passes() {
 	for m.changed = true; m.changed && !m.spent(); {
 		m.changed = false
 		m.pass()
 	}
-	return first, m.best, nil
 }
 
 // pass tries to leave out everything once, what costs most first.
@@ -192,30 +210,28 @@ func (m *minimiser) earlier() {
 	if m.best.Plan.count(isFault) > earlierFaults {
 		return
 	}
-	for i := range m.best.Plan.count(isFault) {
-		for _, half := range []bool{true, false} {
-			for m.try(func(p *Plan) { p.pull(i, half) }) {
-				m.say("messages")
-			}
+	for i := 0; i < m.best.Plan.count(isFault); i++ {
+		for m.pull(i, func(number uint64) uint64 { return number / 2 }) || m.pull(i, func(number uint64) uint64 { return number - 1 }) {
+			m.say("messages")
 		}
 	}
 }
 
-// pull lowers the number of a plan's nth fault, by half or by one.
-func (p *Plan) pull(nth int, half bool) {
-	n := -1
-	p.Decisions = slices.Clone(p.Decisions)
-	for i := range p.Decisions {
-		d := &p.Decisions[i]
-		if !isFault(d) {
+// pull has the plan's nth fault befall another message, from the second one down.
+func (m *minimiser) pull(nth int, to func(uint64) uint64) bool {
+	for i, d := range m.best.Plan.Decisions {
+		if !isFault(&d) {
 			continue
 		}
-		if n++; n == nth && half {
-			d.Number /= 2
-		} else if n == nth {
-			d.Number--
+		if nth--; nth >= 0 {
+			continue
 		}
+		return d.Number > 1 && m.try(func(p *Plan) {
+			p.Decisions = slices.Clone(p.Decisions)
+			p.Decisions[i].Number = to(d.Number)
+		})
 	}
+	return false
 }
 
 // smaller leaves out groups, then processes, with what was decided about them. Those

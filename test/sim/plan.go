@@ -23,6 +23,7 @@ type Plan struct {
 	Groups    int      `json:"groups"`
 	Outsiders int      `json:"outsiders"`
 	Without   []string `json:"without,omitempty"` // features of the setup, see below
+	Order     uint64   `json:"order,omitempty"`   // not 0: other turns and delays than the seed's own
 
 	Decisions []Decision `json:"-"` // by time
 }
@@ -100,7 +101,7 @@ func (w *World) told() *Plan {
 	s := &w.setup
 	p := &Plan{
 		Seed: w.seed, Length: Moment(s.length), Nodes: s.nodes, Groups: s.groups, Outsiders: s.outsiders,
-		Without: w.decisions.without, Decisions: w.decisions.made,
+		Without: w.decisions.without, Order: w.decisions.order, Decisions: w.decisions.made,
 	}
 	if w.failure != nil {
 		p.Breaks = w.failure.Invariant

@@ -115,15 +115,19 @@ func Run(o Options) Result {
 
 // decide sets the sources of all chance, and what the plan says.
 func (w *World) decide(o Options) {
-	strikes, asks, wire := w.newSource(chanceStrikes), w.newSource(chanceAsks), w.newSource(chanceWire)
-	w.rng, w.chaos, w.work, w.wire = rand.New(w.newSource(chanceOrder)), rand.New(strikes), rand.New(asks), rand.New(wire)
-	what := w.newSource(chanceDecisions)
+	order := uint64(0)
+	if o.Plan != nil {
+		order = o.Plan.Order
+	}
+	strikes, asks, wire := w.newSource(chanceStrikes, 0), w.newSource(chanceAsks, 0), w.newSource(chanceWire, order)
+	w.rng, w.chaos, w.work, w.wire = rand.New(w.newSource(chanceOrder, order)), rand.New(strikes), rand.New(asks), rand.New(wire)
+	what := w.newSource(chanceDecisions, 0)
 	w.decisions = decisions{
 		w: w, strikes: strikes, asks: asks, wire: wire, what: what, draw: draw{rand.New(what)}, planted: o.planted,
 	}
 	if p := o.Plan; p != nil {
 		p.amend(&w.setup)
-		w.decisions.planned, w.decisions.without = newPlanned(p.Decisions), p.Without
+		w.decisions.planned, w.decisions.without, w.decisions.order = newPlanned(p.Decisions), p.Without, p.Order
 	}
 }
 
