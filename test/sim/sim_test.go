@@ -2,8 +2,10 @@ package sim
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -15,13 +17,16 @@ import (
 )
 
 var (
-	flagSeeds = flag.Int("sim.seeds", 250, "how many seeds to run")
-	flagFirst = flag.Uint64("sim.first", 1, "the first of them")
-	flagSeed  = flag.Uint64("sim.seed", 0, "run this one only, 0 for many")
-	flagFor   = flag.Duration("sim.for", 0, "run seeds for so long, whatever -sim.seeds says")
-	flagTwice = flag.Uint64("sim.twice", 15, "how many seeds TestDeterminism runs again, twice each")
-	flagTrace = flag.String("sim.trace", "", "file for everything that happens in the run of -sim.seed")
-	flagJobs  = flag.Int("sim.jobs", runtime.GOMAXPROCS(0), "worlds at a time")
+	flagSeeds    = flag.Int("sim.seeds", 250, "how many seeds to run")
+	flagFirst    = flag.Uint64("sim.first", 1, "the first of them")
+	flagSeed     = flag.Uint64("sim.seed", 0, "run this one only, 0 for many")
+	flagFor      = flag.Duration("sim.for", 0, "run seeds for so long, whatever -sim.seeds says")
+	flagTwice    = flag.Uint64("sim.twice", 15, "how many seeds TestDeterminism runs again, twice each")
+	flagTrace    = flag.String("sim.trace", "", "file for everything that happens in the run of -sim.seed")
+	flagReplay   = flag.String("sim.replay", "", "file of a plan to run, in place of a seed")
+	flagMinimise = flag.String("sim.minimise", "", "file for the smallest plan that breaks the same rule as -sim.seed or -sim.replay")
+	flagMinFor   = flag.Duration("sim.minimise.for", 2*time.Minute, "how long to look for it")
+	flagJobs     = flag.Int("sim.jobs", runtime.GOMAXPROCS(0), "worlds at a time")
 )
 
 var hosts Hosts
@@ -63,8 +68,12 @@ func (s *total) add(r Result) {
 // TestSeeds runs many seeds, each of which must keep every rule. Together they must
 // reach every situation of Required.
 func TestSeeds(t *testing.T) {
-	if *flagSeed != 0 {
-		one(t, *flagSeed)
+	switch {
+	case *flagMinimise != "":
+		minimise(t)
+		return
+	case *flagSeed != 0 || *flagReplay != "":
+		one(t)
 		return
 	}
 	began, usedBefore := time.Now(), cpuTime()
@@ -117,7 +126,13 @@ func runMany(seeds int, span time.Duration, engine string) *total {
 // explain prints what is needed to look into a failure.
 func explain(t *testing.T, r Result, engine string) {
 	t.Helper()
-	t.Errorf("commit %s, seed %d: %v\n\t%s\n\treplay: go test ./test/sim -run TestSeeds -sim.seed=%d -sim.trace=$PWD/sim.log -sim.engine=%s", commit(), r.Seed, r.Failure, r.Setup, r.Seed, engine)
+	of := fmt.Sprintf("-sim.seed=%d", r.Seed)
+	if *flagReplay != "" {
+		of = "-sim.replay=" + *flagReplay
+	}
+	line := "go test ./test/sim -run TestSeeds -sim.engine=" + engine + " " + of
+	t.Errorf("commit %s, seed %d: %v\n\t%s\n\treplay: %s -sim.trace=$PWD/sim.log\n\tminimise: %s -sim.minimise=$PWD/sim.plan -v",
+		commit(), r.Seed, r.Failure, r.Setup, line, line)
 }
 
 // commit names the sources, where git knows them.
@@ -129,10 +144,50 @@ func commit() string {
 	return strings.TrimSpace(string(out))
 }
 
-// one runs a single seed and shows how it ended.
-func one(t *testing.T, seed uint64) {
+// theRun is the one that the flags name.
+func theRun(t *testing.T) Options {
+	t.Helper()
+	o := Options{Seed: *flagSeed, Hosts: &hosts, Engine: engines[*flagEngine]}
+	if *flagReplay != "" {
+		f, err := os.Open(*flagReplay)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if o.Plan, err = ReadPlan(f); err != nil {
+			t.Fatalf("%s: %v", *flagReplay, err)
+		}
+	}
+	return o
+}
+
+// minimise writes the smallest plan that fails as the run of the flags does.
+func minimise(t *testing.T) {
+	began := time.Now()
+	o := theRun(t)
+	first, best, err := Minimise(o, Minimising{
+		For: *flagMinFor, Runs: math.MaxInt,
+		Progress: func(line string) { t.Log(line) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(*flagMinimise)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(best.Plan.Write(f), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	t.Errorf("commit %s, seed %d: %v\n\t%v, %d events\n\tin %v, from: %v, %d events\n\treplay: go test ./test/sim -run TestSeeds -sim.replay=%s -sim.trace=$PWD/sim.log",
+		commit(), best.Seed, best.Failure, best.Plan, best.Events, time.Since(began).Round(time.Second), first.Plan, first.Events, *flagMinimise)
+}
+
+// one runs a single seed, or plan, and shows how it ended.
+func one(t *testing.T) {
 	var last tailWriter
-	o := Options{Seed: seed, Hosts: &hosts, Trace: &last, Engine: engines[*flagEngine]}
+	o := theRun(t)
+	o.Trace = &last
 	if *flagTrace != "" {
 		f, err := os.Create(*flagTrace)
 		if err != nil {
@@ -142,7 +197,7 @@ func one(t *testing.T, seed uint64) {
 		o.Trace = f
 	}
 	r := Run(o)
-	t.Logf("seed %d: %d steps, %v simulated, trace %016x\n%s\n%v", seed, r.Steps, r.Virtual, r.Trace, r.Setup, r.Coverage)
+	t.Logf("seed %d: %d steps, %v simulated, trace %016x\n%s\n%v", r.Seed, r.Steps, r.Virtual, r.Trace, r.Setup, r.Coverage)
 	if r.Failure != nil {
 		explain(t, r, *flagEngine)
 		t.Logf("the last that happened:\n%s", last.String())
