@@ -31,12 +31,19 @@ const (
 	strikeDiskFull
 	strikeFailedSync
 	strikeTransfer
+	strikeLeap
+	strikeElections
+	strikeIsolate
+	strikePanic
+	strikeMachine
+	strikeRead
 	strikes
 )
 
 func (s strike) String() string {
 	return [...]string{"crash", "crash in turn", "crash all", "freeze", "partition", "one-way", "bridge", "ring", "mend",
-		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer"}[s]
+		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer",
+		"leap", "elections", "isolate", "panic", "machine", "read"}[s]
 }
 
 // everyStrike is all of them. A disk that was lost or put back to an older state is
@@ -90,6 +97,10 @@ func (w *World) strike(s strike) {
 		w.net.links[n.number][w.chaos.IntN(len(w.everyone))].slow = draw{w.chaos}.between(2, 100)
 	case strikeClockJump:
 		n.wallSkew = time.Duration(w.chaos.Int64N(int64(20*time.Second))) - 10*time.Second
+	case strikeElections:
+		w.strikeElections()
+	case strikeIsolate:
+		w.isolate(n)
 	default:
 		if n.up {
 			w.strikeNode(s, n)
@@ -130,11 +141,26 @@ func (w *World) strikeNode(s strike, n *node) {
 		n.inject("ENOSPC", 1+w.chaos.IntN(8), vfs.Fault{Err: syscall.ENOSPC, Keep: w.chaos.IntN(512)}, vfs.OpWrite, true)
 	case strikeFailedSync:
 		n.inject("failed sync", 1+w.chaos.IntN(4), vfs.Fault{Err: errors.New("sync failed")}, vfs.OpSync, false)
+	case strikeLeap:
+		w.leap([]*node{n})
+	case strikePanic:
+		w.panicIn(n)
+	case strikeMachine:
+		if !n.outsider {
+			w.breakMachine(n)
+		}
+	case strikeRead:
+		n.badReads = 1 + w.chaos.IntN(3)
 	case strikeTransfer:
 		if n.outsider {
 			return
 		}
 		group := uint64(1 + w.chaos.IntN(w.setup.groups))
+		for _, g := range w.checks.groups {
+			if g.members[n.number].leads != 0 && w.chaos.IntN(4) > 0 {
+				group = g.id
+			}
+		}
 		m := &messages.TransferLeadership{Group: group}
 		if w.chaos.IntN(2) == 0 {
 			m.To = w.nodes[w.chaos.IntN(len(w.nodes))].id

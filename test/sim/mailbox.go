@@ -3,9 +3,11 @@ package sim
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/actors/mailbox"
 )
 
@@ -19,6 +21,14 @@ type stepMailbox struct {
 	number uint64 // in order of birth within the node's life
 	group  uint64 // 0 for the node's own actors
 	log    bool   // the LogWriter: its turns take the time of a sync
+	kind   actorKind
+	stores bool   // the Node, the LogWriter or the LogReader
+	term   uint64 // of a Replicator
+
+	sends     sending       // what was seen of a Replicator
+	checkedAt time.Duration // when it was last asked how it does
+	poisoned  bool          // its next turn ends in a panic
+	stopped   bool
 
 	user, system []any
 	suspended    bool
@@ -50,6 +60,10 @@ func (m *stepMailbox) RegisterHandlers(i actor.MessageInvoker, d actor.Dispatche
 	m.invoker, m.dispatcher = i, d
 	m.pid = i.(interface{ Self() *actor.PID }).Self()
 	m.group, m.log = groupOf(m.pid.Id), strings.HasSuffix(m.pid.Id, "/log-writer")
+	if m.kind = kindOf(m.pid.Id); m.kind == replicatorActor {
+		m.term = replicatorTerm(m.pid.Id)
+	}
+	m.stores = m.log || m.pid.Id == actors.NodeName || strings.HasSuffix(m.pid.Id, "/log-reader")
 	m.number = uint64(len(m.n.mailboxes))
 	m.n.mailboxes = append(m.n.mailboxes, m)
 }
@@ -96,7 +110,7 @@ func (m *stepMailbox) PostSystemMessage(message any) {
 }
 
 func (m *stepMailbox) hasWork() bool {
-	return len(m.system) > 0 || !m.suspended && !m.held && len(m.user) > 0
+	return len(m.system) > 0 || !m.suspended && !m.held && (len(m.user) > 0 || m.poisoned)
 }
 
 func (m *stepMailbox) schedule() {
@@ -125,26 +139,37 @@ func (m *stepMailbox) turn() {
 		case *actor.ResumeMailbox:
 			m.suspended = false
 		default:
+			_, stop := message.(*actor.Stop)
+			m.stopped = m.stopped || stop
+			m.n.w.checks.turnBegins(m, nil)
 			m.invoker.InvokeSystemMessage(message)
 		}
 		return
 	}
-	if m.suspended || m.held || len(m.user) == 0 {
+	if m.suspended || m.held || len(m.user) == 0 && !m.poisoned {
 		return
 	}
-	if standsAlone(m.user[0]) {
+	if len(m.user) > 0 && standsAlone(m.user[0]) {
 		message := m.user[0]
 		m.user = m.user[1:]
 		m.note(message, 1)
+		m.n.w.checks.turnBegins(m, []any{message})
 		m.invoker.InvokeUserMessage(message)
 		return
 	}
 	m.batch.Messages = m.take()
+	m.n.w.checks.turnBegins(m, m.batch.Messages)
+	if m.poisoned {
+		m.batch.Messages = m.poison(m.batch.Messages)
+	}
 	m.invoker.InvokeUserMessage(&m.batch)
 }
 
 // take draws how many of the waiting messages this turn hears.
 func (m *stepMailbox) take() []any {
+	if len(m.user) == 0 {
+		return nil
+	}
 	n := 1
 	for n < len(m.user) && !standsAlone(m.user[n]) {
 		n++
@@ -173,6 +198,7 @@ func (m *stepMailbox) finish() {
 	if r := recover(); r != nil {
 		m.n.w.violate("no panic", "%s on %s: %v", m.pid.Id, m.n.id, r)
 	}
+	m.n.w.checks.turnEnds(m)
 	m.scheduled = false
 	m.schedule()
 	m.n.turnEnded()

@@ -70,7 +70,7 @@ func (net *network) send(from *node, to *actor.PID, message any, sender *actor.P
 		w.violate("known addresses", "%T from %s to %s/%s", message, from.id, to.Address, to.Id)
 		return
 	}
-	w.checks.sent(from, target, message)
+	w.checks.sent(from, target, to.Id, message)
 	p, err := pack(to, message, sender)
 	if err != nil {
 		w.violate("everything sent can be encoded", "%T from %s: %v", message, from.id, err)
@@ -147,7 +147,10 @@ func (net *network) carry(l *link, target *node, p *packet, inOrder bool) {
 		d += time.Duration(len(p.bytes)) * s.perByte
 	}
 	at := w.now + d
-	if !net.calm && !inOrder && w.rng.Float64() < s.reorder {
+	if !net.calm && !inOrder && s.stale > 0 && w.rng.Float64() < s.stale {
+		w.cover.add("message very late")
+		at += time.Duration(w.rng.ExpFloat64() * float64(2*s.electionTimeout))
+	} else if !net.calm && !inOrder && w.rng.Float64() < s.reorder {
 		w.cover.add("message reordered")
 	} else {
 		at = max(at, l.lastAt)
