@@ -37,13 +37,14 @@ const (
 	strikePanic
 	strikeMachine
 	strikeRead
+	strikeSlowDisk
 	strikes
 )
 
 func (s strike) String() string {
 	return [...]string{"crash", "crash in turn", "crash all", "freeze", "partition", "one-way", "bridge", "ring", "mend",
 		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer",
-		"leap", "elections", "isolate", "panic", "machine", "read"}[s]
+		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk"}[s]
 }
 
 // everyStrike is all of them. A disk that was lost or put back to an older state is
@@ -149,6 +150,9 @@ func (w *World) strikeNode(s strike, n *node) {
 		if !n.outsider {
 			w.breakMachine(n)
 		}
+	case strikeSlowDisk:
+		n.slowUntil = w.now + draw{w.chaos}.time(w.setup.electionTimeout, 10*w.setup.electionTimeout)
+		w.cover.add("disk slower than elections")
 	case strikeRead:
 		n.badReads = 1 + w.chaos.IntN(3)
 	case strikeTransfer:

@@ -21,12 +21,13 @@ func (m *memberModel) entersOffice(t *turn) {
 	clear(m.rounds)
 	clear(m.queries)
 	if m.contact == nil {
-		m.contact, m.rounds, m.queries = map[string]time.Duration{}, map[string]uint64{}, map[asking]asked{}
+		m.contact, m.rounds, m.queries, m.matches = map[string]time.Duration{}, map[string]uint64{}, map[asking]asked{}, map[string]uint64{}
 	}
 	for _, o := range m.g.members {
 		m.contact[o.n.id] = t.now
 	}
-	m.round, m.handingOver, m.lackingSince = 0, 0, 0
+	clear(m.matches)
+	m.round, m.handingOver, m.lackingSince, m.since = 0, 0, 0, t.now
 }
 
 // onContact: a peer has answered.
@@ -55,7 +56,7 @@ func (m *memberModel) checksProgress(of *stepMailbox) {
 	if answering <= len(m.g.members)/2 {
 		m.c.w.violate("a leader without a majority steps down", "group %d: %s leads term %d on, %d of %d answer", m.g.id, m.n.id, m.leads, answering, len(m.g.members))
 	}
-	if since := t.now - of.checkedAt; of.checkedAt != 0 && since < s.heartbeat-time.Microsecond && m.c.w.script == nil {
+	if since := t.now - max(of.checkedAt, m.since); since < s.heartbeat-time.Microsecond && m.c.w.script == nil {
 		m.c.w.violate("one heartbeat an interval", "group %d: %s beats again after %v, expected %v", m.g.id, m.n.id, since, s.heartbeat)
 	}
 	of.checkedAt = t.now

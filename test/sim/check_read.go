@@ -29,8 +29,15 @@ func (m *memberModel) onQuery(t *turn, q *messages.Query, from *actor.PID) {
 	}
 }
 
-// beats sees the round that a heartbeat carries.
-func (m *memberModel) beats(round uint64) { m.round = max(m.round, round) }
+// beats sees a heartbeat: the round that it carries, and that it commits no further
+// than its receiver has acknowledged in this term.
+func (m *memberModel) beats(to *node, h *messages.Heartbeat) {
+	m.round = max(m.round, h.Round)
+	if h.Commit > m.matches[to.id] {
+		m.c.w.violate("heartbeats commit what is acknowledged", "group %d: %s in term %d commits to %d at %s, which has acknowledged %d in this term",
+			m.g.id, m.n.id, h.Term, h.Commit, to.id, m.matches[to.id])
+	}
+}
 
 // confirmed is the latest round that a majority has answered, the leader being one.
 func (m *memberModel) confirmed() uint64 {

@@ -121,6 +121,25 @@ func (s *sending) fetches(w *World, t *turn, m *actors.FetchEntries) {
 	s.reading = true
 }
 
+// reads: the LogReader gives nothing beyond what it was asked for, where a truncation
+// may be on its way.
+func (t *turn) reads(m *actors.EntriesRead) {
+	if t.box == nil || t.box.kind != otherActor || len(m.Blocks) == 0 {
+		return
+	}
+	last := m.Blocks[len(m.Blocks)-1].LastIndex()
+	asked, beyond := false, true
+	t.find(func(message any) bool {
+		if r, ok := message.(*actors.ReadEntries); ok && r.Session == m.Session && r.First == m.First {
+			asked, beyond = true, beyond && last > uint64(r.Last)
+		}
+		return false
+	})
+	if asked && beyond {
+		t.box.n.w.violate("nothing is read beyond what was asked for", "%s reads up to %d", t.box.n.id, last)
+	}
+}
+
 func (s *sending) checkMoved(w *World, t *turn, what string) {
 	if len(t.heard) > 0 && s.session != 0 && !s.current {
 		w.violate("an earlier session moves nothing", "%s from %s on %s in a turn that heard only of earlier sessions", what, t.box.pid.Id, t.box.n.id)

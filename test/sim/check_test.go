@@ -326,7 +326,7 @@ func TestEveryRuleCanBeBroken(t *testing.T) {
 
 		"reads are confirmed by a later round": {func(x bad) {
 			x.leads(2)
-			x.a.beats(1)
+			x.a.beats(x.b.n, &messages.Heartbeat{Round: 1})
 			x.hears(&messages.Query{Group: 1, Request: 1}, &messages.HeartbeatAcked{Group: 1, Term: 2, From: "n2", Round: 1})
 			x.a.answersQueries(query(1, 0))
 		}},
@@ -334,10 +334,16 @@ func TestEveryRuleCanBeBroken(t *testing.T) {
 			x.leads(2)
 			x.g.committed = []committedEntry{{entries(1, 1)[0], 1}}
 			x.hears(&messages.Query{Group: 1, Request: 1})
-			x.a.beats(1)
+			x.a.beats(x.b.n, &messages.Heartbeat{Round: 1})
 			x.end()
 			x.hears(&messages.HeartbeatAcked{Group: 1, Term: 2, From: "n2", Round: 1})
 			x.a.answersQueries(query(1, 0))
+		}},
+
+		"heartbeats commit what is acknowledged": {func(x bad) {
+			x.leads(2)
+			x.hears(&messages.PeerAdvanced{Term: 1, Peer: "n2", MatchIndex: 3})
+			x.a.beats(x.b.n, &messages.Heartbeat{Term: 2, Commit: 3})
 		}},
 
 		"bounded in flight": {func(x bad) {
@@ -364,6 +370,10 @@ func TestEveryRuleCanBeBroken(t *testing.T) {
 			b := x.sends(1, 9)
 			x.turn(replicatorActor, b, &messages.AppendRejected{Session: 1, PrevIndex: 9, HintIndex: 2})
 			b.sends.fetches(x.w, &x.c.turn, &actors.FetchEntries{Session: 2, First: 9})
+		}},
+		"nothing is read beyond what was asked for": {func(x bad) {
+			x.turn(otherActor, &stepMailbox{}, &actors.ReadEntries{Group: 1, First: 1, Last: 1})
+			x.c.posted(&stepMailbox{n: x.a.n, group: 1}, &actors.EntriesRead{First: 1, Blocks: []messages.Block{block(1, 2, 1, "x")}})
 		}},
 		"acknowledgements are of their term": {func(x bad) {
 			x.follows(x.a, 3)

@@ -176,6 +176,9 @@ func (m *memberModel) hear(t *turn) {
 			m.onContact(t, message.Term, message.From, message.Round)
 		case *messages.PeerAdvanced:
 			m.onContact(t, message.Term, message.Peer, 0)
+			if m.leads != 0 && message.Term == m.leads {
+				m.matches[message.Peer] = max(m.matches[message.Peer], message.MatchIndex)
+			}
 		case *messages.PreVoteGranted:
 			m.onPreVoteGranted(message)
 		case *messages.Query:
@@ -208,25 +211,27 @@ func (m *memberModel) endTurn(t *turn) {
 
 // noteTurn keeps what later turns need.
 func (m *memberModel) noteTurn(t *turn) {
+	part := t.takesPart
 	for _, item := range t.heard {
 		_, inner, _ := actor.UnwrapEnvelope(item)
 		switch message := inner.(type) {
 		case *messages.HardStatePersisted:
 			m.knownChange = max(m.knownChange, message.Change)
 		case *messages.AppendEntries:
-			m.heardLeader(t, message.Term)
+			m.heardLeader(t, part, message.Term)
 		case *messages.Heartbeat:
-			m.heardLeader(t, message.Term)
+			m.heardLeader(t, part, message.Term)
 		case *actors.GroupLoaded:
-			m.takesPart = m.takesPart || m.loaded > 0
+			part = part || m.loaded > 0
 		case *messages.EntriesPersisted:
-			m.takesPart = true
+			part = true
 		}
 	}
+	m.takesPart = m.takesPart || part
 }
 
-func (m *memberModel) heardLeader(t *turn, term uint64) {
-	if t.takesPart && term == m.asked.Term {
+func (m *memberModel) heardLeader(t *turn, part bool, term uint64) {
+	if part && term == m.asked.Term {
 		m.heardTerm, m.heardAt = term, t.now
 	}
 }

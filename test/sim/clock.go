@@ -71,7 +71,11 @@ func (c clock) After(d time.Duration, f func()) (stop func()) {
 		if w.setup.lateTimers > 0 && !w.healed && w.rng.Float64() < w.setup.lateTimers {
 			// It has gone off, and who hears of it comes late: too late to be stopped.
 			w.cover.add("timer late")
-			w.after(time.Duration(w.rng.ExpFloat64()*float64(w.setup.electionTimeout/2)), func() { c.n.whenThawed(c.life, f) })
+			late := w.setup.electionTimeout / 2
+			if w.rng.IntN(4) == 0 {
+				late *= 6
+			}
+			w.after(time.Duration(w.rng.ExpFloat64()*float64(late)), func() { c.n.whenThawed(c.life, f) })
 			return
 		}
 		c.n.whenThawed(c.life, f)

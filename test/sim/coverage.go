@@ -48,6 +48,7 @@ var Required = []string{
 	"disk fault: ENOSPC",
 	"disk fault: failed sync",
 	"disk fault: power cut",
+	"disk slower than elections",
 	"election while a disk has failed",
 	"leader cut off from the members only",
 	"log read from disk",
@@ -72,6 +73,7 @@ var Required = []string{
 	"storage failed",
 	"timer late",
 	"transfer of leadership done",
+	"turn held up",
 	"two leaders of different terms",
 }
 

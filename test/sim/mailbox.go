@@ -29,6 +29,7 @@ type stepMailbox struct {
 	checkedAt time.Duration // when it was last asked how it does
 	poisoned  bool          // its next turn ends in a panic
 	stopped   bool
+	away      bool // held up within a turn
 
 	user, system []any
 	suspended    bool
@@ -94,6 +95,14 @@ func (m *stepMailbox) PostUserMessage(message any) {
 	}
 	_, inner, _ := actor.UnwrapEnvelope(message)
 	m.n.w.checks.posted(m, inner)
+	if w := m.n.w; w.withheld != nil {
+		*w.withheld = append(*w.withheld, func() { m.put(message) })
+		return
+	}
+	m.put(message)
+}
+
+func (m *stepMailbox) put(message any) {
 	m.user = append(m.user, message)
 	if len(m.user) > queueMax {
 		m.n.w.violate("bounded queues", "%d messages wait at %s on %s", len(m.user), m.pid.Id, m.n.id)
@@ -114,7 +123,7 @@ func (m *stepMailbox) hasWork() bool {
 }
 
 func (m *stepMailbox) schedule() {
-	if m.scheduled || !m.hasWork() {
+	if m.scheduled || m.away || !m.hasWork() {
 		return
 	}
 	m.scheduled = true
@@ -161,6 +170,10 @@ func (m *stepMailbox) turn() {
 	m.n.w.checks.turnBegins(m, m.batch.Messages)
 	if m.poisoned {
 		m.batch.Messages = m.poison(m.batch.Messages)
+	}
+	if w := m.n.w; m.kind == replicatorActor && w.setup.heldUp > 0 && !w.healed && w.rng.Float64() < w.setup.heldUp {
+		m.holdUp()
+		return
 	}
 	m.invoker.InvokeUserMessage(&m.batch)
 }

@@ -95,6 +95,8 @@ type office struct {
 	rounds       map[string]uint64
 	queries      map[asking]asked
 	handingOver  int
+	since        time.Duration
+	matches      map[string]uint64 // what peers have acknowledged
 	handOverAt   time.Duration
 	lackingSince time.Duration
 
@@ -167,6 +169,8 @@ func (c *checks) posted(b *stepMailbox, message any) {
 		}
 	case *messages.CheckProgress:
 		c.member(b.n, b.group).checksProgress(b)
+	case *actors.EntriesRead:
+		c.turn.reads(m)
 	case *actors.FetchEntries:
 		if box := c.turn.box; box != nil && box.kind == replicatorActor {
 			box.sends.fetches(c.w, &c.turn, m)
@@ -190,7 +194,7 @@ func (c *checks) sent(from, to *node, actor string, message any) {
 		}
 	case *messages.Heartbeat:
 		c.member(from, m.Group).leaderSays("Heartbeat", m.Term, m.Commit)
-		c.member(from, m.Group).beats(m.Round)
+		c.member(from, m.Group).beats(to, m)
 	case *messages.RequestPreVote:
 		c.member(from, m.Group).asksPreVote(m)
 	case *messages.PreVoteGranted:

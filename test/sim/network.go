@@ -81,6 +81,16 @@ func (net *network) send(from *node, to *actor.PID, message any, sender *actor.P
 	if w.trace.out != nil {
 		w.trace.printf("%s → %s  %T %v", from.id, target.id, message, message)
 	}
+	if w.withheld != nil {
+		*w.withheld = append(*w.withheld, func() { net.post(from, target, message, p) })
+		return
+	}
+	net.post(from, target, message, p)
+}
+
+// post gives a packet to the link.
+func (net *network) post(from, target *node, message any, p *packet) {
+	w := net.w
 	s, l := &w.setup, net.links[from.number][target.number]
 	if l.cut {
 		w.cover.add("message into a partition")
@@ -96,11 +106,23 @@ func (net *network) send(from *node, to *actor.PID, message any, sender *actor.P
 	// The real remote delivers at most once and in order. What members say to each
 	// other must bear more than that; what Gateways say need not.
 	gateways := betweenGateways(message)
-	net.carry(l, target, p, gateways)
+	net.carry(l, target, p, gateways, false)
+	if !net.calm && s.stale > 0 && electionTraffic(message) && w.rng.IntN(5) == 0 {
+		net.carry(l, target, p, false, true)
+	}
 	if !net.calm && !gateways && w.rng.Float64() < s.duplicate {
 		w.cover.add("message duplicated")
-		net.carry(l, target, p, false)
+		net.carry(l, target, p, false, false)
 	}
+}
+
+// electionTraffic is rare, and much rests on it: of it late copies come more often.
+func electionTraffic(message any) bool {
+	switch message.(type) {
+	case *messages.RequestVote, *messages.VoteGranted, *messages.RequestPreVote, *messages.PreVoteGranted:
+		return true
+	}
+	return false
 }
 
 func betweenGateways(message any) bool {
@@ -138,8 +160,9 @@ func (p *packet) unpack() (any, error) {
 	return message, nil
 }
 
-// carry draws when the packet arrives; inOrder has it stay behind those before it.
-func (net *network) carry(l *link, target *node, p *packet, inOrder bool) {
+// carry draws when the packet arrives; inOrder has it stay behind those before it, late
+// has it come much later than them.
+func (net *network) carry(l *link, target *node, p *packet, inOrder, late bool) {
 	w, s := net.w, &net.w.setup
 	d := s.delay + time.Duration(w.rng.ExpFloat64()*float64(s.jitter))
 	if !net.calm {
@@ -147,7 +170,7 @@ func (net *network) carry(l *link, target *node, p *packet, inOrder bool) {
 		d += time.Duration(len(p.bytes)) * s.perByte
 	}
 	at := w.now + d
-	if !net.calm && !inOrder && s.stale > 0 && w.rng.Float64() < s.stale {
+	if late || !net.calm && !inOrder && s.stale > 0 && w.rng.Float64() < s.stale {
 		w.cover.add("message very late")
 		at += time.Duration(w.rng.ExpFloat64() * float64(2*s.electionTimeout))
 	} else if !net.calm && !inOrder && w.rng.Float64() < s.reorder {

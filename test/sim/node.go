@@ -40,8 +40,9 @@ type node struct {
 	wallSkew  time.Duration
 
 	frozenUntil time.Duration
-	dying       bool // the process has died within its turn: nothing it does counts
-	actsLeft    int  // until it dies, -1 for no plan
+	slowUntil   time.Duration // its disk is, until then
+	dying       bool          // the process has died within its turn: nothing it does counts
+	actsLeft    int           // until it dies, -1 for no plan
 	diskFault   string
 	panicked    bool // a turn of this life was made to panic
 	badReads    int  // reads of the log that are still to fail
@@ -153,6 +154,8 @@ func (n *node) turnDelay(m *stepMailbox) time.Duration {
 	switch {
 	case n.frozenUntil > n.w.now:
 		return n.frozenUntil - n.w.now
+	case m.stores && m.number > 0 && n.slowUntil > n.w.now:
+		return time.Duration(n.w.rng.ExpFloat64() * float64(s.electionTimeout))
 	case m.log && s.sync > 0:
 		return time.Duration(n.w.rng.ExpFloat64() * float64(s.sync) * s.syncOf[n.number])
 	case s.lag > 0 && n.w.rng.Float64() < s.lag:

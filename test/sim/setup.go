@@ -32,6 +32,7 @@ type setup struct {
 	drift      float64       // of the clocks, each way
 	narrow     uint          // by how many bits election waits are alike, 0 for not at all
 	lateTimers float64       // how often a timer is heard late
+	heldUp     float64       // how often a Replicator is held up in its turn
 	cutReads   float64       // how often a block is read from disk in two pieces
 
 	// Links.
@@ -165,6 +166,7 @@ func (s *setup) drawRare(d draw) {
 	s.stale = d.maybe(0.3, 0.001, 0.1)
 	s.lateTimers = d.maybe(0.3, 0.01, 0.5)
 	s.cutReads = d.maybe(0.4, 0.05, 1)
+	s.heldUp = d.maybe(0.3, 0.001, 0.05)
 	s.narrow = uint(d.one(0, 0, 0, 3, 5, 8))
 }
 

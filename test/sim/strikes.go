@@ -219,7 +219,7 @@ func (c narrow) Uint64() uint64 {
 
 // mend takes back what has not struck yet, and ends a process that has lost a member.
 func (n *node) mend() {
-	n.badReads = 0
+	n.badReads, n.slowUntil = 0, 0
 	for _, b := range n.mailboxes {
 		b.poisoned = false
 	}
@@ -233,4 +233,26 @@ func (n *node) mend() {
 	if n.up && lost {
 		n.crash(false)
 	}
+}
+
+// holdUp makes a turn whose thread is taken away in its midst: what it says leaves
+// later, in its order, when others have gone on.
+func (m *stepMailbox) holdUp() {
+	w := m.n.w
+	w.cover.add("turn held up")
+	var said []func()
+	w.withheld, m.away = &said, true
+	m.invoker.InvokeUserMessage(&m.batch)
+	w.withheld = nil
+	w.after(time.Duration(w.rng.ExpFloat64()*float64(w.setup.electionTimeout)), func() {
+		m.n.whenAwake(m.life, func() {
+			for _, leaves := range said {
+				if m.n.acts(m.life) {
+					leaves()
+				}
+			}
+			m.away = false
+			m.schedule()
+		})
+	})
 }
