@@ -34,7 +34,7 @@ type sending struct {
 }
 
 func (s *sending) hear(t *turn) {
-	s.refused, s.asked, s.moved, s.current = false, false, false, t.poisoned
+	s.refused, s.asked, s.moved, s.current = false, false, false, false
 	term := t.box.term
 	for _, item := range t.heard {
 		_, inner, _ := actor.UnwrapEnvelope(item)

@@ -320,7 +320,8 @@ func TestEveryRuleCanBeBroken(t *testing.T) {
 		}},
 		"a panic ends what it must": {func(x bad) {
 			x.follows(x.a, 1)
-			x.turn(memberActor, &stepMailbox{poisoned: true})
+			x.turn(memberActor, &stepMailbox{})
+			x.c.turn.poisoned = true
 			x.end()
 		}},
 

@@ -74,7 +74,7 @@ type hardState struct {
 func (c *checks) turnBegins(b *stepMailbox, heard []any) {
 	t := &c.turn
 	said := t.said[:0]
-	*t = turn{box: b, heard: heard, said: said, now: clock{b.n, b.life}.Now(), poisoned: b.poisoned, mute: b.n.storageLost()}
+	*t = turn{box: b, heard: heard, said: said, now: clock{b.n, b.life}.Now(), mute: b.n.storageLost()}
 	if b.group == 0 {
 		return
 	}

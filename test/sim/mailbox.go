@@ -169,6 +169,7 @@ func (m *stepMailbox) turn() {
 	m.batch.Messages = m.take()
 	m.n.w.checks.turnBegins(m, m.batch.Messages)
 	if m.poisoned {
+		m.n.w.checks.turn.poisoned = true
 		m.batch.Messages = m.poison(m.batch.Messages)
 	}
 	if w := m.n.w; m.kind == replicatorActor && w.setup.heldUp > 0 && !w.healed && w.rng.Float64() < w.setup.heldUp {
