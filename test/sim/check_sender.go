@@ -103,6 +103,9 @@ func (s *sending) sends(w *World, t *turn, m *messages.AppendEntries) {
 			w.violate("everything sent can be decoded", "AppendEntries from %s on %s: %v", t.box.pid.Id, t.box.n.id, err)
 			return
 		}
+		if b.FirstIndex != m.PrevIndex+1 || b.PrevTerm != m.PrevTerm {
+			w.violate("an append names the entry before it", "%s on %s sends %d on after %d of term %d", t.box.pid.Id, t.box.n.id, b.FirstIndex, m.PrevIndex, m.PrevTerm)
+		}
 		last = b.LastIndex()
 	}
 	s.inflight = append(s.inflight, piece{last, len(m.Block)})

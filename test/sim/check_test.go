@@ -347,6 +347,12 @@ func TestEveryRuleCanBeBroken(t *testing.T) {
 			x.a.beats(x.b.n, &messages.Heartbeat{Term: 2, Commit: 3})
 		}},
 
+		"an append names the entry before it": {func(x bad) {
+			b := x.sends(1, 0)
+			x.turn(replicatorActor, b, &messages.AppendAccepted{Session: 1})
+			held := block(1, 3, 1, "x")
+			b.sends.sends(x.w, &x.c.turn, &messages.AppendEntries{Group: 1, Session: 1, PrevIndex: 1, PrevTerm: 1, Block: held.Bytes()})
+		}},
 		"bounded in flight": {func(x bad) {
 			b := x.sends(1, 0)
 			b.sends.sends(x.w, &x.c.turn, &messages.AppendEntries{Group: 1, Session: 1})
