@@ -31,12 +31,20 @@ const (
 	strikeDiskFull
 	strikeFailedSync
 	strikeTransfer
+	strikeLeap
+	strikeElections
+	strikeIsolate
+	strikePanic
+	strikeMachine
+	strikeRead
+	strikeSlowDisk
 	strikes
 )
 
 func (s strike) String() string {
 	return [...]string{"crash", "crash in turn", "crash all", "freeze", "partition", "one-way", "bridge", "ring", "mend",
-		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer"}[s]
+		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer",
+		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk"}[s]
 }
 
 // everyStrike is all of them. A disk that was lost or put back to an older state is
@@ -84,6 +92,10 @@ func (w *World) strike(s strike, n *node) {
 		w.net.links[n.number][w.chaos.IntN(len(w.everyone))].slow = draw{w.chaos}.between(2, 100)
 	case strikeClockJump:
 		n.wallSkew = time.Duration(w.chaos.Int64N(int64(20*time.Second))) - 10*time.Second
+	case strikeElections:
+		w.strikeElections()
+	case strikeIsolate:
+		w.isolate(n)
 	default:
 		if n.up {
 			w.strikeNode(s, n)
@@ -124,11 +136,29 @@ func (w *World) strikeNode(s strike, n *node) {
 		n.inject("ENOSPC", 1+w.chaos.IntN(8), vfs.Fault{Err: syscall.ENOSPC, Keep: w.chaos.IntN(512)}, vfs.OpWrite, true)
 	case strikeFailedSync:
 		n.inject("failed sync", 1+w.chaos.IntN(4), vfs.Fault{Err: errors.New("sync failed")}, vfs.OpSync, false)
+	case strikeLeap:
+		w.leap([]*node{n})
+	case strikePanic:
+		w.panicIn(n)
+	case strikeMachine:
+		if !n.outsider {
+			w.breakMachine(n)
+		}
+	case strikeSlowDisk:
+		n.slowUntil = w.now + draw{w.chaos}.time(w.setup.electionTimeout, 10*w.setup.electionTimeout)
+		w.cover.add("disk slower than elections")
+	case strikeRead:
+		n.badReads = 1 + w.chaos.IntN(3)
 	case strikeTransfer:
 		if n.outsider {
 			return
 		}
 		group := uint64(1 + w.chaos.IntN(w.setup.groups))
+		for _, g := range w.checks.groups {
+			if g.members[n.number].leads != 0 && w.chaos.IntN(4) > 0 {
+				group = g.id
+			}
+		}
 		m := &messages.TransferLeadership{Group: group}
 		if w.chaos.IntN(2) == 0 {
 			m.To = w.nodes[w.chaos.IntN(len(w.nodes))].id

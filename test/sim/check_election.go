@@ -18,6 +18,8 @@ func (m *memberModel) onLeadershipBegun(term uint64) {
 	m.g.leaders[term] = leadership{m.n, m.n.life}
 	w.cover.add("leader elected")
 	m.leads, m.termStart = term, uint64(len(m.log))+1
+	m.entersOffice(&w.checks.turn)
+	m.checkElected(term)
 	for _, o := range m.g.members {
 		if o != m && o.leads != 0 {
 			w.cover.add("two leaders of different terms")

@@ -51,7 +51,34 @@ func (m *memberModel) onMemberFailed(reason string) {
 	if w := m.c.w; w.script != nil && w.script.broken[m] {
 		return
 	}
+	if m.n.panicked || m.n.misread || m.breaks != failsNot {
+		m.c.w.cover.add("member failed, others of its process go on")
+		m.n.endSoon()
+		return
+	}
 	if !m.n.fault.struck() && !m.n.disk.Crashed() && !m.n.dying {
 		m.c.w.violate("members do not fail by themselves", "group %d: %s: %s", m.g.id, m.n.id, reason)
+	}
+}
+
+// broken says whether a machine of the process was made to fail.
+func (c *checks) broken(n *node) bool {
+	for _, g := range c.groups {
+		if !n.outsider && g.members[n.number].breaks != failsNot {
+			return true
+		}
+	}
+	return false
+}
+
+// storageFailed: every member of the process is told, not only those that wrote.
+func (c *checks) storageFailed(n *node) {
+	if n.outsider || n.dying {
+		return
+	}
+	for _, g := range c.groups {
+		if m := g.members[n.number]; m.admitted && !m.toldFailed {
+			c.w.violate("failed storage stops every member", "group %d: the member on %s is not told", g.id, n.id)
+		}
 	}
 }

@@ -47,6 +47,7 @@ func (p *probe) hear(n *node, message any) {
 		p.w.cover.add("transfer of leadership done")
 	case *messages.LeadershipKept:
 		p.w.cover.add("transfer of leadership refused")
+		p.w.checks.member(n, m.Group).keeps()
 	default:
 		p.w.violate("no stray message", "%T for the probe on %s", message, n.id)
 	}

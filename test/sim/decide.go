@@ -45,7 +45,14 @@ const (
 	faultDuplicate   = "duplicate"
 	faultReorder     = "reorder"
 	faultReorderCopy = "reorder copy"
+	faultLate        = "late"
+	faultLateCopy    = "late copy"
+	faultLateCopy2   = "late duplicate"
 )
+
+var everyFault = []string{
+	faultDrop, faultDuplicate, faultReorder, faultReorderCopy, faultLate, faultLateCopy, faultLateCopy2,
+}
 
 // What a seed decides first, and what only when the time has come.
 const (

@@ -68,7 +68,7 @@ func (m *minimiser) pass() {
 		m.dropAll(func(d *Decision) bool { return d.Client == name })
 	}
 	m.drop("asks", isAsk)
-	for _, kind := range []string{faultDrop, faultDuplicate, faultReorder, faultReorderCopy} {
+	for _, kind := range everyFault {
 		m.dropAll(func(d *Decision) bool { return d.Fault == kind })
 	}
 	m.drop("faults", isFault)

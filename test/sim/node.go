@@ -38,9 +38,15 @@ type node struct {
 	wallSkew  time.Duration
 
 	frozenUntil time.Duration
-	dying       bool // the process has died within its turn: nothing it does counts
-	actsLeft    int  // until it dies, -1 for no plan
+	slowUntil   time.Duration // its disk is, until then
+	dying       bool          // the process has died within its turn: nothing it does counts
+	actsLeft    int           // until it dies, -1 for no plan
 	fault       diskFault
+	panicked    bool // a turn of this life was made to panic
+	felled      bool // one of an actor that the storage rests on
+	badReads    int  // reads of the log that are still to fail
+	misread     bool // one has, in this life
+	storageDown bool // the Node has said so
 	restart     *event
 }
 
@@ -147,6 +153,8 @@ func (n *node) turnDelay(m *stepMailbox) time.Duration {
 	switch {
 	case n.frozenUntil > n.w.now:
 		return n.frozenUntil - n.w.now
+	case m.stores && m.number > 0 && n.slowUntil > n.w.now:
+		return time.Duration(n.w.rng.ExpFloat64() * float64(s.electionTimeout))
 	case m.log && s.sync > 0:
 		return time.Duration(n.w.rng.ExpFloat64() * float64(s.sync) * s.syncOf[n.number])
 	case s.lag > 0 && n.w.rng.Float64() < s.lag:
@@ -162,6 +170,7 @@ func (n *node) boot() {
 	n.life++
 	n.up, n.dying, n.actsLeft = true, false, -1
 	n.fault.clear(w.cover)
+	n.panicked, n.felled, n.badReads, n.misread, n.storageDown = false, false, 0, false, false
 	n.bootedAt = w.now
 	n.origin = time.Duration(w.chaos.Int64N(int64(time.Hour)))
 	n.rate = 1 + (w.chaos.Float64()*2-1)*w.setup.drift
@@ -210,7 +219,7 @@ func (n *node) spawn() {
 			return func() actor.Mailbox { return &stepMailbox{n: n, life: n.life} }
 		},
 		Dispatcher: dispatcher{n},
-		Logger:     w.logger(),
+		Logger:     w.logger(n),
 	}
 	root := n.host.system.Root
 	o := actors.NodeOptions{
@@ -253,10 +262,12 @@ func (n *node) spawn() {
 
 // storageFailed is told by the Node. The process ends, as the binary does.
 func (n *node) storageFailed(reason string) {
-	if !n.fault.struck() && !n.disk.Crashed() && !n.dying {
+	if !n.fault.struck() && !n.felled && !n.disk.Crashed() && !n.dying {
 		n.w.violate("storage fails only where a fault was injected", "%s: %s", n.id, reason)
 	}
 	n.w.cover.add("storage failed")
+	n.storageDown, n.w.checks.turn.stopped = true, true
+	n.w.checks.storageFailed(n)
 	if n.w.script != nil {
 		return // it ends the process when it wants to
 	}
@@ -298,7 +309,11 @@ func (n *node) chance() *rand.Rand {
 	if n.w.script != nil {
 		return rand.New(evenChance{n})
 	}
-	return rand.New(rand.NewPCG(n.w.rng.Uint64(), n.w.rng.Uint64()))
+	source := rand.NewPCG(n.w.rng.Uint64(), n.w.rng.Uint64())
+	if n.w.setup.narrow > 0 {
+		return rand.New(narrow{n, source})
+	}
+	return rand.New(source)
 }
 
 func (n *node) restartIn(d time.Duration) {
@@ -326,24 +341,32 @@ func (w *World) configuration() core.Configuration {
 }
 
 // logger listens for what the code itself calls wrong, and writes to the trace.
-func (w *World) logger() hclog.Logger {
+func (w *World) logger(n *node) hclog.Logger {
 	level := hclog.Warn
 	if w.trace.out != nil {
 		level = hclog.Debug
 	}
-	return hclog.New(&hclog.LoggerOptions{Output: logSpy{w}, Level: level, DisableTime: true})
+	return hclog.New(&hclog.LoggerOptions{Output: logSpy{w, n}, Level: level, DisableTime: true})
 }
 
-type logSpy struct{ w *World }
+type logSpy struct {
+	w *World
+	n *node
+}
 
 // alarms are words of a log line that no fault explains.
 var alarms = []string{"unexpected message", "panic", "replicator crashed", "gateway crashed", "writer crashed", "reader crashed", "node crashed"}
+
+// expects says whether an alarm was to be given: a turn was made to panic, or a machine.
+func (s logSpy) expects(alarm string) bool {
+	return alarm != "unexpected message" && (s.n.panicked || s.n.w.checks.broken(s.n))
+}
 
 func (s logSpy) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
 	s.w.trace.printf("%s", text)
 	for _, a := range alarms {
-		if strings.Contains(text, a) && !s.w.script.expects(text) {
+		if strings.Contains(text, a) && !s.expects(a) && !s.w.script.expects(text) {
 			s.w.violate("no panic and no stray message", "%s", text)
 		}
 	}

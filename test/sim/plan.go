@@ -72,6 +72,10 @@ var features = []feature{
 		}
 	}},
 	{"drift", func(s *setup) { s.drift = 0 }},
+	{"late timers", func(s *setup) { s.lateTimers = 0 }},
+	{"turns held up", func(s *setup) { s.heldUp = 0 }},
+	{"reads in pieces", func(s *setup) { s.cutReads = 0 }},
+	{"equal election waits", func(s *setup) { s.narrow = 0 }},
 	{"jitter", func(s *setup) { s.jitter = 0 }},
 	{"time of bytes", func(s *setup) { s.perByte = 0 }},
 	{"keys", func(s *setup) { s.keys = 1 }},
@@ -181,7 +185,7 @@ func (d *Decision) check(nodes int) (err error) {
 		}
 		_, err = opNamed(d.Ask)
 	case d.Fault != "" && d.Strike == "" && d.Ask == "":
-		if !slices.Contains([]string{faultDrop, faultDuplicate, faultReorder, faultReorderCopy}, d.Fault) {
+		if !slices.Contains(everyFault, d.Fault) {
 			return fmt.Errorf("no fault %q", d.Fault)
 		}
 		_, err = nodeNumber(d.To, nodes)

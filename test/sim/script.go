@@ -203,6 +203,7 @@ func (s *Script) hear(n *node, message any) {
 	case *messages.LeadershipTransferred:
 		s.tell("%s: leadership handed over, it was leader in term %d", n.id, m.Term)
 	case *messages.LeadershipKept:
+		s.w.checks.member(n, m.Group).keeps()
 		s.tell("%s: leadership not handed over: %s", n.id, m.Reason)
 	case *messages.AppendAccepted, *messages.AppendRejected: // to Receive, which looks at the log
 	default:

@@ -255,6 +255,7 @@ var regressions = []struct {
 	{74, "a Gateway numbered its operations from 1 after a restart and took an answer to its last life for one to this"},
 	{5240, "a leader elected again was not announced in its later term, and what was forwarded to it named the earlier one"},
 	{23799, "a Replicator gave up sooner than a distant peer could answer, and began again for ever"},
+	{440, "the heartbeat timer of each leadership counted from 1, and a late wake-up of one was taken for the next one's"},
 }
 
 func TestRegressions(t *testing.T) {

@@ -26,6 +26,7 @@ type watchedStore struct {
 	inner logstore.Store
 
 	writes int
+	failed bool // a write has
 }
 
 var _ logstore.Store = (*watchedStore)(nil)
@@ -36,7 +37,14 @@ func (s *watchedStore) Load(group uint64) (logstore.GroupState, error) { return 
 
 func (s *watchedStore) Read(group, first, last uint64, maxBytes int) ([]messages.Block, error) {
 	s.n.w.cover.add("log read from disk")
-	return s.inner.Read(group, first, last, maxBytes)
+	if err := s.readFault(group); err != nil {
+		return nil, err
+	}
+	blocks, err := s.inner.Read(group, first, last, maxBytes)
+	if err != nil {
+		return nil, err
+	}
+	return s.cut(blocks, first, last)
 }
 
 func (s *watchedStore) Write(updates []logstore.Update) error {
@@ -45,11 +53,15 @@ func (s *watchedStore) Write(updates []logstore.Update) error {
 	}
 	s.writes++
 	w := s.n.w
+	if s.failed {
+		w.violate("failed storage is not written again", "%s writes %d updates after a write has failed", s.n.id, len(updates))
+	}
 	w.checks.writing(s.n, updates)
 	err := s.inner.Write(updates)
 	failed := uint64(0)
 	if err != nil {
 		failed = 1
+		s.failed = true
 		w.trace.printf("%s write failed: %v", s.n.id, err)
 	}
 	w.trace.add(evDisk, uint64(s.n.number), uint64(len(updates)), failed)

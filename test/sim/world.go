@@ -79,9 +79,10 @@ type World struct {
 	probe     *probe
 	healed    bool
 
-	guests  *guests      // nil without a guest machine
-	script  *Script      // nil where the seed decides what happens
-	turning *stepMailbox // whose turn it is
+	guests   *guests      // nil without a guest machine
+	script   *Script      // nil where the seed decides what happens
+	turning  *stepMailbox // whose turn it is
+	withheld *[]func()    // what the turn says, where its actor is held up before it leaves
 
 	trace   trace
 	types   typeNumbers
