@@ -43,6 +43,7 @@ func (r *raft) fail(ctx actor.Context, reason string) {
 		l.wakeBest(ctx)
 	}
 	r.release(ctx, r.tail.takeWaiters(r.handed), messages.Outcome_UNKNOWN, messages.Reason_STOPPED)
+	r.refuseReads(ctx, messages.Reason_STOPPED)
 	was := r.role
 	r.role = &failed{r}
 	was.exit(ctx)

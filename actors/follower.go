@@ -67,7 +67,7 @@ func (f *follower) receive(ctx actor.Context, message any, sender *actor.PID) {
 var followerIgnores = ignored(
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
-	&messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{},
+	&messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{}, &messages.ConfirmReadIndex{},
 	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
 )
 
@@ -159,6 +159,7 @@ func (f *follower) endTurn(ctx actor.Context) {
 		})
 	}
 	f.acks = f.acks[:copy(f.acks, f.acks[n:])]
+	f.turnMemberReads(ctx)
 }
 
 // onTimeoutNow: the leader hands over. No pre-vote: it is the leader's own wish.
@@ -173,6 +174,7 @@ func (f *follower) onElectionTimeout(ctx actor.Context, m *messages.ElectionTime
 	if m.Generation != f.election.generation {
 		return
 	}
+	f.expireQueries(ctx)
 	if f.leader != "" {
 		// A leader was heard since the timer was set; look again when its time is up.
 		if wait := f.heardAt + f.electionWait() - f.now; f.now-f.heardAt < f.opts.ElectionTimeout {
@@ -211,6 +213,7 @@ func (r *raft) setLeader(ctx actor.Context, id core.NodeID) {
 		return
 	}
 	r.leader, r.leaderTerm = id, r.term // one may lead again in a later term
+	r.reaskReads()
 	r.announceLeader(ctx, id)
 	if id != r.opts.Node {
 		ctx.Send(r.applier, &LeaderFollowed{Term: r.term, Leader: id})

@@ -61,6 +61,8 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 	})
 	l.tally.Advance(r.opts.Node, r.tail.durable)
 	l.queue.add(proposal{kind: messages.EntryKind_NOOP})
+	r.reaskReads()
+	l.reads.waiting, r.ownReads.waiting = r.ownReads.waiting, nil
 	l.cut(ctx, true)
 	l.beat(ctx)
 	l.armHeartbeat(ctx)
@@ -86,6 +88,8 @@ func (l *leader) receive(ctx actor.Context, message any, sender *actor.PID) {
 		l.onHeartbeatTimeout(ctx, m)
 	case *FetchEntries:
 		l.onFetchEntries(ctx, m, sender)
+	case *messages.ConfirmReadIndex:
+		l.onConfirmReadIndex(m, sender)
 	case *messages.TransferLeadership:
 		l.onTransferLeadership(ctx, m, sender)
 	case *actor.Terminated:
@@ -205,6 +209,7 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 		return
 	}
 	l.expireTransfer(ctx)
+	l.expireQueries(ctx)
 	l.admitEarly(ctx) // a Gateway that has crashed forgets to say so
 	l.armHeartbeat(ctx)
 	l.beat(ctx)
@@ -219,9 +224,15 @@ func (l *leader) quorumAnswers() bool {
 	})
 }
 
-// beat sends a heartbeat to every peer, with the latest round of reads. A peer is
-// told of a commit index no further than it is known to hold.
+// beat opens a round and shows the leader to every peer.
 func (l *leader) beat(ctx actor.Context) {
+	l.beginRound()
+	l.sendBeats(ctx)
+}
+
+// sendBeats sends a heartbeat to every peer, with the latest round of reads. A peer is
+// told of a commit index no further than it is known to hold.
+func (l *leader) sendBeats(ctx actor.Context) {
 	l.eachPeer(func(id core.NodeID, pid *actor.PID) {
 		l.ask(ctx, pid, &messages.Heartbeat{
 			Group: l.opts.Group, Term: uint64(l.term), Leader: string(l.opts.Node),

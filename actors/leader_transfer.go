@@ -56,6 +56,7 @@ func (l *leader) turnTransfer(ctx actor.Context) {
 		return
 	}
 	t.told = true
+	l.reads.lease.given = true
 	l.ask(ctx, l.peers[t.target], &messages.TimeoutNow{Group: l.opts.Group, Term: uint64(l.term), From: string(l.opts.Node)})
 }
 

@@ -39,18 +39,22 @@ type raft struct {
 	change, durableChange uint64
 	held                  []heldMessage
 
-	tail    tail
-	configs []configuration // stored ones in order; the last is active
-	commit  core.Index
-	handed  core.Index // given to the Applier
-	applied core.Index
-	backlog backlog
-	asked   int           // queries given to the Applier and not answered
-	diskAt  time.Duration // when the own disk last got work while idle, or reported
+	tail     tail
+	configs  []configuration // stored ones in order; the last is active
+	commit   core.Index
+	handed   core.Index // given to the Applier
+	applied  core.Index
+	backlog  backlog
+	asked    int // queries given to the Applier and not answered
+	ownReads memberReads
+	diskAt   time.Duration // when the own disk last got work while idle, or reported
 
 	leader     core.NodeID   // of term, empty while not known
 	leaderTerm core.Term     // the term in which it was heard of
 	heardAt    time.Duration // when a leader was last heard
+	// cautiousUntil: a member that starts again may have answered a heartbeat just
+	// before, and so have promised a lease.
+	cautiousUntil time.Duration
 
 	role     role
 	election timer
@@ -119,6 +123,10 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.onEntriesPersisted(ctx, m)
 	case *EntriesApplied:
 		r.onEntriesApplied(ctx, m)
+	case *LeaseRanOut:
+		r.onLeaseRanOut(ctx, m)
+	case *messages.ReadIndexConfirmed:
+		r.onReadIndexConfirmed(ctx, m)
 	case *ApplierFailed:
 		r.fail(ctx, m.Reason)
 	case *messages.StorageFailed:
@@ -196,6 +204,8 @@ func (r *raft) inTerm(ctx actor.Context, message any, sender *actor.PID) bool {
 		return m.Term == r.term
 	case *messages.TimeoutNow:
 		return core.Term(m.Term) == r.term
+	case *messages.ConfirmReadIndex:
+		return core.Term(m.Term) == r.term
 	}
 	return true
 }
@@ -225,7 +235,7 @@ func (r *raft) follow(ctx actor.Context, term core.Term, id core.NodeID) {
 
 // hearsLeader says whether a leader must be protected from a candidate.
 func (r *raft) hearsLeader() bool {
-	if _, leads := r.role.(*leader); leads {
+	if _, leads := r.role.(*leader); leads || r.now < r.cautiousUntil {
 		return true
 	}
 	return r.leader != "" && r.now-r.heardAt < r.opts.ElectionTimeout
@@ -431,6 +441,7 @@ func (r *raft) commitTo(commit core.Index) {
 // stopping ends the member with its children. Whoever still waits is told.
 func (r *raft) stopping(ctx actor.Context) {
 	r.release(ctx, r.tail.takeWaiters(r.handed), messages.Outcome_UNKNOWN, messages.Reason_STOPPED)
+	r.refuseReads(ctx, messages.Reason_STOPPED)
 	r.role.exit(ctx)
 	r.election.cancel()
 	r.role = &failed{r}

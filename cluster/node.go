@@ -182,7 +182,7 @@ func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, erro
 	o := actors.MemberOptions{
 		Group: group, Node: core.NodeID(n.options.ID), Bootstrap: n.options.bootstrap(), Machine: machine,
 		ElectionTimeout: n.options.ElectionTimeout, HeartbeatInterval: n.options.HeartbeatInterval,
-		Limits: actors.DefaultLimits(),
+		ClockDrift: n.options.ClockDrift, ReadTimeout: n.options.RequestTimeout, Limits: actors.DefaultLimits(),
 	}
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("group %d: %w", group, err)

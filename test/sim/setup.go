@@ -30,6 +30,8 @@ type setup struct {
 	sync      time.Duration // mean time of a sync
 	syncOf    []float64     // each node's factor
 	drift     float64       // of the clocks, each way
+	// clockDrift is what members are told of it, 0 for no leases.
+	clockDrift float64
 
 	// Links.
 	delay, jitter            time.Duration
@@ -55,6 +57,7 @@ func (s *setup) member(n *node, group uint64) actors.MemberOptions {
 		Group: group, Node: core.NodeID(n.id), Bootstrap: n.w.configuration(),
 		Machine:         n.w.newMachine(n, group),
 		ElectionTimeout: s.electionTimeout, HeartbeatInterval: s.heartbeat, Limits: s.limits,
+		ClockDrift: s.clockDrift, ReadTimeout: s.requestTimeout,
 	}
 }
 
@@ -142,6 +145,9 @@ func (s *setup) drawTime(d draw) {
 		s.syncOf = append(s.syncOf, factor)
 	}
 	s.drift = d.maybe(0.4, 0.001, 0.2)
+	if d.chance(0.8) {
+		s.clockDrift = s.drift + 0.001
+	}
 }
 
 func (s *setup) drawLinks(d draw) {
