@@ -224,9 +224,12 @@ func (l *leader) quorumAnswers() bool {
 	})
 }
 
-// beat opens a round and shows the leader to every peer.
+// beat shows the leader to every peer. Where there are leases, each beat is a round
+// that extends them.
 func (l *leader) beat(ctx actor.Context) {
-	l.beginRound()
+	if l.opts.ClockDrift > 0 {
+		l.beginRound()
+	}
 	l.sendBeats(ctx)
 }
 

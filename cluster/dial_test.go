@@ -104,7 +104,7 @@ func (c *trio) addUntil(client *Client, sums *tally, acked int) {
 // check reads the sum at every level that promises it.
 func (c *trio) check(client *Client, sums tally) {
 	c.t.Helper()
-	for _, level := range []Consistency{Linearizable, ThroughLog} {
+	for _, level := range []Consistency{Linearizable, ThroughLog, Lease, OnMember, Within(0)} {
 		answer, err := client.Query(c.t.Context(), 1, counter.Read(), level)
 		if err != nil {
 			c.t.Fatal(err)

@@ -31,6 +31,10 @@ func (c Coverage) String() string {
 // workload have lost their teeth.
 var Required = []string{
 	"all nodes down",
+	"answered: read at least",
+	"answered: read by lease",
+	"answered: read on the member",
+	"answered: read within",
 	"answer: busy",
 	"answer: leadership lost",
 	"answer: too large",

@@ -39,6 +39,8 @@ type groupModel struct {
 	keys      [keysMax]keyModel
 	values    map[uint64]appended // of applied commands, by value
 	refused   map[uint64]*op      // answered as not applied
+
+	acknowledged uint64 // highest index of a write its client was told of
 }
 
 // committedEntry is an entry and the term of the leader that committed it.
