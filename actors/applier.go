@@ -42,6 +42,7 @@ type applier struct {
 	ready    []PendingQuery // whose index is applied
 	answered int            // of ready
 	settled  int            // queries done with since the last report
+	released int            // of them, by lease
 	leased   []leasedAnswer // read, and void if the lease has ended meanwhile
 	term     core.Term      // of the leadership below
 	leads    bool           // this member leads in term
@@ -99,8 +100,8 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 func (a *applier) endTurn(ctx actor.Context) {
 	a.replies.send(ctx)
 	if a.applied != a.reported || a.settled > 0 {
-		ctx.Send(a.raft, &EntriesApplied{Index: a.applied, Queries: a.settled})
-		a.reported, a.settled = a.applied, 0
+		ctx.Send(a.raft, &EntriesApplied{Index: a.applied, Queries: a.settled, Leased: a.released})
+		a.reported, a.settled, a.released = a.applied, 0, 0
 	}
 }
 
@@ -282,6 +283,7 @@ func (a *applier) onLeadershipEnded(m *LeadershipEnded) {
 	}
 	a.leads, a.serving = false, false
 	for _, q := range a.queries { // their entries may never come
+		a.release(&q)
 		a.replies.add(q.Waiter, messages.ResultItem{
 			Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_LEADERSHIP_LOST,
 		})
@@ -316,6 +318,7 @@ func (a *applier) onExpireQueries(m *ExpireQueries) {
 	a.queries = slices.DeleteFunc(a.queries, func(q PendingQuery) bool {
 		late := q.Deadline < m.Now
 		if late {
+			a.release(&q)
 			a.replies.add(q.Waiter, messages.ResultItem{
 				Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_TIMED_OUT, Index: uint64(a.applied),
 			})
@@ -359,6 +362,13 @@ func (a *applier) answerReady(ctx actor.Context) {
 	a.answerLeased(ctx)
 }
 
+// release notes that a query will not be answered by its lease.
+func (a *applier) release(q *PendingQuery) {
+	if q.LeaseUntil != 0 {
+		a.released++
+	}
+}
+
 type leasedAnswer struct {
 	query PendingQuery
 	item  messages.ResultItem
@@ -371,6 +381,7 @@ func (a *applier) answerLeased(ctx actor.Context) {
 		return
 	}
 	now := a.clock.Elapsed()
+	a.released += len(a.leased)
 	var late []PendingQuery
 	for _, l := range a.leased {
 		if now < l.query.LeaseUntil {

@@ -47,6 +47,7 @@ func (r *raft) fail(ctx actor.Context, reason string) {
 	was := r.role
 	r.role = &failed{r}
 	was.exit(ctx)
+	r.handedTo(ctx, "")
 	r.election.cancel()
 	r.held = nil
 	ctx.Send(r.links.Node, &MemberFailed{Group: r.opts.Group, Reason: reason})

@@ -186,12 +186,45 @@ func (f *follower) onElectionTimeout(ctx actor.Context, m *messages.ElectionTime
 		f.armElection(ctx)
 		return
 	}
+	if f.skipped < f.config().Precedence(f.opts.Node) {
+		f.skipped++
+		f.armElection(ctx)
+		return
+	}
 	f.becomePreCandidate(ctx)
 }
 
-// mayStand: only a voter of the active configuration does.
-func (r *raft) mayStand() bool {
-	return r.config().Quorum().Contains(r.opts.Node)
+// mayStand: only a voter of the active configuration does, unless it is configured
+// never to lead.
+func (r *raft) mayStand() bool { return r.config().MayLead(r.opts.Node) }
+
+// onStandForElection has the member stand before its time. A leader that is heard is
+// not to be disturbed: it may rest on this member's promise to elect nobody else.
+func (r *raft) onStandForElection(ctx actor.Context, sender *actor.PID) {
+	var reason string
+	switch role := r.role.(type) {
+	case standstill:
+		reason = "the member is " + r.role.name()
+	case *leader:
+		reason = "it leads already"
+	case *preCandidate, *candidate: // it does
+	case *follower:
+		switch {
+		case !r.mayStand():
+			reason = "it is no voter that may lead"
+		case r.hearsLeader():
+			reason = "a leader was heard within the election timeout, or may have been before a restart; transfer its leadership instead"
+		default:
+			role.becomePreCandidate(ctx)
+		}
+	}
+	switch {
+	case sender == nil:
+	case reason != "":
+		ctx.Send(sender, &messages.ElectionRefused{Group: r.opts.Group, Reason: reason})
+	default:
+		ctx.Send(sender, &messages.ElectionStarted{Group: r.opts.Group, Term: uint64(r.term) + 1})
+	}
 }
 
 // electionWait is drawn anew each time, so that members do not stand together.
@@ -214,6 +247,10 @@ func (r *raft) setLeader(ctx actor.Context, id core.NodeID) {
 	}
 	r.leader, r.leaderTerm = id, r.term // one may lead again in a later term
 	r.reaskReads()
+	if id != "" {
+		r.skipped = 0
+		r.handedTo(ctx, id)
+	}
 	r.announceLeader(ctx, id)
 	if id != r.opts.Node {
 		ctx.Send(r.applier, &LeaderFollowed{Term: r.term, Leader: id})

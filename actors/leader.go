@@ -132,9 +132,7 @@ func (l *leader) exit(ctx actor.Context) {
 	l.handBackReads(ctx)
 	l.handBackEarly(ctx)
 	ctx.Send(l.applier, &LeadershipEnded{Term: l.term})
-	if t := l.transfer; t != nil && t.replyTo != nil {
-		ctx.Send(t.replyTo, &messages.LeadershipTransferred{Group: l.opts.Group, Term: uint64(l.term)})
-	}
+	l.endTransfer(ctx)
 }
 
 // replicate starts a Replicator for a peer, from what the tally knows of it.

@@ -127,6 +127,7 @@ func (l *leader) giveLeased(ctx actor.Context) {
 			q := &r.leased[i]
 			q.Index, q.LeaseUntil = max(q.Index, l.commit), until
 		}
+		l.raft.leased += len(r.leased)
 		l.giveQueries(ctx, r.leased)
 	}
 	r.leased = nil

@@ -157,6 +157,7 @@ type LeaderFollowed struct {
 type EntriesApplied struct {
 	Index   core.Index
 	Queries int
+	Leased  int // of them, by lease
 }
 
 // ApplierFailed: Applier → Raft, local. The state machine cannot go on.

@@ -22,6 +22,7 @@ func (r *raft) becomePreCandidate(ctx actor.Context) {
 	r.role = p
 	r.setLeader(ctx, "")
 	r.refuseReads(ctx, messages.Reason_NO_LEADER)
+	r.handedTo(ctx, "")
 	r.expireQueries(ctx)
 	r.armElection(ctx)
 	if _, again := was.(*preCandidate); !again {

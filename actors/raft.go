@@ -46,7 +46,10 @@ type raft struct {
 	applied  core.Index
 	backlog  backlog
 	asked    int // queries given to the Applier and not answered
+	leased   int // of asked, by lease
 	ownReads memberReads
+	handing  *transfer     // away, with nobody known yet to lead
+	skipped  int           // election timeouts left to members of higher priority
 	diskAt   time.Duration // when the own disk last got work while idle, or reported
 
 	leader     core.NodeID   // of term, empty while not known
@@ -133,6 +136,8 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.onStorageFailed(ctx, m)
 	case *messages.DescribeGroup:
 		r.onDescribeGroup(ctx, sender)
+	case *messages.StandForElection:
+		r.onStandForElection(ctx, sender)
 	case *messages.RequestPreVote:
 		r.onRequestPreVote(ctx, m, sender)
 	case *messages.RequestVote:
@@ -443,6 +448,7 @@ func (r *raft) stopping(ctx actor.Context) {
 	r.release(ctx, r.tail.takeWaiters(r.handed), messages.Outcome_UNKNOWN, messages.Reason_STOPPED)
 	r.refuseReads(ctx, messages.Reason_STOPPED)
 	r.role.exit(ctx)
+	r.handedTo(ctx, "")
 	r.election.cancel()
 	r.role = &failed{r}
 	ctx.Send(r.links.Node, &MemberStopped{Group: r.opts.Group, PID: ctx.Self()})
@@ -455,7 +461,9 @@ func decodeConfiguration(data []byte) (core.Configuration, error) {
 	}
 	var c core.Configuration
 	for _, p := range m.Members {
-		c.Members = append(c.Members, core.Member{ID: core.NodeID(p.Id), Address: p.Address, Role: core.Role(p.Role)})
+		c.Members = append(c.Members, core.Member{
+			ID: core.NodeID(p.Id), Address: p.Address, Role: core.Role(p.Role), Priority: int(p.Priority),
+		})
 	}
 	for _, id := range m.Outgoing {
 		c.Outgoing = append(c.Outgoing, core.NodeID(id))
@@ -466,7 +474,9 @@ func decodeConfiguration(data []byte) (core.Configuration, error) {
 func describeConfiguration(c *core.Configuration) *messages.Configuration {
 	m := &messages.Configuration{}
 	for _, p := range c.Members {
-		m.Members = append(m.Members, &messages.Member{Id: string(p.ID), Address: p.Address, Role: messages.Role(p.Role)})
+		m.Members = append(m.Members, &messages.Member{
+			Id: string(p.ID), Address: p.Address, Role: messages.Role(p.Role), Priority: int32(p.Priority),
+		})
 	}
 	for _, id := range c.Outgoing {
 		m.Outgoing = append(m.Outgoing, string(id))

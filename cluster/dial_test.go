@@ -426,7 +426,7 @@ func TestDialClose(t *testing.T) {
 }
 
 func TestDialOptions(t *testing.T) {
-	two := []Member{{"n1", freeAddress(t)}, {"n2", freeAddress(t)}}
+	two := []Member{{ID: "n1", Address: freeAddress(t)}, {ID: "n2", Address: freeAddress(t)}}
 	for _, k := range []struct {
 		name string
 		o    ClientOptions

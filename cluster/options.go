@@ -20,6 +20,12 @@ import (
 type Member struct {
 	ID      string
 	Address string
+
+	// Priority says who stands for election first: each election timeout without a
+	// leader lets the next lower priority stand, and a hand-over to the best member goes
+	// to the highest that keeps up. Below 0: never leads. It is set when a group begins;
+	// the same on every node.
+	Priority int
 }
 
 // Options of a node. ID, Members and DataDir are needed; the rest has defaults.
@@ -198,7 +204,7 @@ func (o *Options) bootstrap() core.Configuration {
 	slices.SortFunc(sorted, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
 	var c core.Configuration
 	for _, m := range sorted {
-		c.Members = append(c.Members, core.Member{ID: core.NodeID(m.ID), Address: m.Address, Role: core.RoleVoter})
+		c.Members = append(c.Members, core.Member{ID: core.NodeID(m.ID), Address: m.Address, Role: core.RoleVoter, Priority: m.Priority})
 	}
 	return c
 }

@@ -16,6 +16,8 @@ type Member struct {
 	ID      NodeID
 	Address string
 	Role    Role
+	// Priority says who stands first when there is no leader; below 0: never leads.
+	Priority int
 }
 
 // Configuration is who belongs to a group. It is active from the moment it is
@@ -45,6 +47,26 @@ func (c *Configuration) Voters() []NodeID {
 		}
 	}
 	return ids
+}
+
+// MayLead says whether id may stand for election.
+func (c *Configuration) MayLead(id NodeID) bool {
+	m, ok := c.Member(id)
+	return c.Quorum().Contains(id) && (!ok || m.Role == RoleVoter && m.Priority >= 0)
+}
+
+// Precedence is how many election timeouts a member leaves to others before it stands:
+// one for each higher priority among the voters. So the priority that is asked for
+// decays, and a low one leads when those above it are gone.
+func (c *Configuration) Precedence(id NodeID) int {
+	own, _ := c.Member(id)
+	var higher []int
+	for _, m := range c.Members {
+		if m.Role == RoleVoter && m.Priority > own.Priority && !slices.Contains(higher, m.Priority) {
+			higher = append(higher, m.Priority)
+		}
+	}
+	return len(higher)
 }
 
 // Quorum is the set, or the two sets, whose majorities decide.

@@ -33,7 +33,7 @@ var exceptions = map[string][]string{
 	"actors/clock.go":       {"time.Now", "time.Since", "time.AfterFunc"},
 	"actors/clock_linux.go": {"time.Since"},
 	"actors/clock_other.go": {"time.Since"},
-	"actors/spawn.go": {"rand.Uint64"},
+	"actors/spawn.go":       {"rand.Uint64"},
 }
 
 func noWaiting(files []source) (offences []string) {

@@ -16,6 +16,9 @@ func (m *memberModel) onLeadershipBegun(term uint64) {
 		return
 	}
 	m.g.leaders[term] = leadership{m.n, m.n.life}
+	if w.setup.priority(m.n.number) < 0 {
+		w.violate("who may never lead does not", "group %d, term %d: %s leads", m.g.id, term, m.n.id)
+	}
 	w.cover.add("leader elected")
 	m.leads, m.termStart = term, uint64(len(m.log))+1
 	for _, o := range m.g.members {

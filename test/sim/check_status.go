@@ -47,6 +47,10 @@ func (p *probe) hear(n *node, message any) {
 		p.w.cover.add("transfer of leadership done")
 	case *messages.LeadershipKept:
 		p.w.cover.add("transfer of leadership refused")
+	case *messages.ElectionStarted:
+		p.w.cover.add("election on demand")
+	case *messages.ElectionRefused:
+		p.w.cover.add("election on demand refused")
 	default:
 		p.w.violate("no stray message", "%T for the probe on %s", message, n.id)
 	}

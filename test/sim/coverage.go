@@ -51,6 +51,7 @@ var Required = []string{
 	"disk fault: failed sync",
 	"disk fault: power cut",
 	"election while a disk has failed",
+	"election on demand",
 	"log read from disk",
 	"message duplicated",
 	"message lost in a reset",

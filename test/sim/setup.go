@@ -19,6 +19,7 @@ type setup struct {
 	length        time.Duration // of the chaos
 
 	electionTimeout, heartbeat time.Duration
+	priorities                 []int // of the members, empty for none
 	limits                     actors.Limits
 	requestTimeout             time.Duration
 	gatewayWaiting             int
@@ -97,6 +98,7 @@ func drawSetup(rng *rand.Rand) setup {
 	}
 	s.electionTimeout = d.time(60*time.Millisecond, 300*time.Millisecond)
 	s.heartbeat = s.electionTimeout / time.Duration(d.one(3, 4, 6, 10))
+	s.drawPriorities(d)
 	s.requestTimeout = time.Duration(d.between(1, 10) * float64(s.electionTimeout))
 	s.gatewayWaiting = d.one(2, 8, 1000)
 	s.limits = drawLimits(d)
@@ -106,6 +108,24 @@ func drawSetup(rng *rand.Rand) setup {
 	s.drawChaos(d)
 	s.outsiders = d.one(0, 0, 0, 1, 2)
 	return s
+}
+
+// drawPriorities leaves at least one member that may lead.
+func (s *setup) drawPriorities(d draw) {
+	if !d.chance(0.25) {
+		return
+	}
+	s.priorities = append(s.priorities, d.one(0, 1, 2))
+	for range s.nodes - 1 {
+		s.priorities = append(s.priorities, d.one(-1, 0, 0, 1, 2))
+	}
+}
+
+func (s *setup) priority(number int) int {
+	if number < len(s.priorities) {
+		return s.priorities[number]
+	}
+	return 0
 }
 
 // drawLimits makes edges common: limits that fill up after a few entries.
