@@ -164,7 +164,7 @@ func (f *follower) endTurn(ctx actor.Context) {
 
 // onTimeoutNow: the leader hands over. No pre-vote: it is the leader's own wish.
 func (f *follower) onTimeoutNow(ctx actor.Context) {
-	if f.mayStand() {
+	if f.config().MayLead(f.opts.Node) {
 		f.logger.Info("standing for election by order of the leader", "term", f.term)
 		f.becomeCandidate(ctx, true)
 	}
@@ -194,9 +194,8 @@ func (f *follower) onElectionTimeout(ctx actor.Context, m *messages.ElectionTime
 	f.becomePreCandidate(ctx)
 }
 
-// mayStand: only a voter of the active configuration does, unless it is configured
-// never to lead.
-func (r *raft) mayStand() bool { return r.config().MayLead(r.opts.Node) }
+// mayStand: only a voter of the active configuration does.
+func (r *raft) mayStand() bool { return r.config().MayStand(r.opts.Node) }
 
 // onStandForElection has the member stand before its time. A leader that is heard is
 // not to be disturbed: it may rest on this member's promise to elect nobody else.
@@ -210,7 +209,7 @@ func (r *raft) onStandForElection(ctx actor.Context, sender *actor.PID) {
 	case *preCandidate, *candidate: // it does
 	case *follower:
 		switch {
-		case !r.mayStand():
+		case !r.config().MayLead(r.opts.Node):
 			reason = "it is no voter that may lead"
 		case r.hearsLeader():
 			reason = "a leader was heard within the election timeout, or may have been before a restart; transfer its leadership instead"

@@ -208,6 +208,7 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 	}
 	l.expireTransfer(ctx)
 	l.expireQueries(ctx)
+	l.standAside(ctx)
 	l.admitEarly(ctx) // a Gateway that has crashed forgets to say so
 	l.armHeartbeat(ctx)
 	l.beat(ctx)

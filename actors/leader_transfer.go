@@ -46,9 +46,18 @@ func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason stri
 		return "", string(to) + " is not a voter of this group"
 	}
 	if !l.config().MayLead(to) {
-		return "", string(to) + " is configured never to lead"
+		return "", string(to) + " is not to lead, by its role or priority"
 	}
 	return to, ""
+}
+
+// standAside hands over to whoever may lead, when this member is not to.
+func (l *leader) standAside(ctx actor.Context) {
+	if l.transfer == nil && l.tally.Settled() && !l.config().MayLead(l.opts.Node) {
+		if _, reason := l.transferTarget(""); reason == "" {
+			l.onTransferLeadership(ctx, &messages.TransferLeadership{}, nil)
+		}
+	}
 }
 
 // suits ranks who might take over: one that answers and keeps up, of the highest

@@ -27,12 +27,28 @@ func TestLowerPriorityWaitsForHigherOnes(t *testing.T) {
 	expectNone[*messages.RequestPreVote](t, m.peer("n2"), "n2 and n3 come first again")
 }
 
-func TestMemberOfNegativePriorityNeverLeads(t *testing.T) {
+// One that is not to lead stands when nobody else has managed to: what is committed may
+// be on no other member. It hands over at once to one that keeps up.
+func TestLeaderOfLastResort(t *testing.T) {
 	m := newMember(t, 3)
 	m.opts.Bootstrap.Members[0].Priority = -1
 	m.begin()
-	m.advance(10 * electionTimeout)
-	expectNone[*messages.RequestPreVote](t, m.peer("n2"), "it is never to lead")
+	m.advance(4 * electionTimeout)
+	expectNone[*messages.RequestPreVote](t, m.peer("n2"), "others may lead")
+	m.advance(8 * electionTimeout)
+	m.elect()
+	m.accept("n2")
+	m.advance(heartbeat)
+	m.ack("n2")
+	m.accept("n2")
+	m.advance(heartbeat)
+	takeOne[*messages.TimeoutNow](t, m.peer("n2"))
+}
+
+func TestMemberOfNegativePriorityDoesNotStandByOrder(t *testing.T) {
+	m := newMember(t, 3)
+	m.opts.Bootstrap.Members[0].Priority = -1
+	m.begin()
 	m.heartbeatOf("n2", 2, 0)
 	m.sync()
 	m.send(m.peer("n2"), m.pid, &messages.TimeoutNow{Group: 1, Term: 2, From: "n2"})

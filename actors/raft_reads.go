@@ -17,6 +17,7 @@ type memberReads struct {
 	asked   []PendingQuery
 	request uint64 // numbers the questions
 	askedAt time.Duration
+	sentAt  time.Duration // last
 
 	// What the leader has said last: at freshAt, or later, freshIndex was all that was
 	// committed.
@@ -62,24 +63,31 @@ func forMember(c messages.Consistency) bool {
 }
 
 // turnMemberReads asks the leader for all that wait. A question or its answer may be
-// lost: half an election timeout later it is asked anew, under another number.
+// lost: half an election timeout later the same one is sent again. An answer to either
+// will do, however late it comes.
 func (r *raft) turnMemberReads(ctx actor.Context) {
 	reads := &r.ownReads
-	if len(reads.asked) > 0 && r.now-reads.askedAt >= r.opts.ElectionTimeout/2 {
-		r.reaskReads()
-	}
-	if len(reads.asked) > 0 || len(reads.waiting) == 0 || r.leader == "" {
+	switch {
+	case r.leader == "":
+		return
+	case len(reads.asked) > 0:
+		if r.now-reads.sentAt < r.opts.ElectionTimeout/2 {
+			return
+		}
+	case len(reads.waiting) > 0:
+		reads.asked, reads.waiting = reads.waiting, nil
+		reads.request++
+		reads.askedAt = r.now
+	default:
 		return
 	}
-	reads.asked, reads.waiting = reads.waiting, nil
-	reads.request++
-	reads.askedAt = r.now
+	reads.sentAt = r.now
 	r.ask(ctx, r.peers[r.leader], &messages.ConfirmReadIndex{
 		Group: r.opts.Group, Term: uint64(r.term), From: string(r.opts.Node), Request: reads.request,
 	})
 }
 
-// reaskReads forgets the question under way.
+// reaskReads forgets the question under way: another leader is asked another one.
 func (r *raft) reaskReads() {
 	r.ownReads.waiting = append(r.ownReads.asked, r.ownReads.waiting...)
 	r.ownReads.asked = nil

@@ -433,8 +433,8 @@ func TestDialOptions(t *testing.T) {
 		want string
 	}{
 		{"no members", ClientOptions{}, "no members"},
-		{"an address twice", ClientOptions{Members: []Member{two[0], {"n2", two[0].Address}}}, "same address"},
-		{"no port", ClientOptions{Members: []Member{{"n1", "127.0.0.1"}}}, "expected host:port"},
+		{"an address twice", ClientOptions{Members: []Member{two[0], {ID: "n2", Address: two[0].Address}}}, "same address"},
+		{"no port", ClientOptions{Members: []Member{{ID: "n1", Address: "127.0.0.1"}}}, "expected host:port"},
 		{"a member's address", ClientOptions{Members: two, Listen: two[0].Address}, "belongs to both"},
 		{"beyond loopback", ClientOptions{Members: two, Listen: "0.0.0.0:0"}, "without TLS"},
 		{"negative timeout", ClientOptions{Members: two, RequestTimeout: -1}, "RequestTimeout"},

@@ -23,8 +23,9 @@ type Member struct {
 
 	// Priority says who stands for election first: each election timeout without a
 	// leader lets the next lower priority stand, and a hand-over to the best member goes
-	// to the highest that keeps up. Below 0: never leads. It is set when a group begins;
-	// the same on every node.
+	// to the highest that keeps up. One below 0 leads only when nobody else has managed to
+	// (what is committed may be on no other live node), and hands over as soon as
+	// somebody has caught up. It is set when a group begins; the same on every node.
 	Priority int
 }
 

@@ -76,7 +76,7 @@ type Member struct {
 	Address string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // host:port of its node's remote
 	Role    Role                   `protobuf:"varint,3,opt,name=role,proto3,enum=protoraft.Role" json:"role,omitempty"`
 	// Who stands first when there is no leader: each election timeout lets the next
-	// lower priority stand. Below 0: never leads.
+	// lower priority stand. Below 0: leads only when no other can, and hands over.
 	Priority      int32 `protobuf:"zigzag32,4,opt,name=priority,proto3" json:"priority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
