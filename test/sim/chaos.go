@@ -52,23 +52,17 @@ var everyStrike = func() (all []strike) {
 
 // plan has the next strike happen.
 func (w *World) plan() {
-	d := time.Duration(w.chaos.ExpFloat64() * float64(w.setup.interval))
-	if w.chaos.Float64() < w.setup.heavy {
-		d /= 20
+	next, ok := w.decisions.nextStrike()
+	if !ok {
+		return
 	}
-	w.after(d, func() {
-		if w.healed {
-			return
-		}
-		if len(w.setup.strikes) > 0 {
-			w.strike(w.setup.strikes[w.chaos.IntN(len(w.setup.strikes))])
-		}
+	w.at(time.Duration(next.At), func() {
+		w.strike(w.decisions.strikeAt(next))
 		w.plan()
 	})
 }
 
-func (w *World) strike(s strike) {
-	n := w.someone(w.chaos)
+func (w *World) strike(s strike, n *node) {
 	w.trace.printf("strike: %v (at %s)", s, n.id)
 	w.trace.add(evFault, uint64(s)<<8, uint64(n.number))
 	switch s {
@@ -160,8 +154,7 @@ func (n *node) inject(name string, nth int, fault vfs.Fault, only vfs.OpKind, st
 		if seen++; seen < nth || seen > nth && !stay {
 			return vfs.Fault{}
 		}
-		n.diskFault = name
-		n.w.cover.add("disk fault: " + name)
+		n.fault.strike(name)
 		return fault
 	})
 }

@@ -27,7 +27,7 @@ func (m *memberModel) onLeadershipBegun(term uint64) {
 		}
 	}
 	for _, n := range w.nodes {
-		if n.up && n.diskFault != "" {
+		if n.up && n.fault.struck() {
 			w.cover.add("election while a disk has failed")
 		}
 	}

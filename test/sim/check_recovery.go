@@ -3,13 +3,13 @@ package sim
 import (
 	"slices"
 
-	"github.com/protoraft/protoraft/test/sim/simlog"
+	"github.com/protoraft/protoraft/logstore"
 )
 
 // Recovery: what a restart finds is what was acknowledged as durable, or that and
 // the whole of the one write that was under way.
 
-func (m *memberModel) read(store *simlog.Store) (image, error) {
+func (m *memberModel) read(store logstore.Store) (image, error) {
 	st, err := store.Load(m.g.id)
 	if err != nil || !st.Exists() {
 		return image{}, err
@@ -51,7 +51,7 @@ func (m *memberModel) onMemberFailed(reason string) {
 	if w := m.c.w; w.script != nil && w.script.broken[m] {
 		return
 	}
-	if m.n.diskFault == "" && !m.n.disk.Crashed() && !m.n.dying {
+	if !m.n.fault.struck() && !m.n.disk.Crashed() && !m.n.dying {
 		m.c.w.violate("members do not fail by themselves", "group %d: %s: %s", m.g.id, m.n.id, reason)
 	}
 }

@@ -11,7 +11,9 @@
 //	mailbox.go   turns of a seeded size, in a seeded order
 //	clock.go     virtual time, and each node's wrong idea of it
 //	network.go   directed links that delay, lose, repeat, reorder and reset
-//	chaos.go     when which fault strikes
+//	chaos.go     what each strike does
+//	chance.go    where randomness comes from; decide.go what it decides, or a plan does
+//	plan.go      a run told as its decisions; minimise.go the fewest that break a rule
 //	machine.go   the replicated state; client.go who works on it
 //	model.go     what the checks know of every member's log, in memory and on disk
 //	check_*.go   one invariant, or a few that share their state, each

@@ -6,7 +6,6 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/protoraft/protoraft/messages"
-	"github.com/protoraft/protoraft/test/sim/simlog"
 )
 
 // healPhase mends everything, waits for the groups to agree within a bound, has every
@@ -165,7 +164,7 @@ func (w *World) serves(n *node, g *groupModel) {
 func (w *World) scan() {
 	for _, n := range w.nodes {
 		n.crash(true)
-		store, err := simlog.Open(n.disk, logDir)
+		store, err := w.openStore(n)
 		if err != nil {
 			w.violate("a disk that works can be opened", "%s: %v", n.id, err)
 			return

@@ -21,6 +21,7 @@ type stepMailbox struct {
 	log    bool   // the LogWriter: its turns take the time of a sync
 
 	user, system []any
+	spare        []any // room for user, of an earlier batch
 	suspended    bool
 	held         bool // by a script: what comes waits
 	scheduled    bool
@@ -141,6 +142,12 @@ func (m *stepMailbox) turn() {
 	}
 	m.batch.Messages = m.take()
 	m.invoker.InvokeUserMessage(&m.batch)
+	// As in production, a batch is worth nothing after its turn.
+	clear(m.batch.Messages)
+	if m.spare == nil {
+		m.spare = m.batch.Messages[:0]
+	}
+	m.batch.Messages = nil
 }
 
 // take draws how many of the waiting messages this turn hears.
@@ -153,7 +160,9 @@ func (m *stepMailbox) take() []any {
 		n = 1 + m.n.w.rng.IntN(n)
 	}
 	taken := m.user[:n:n]
-	m.user = m.user[n:]
+	if m.user = m.user[n:]; len(m.user) == 0 {
+		m.user, m.spare = m.spare, nil
+	}
 	m.note(taken[0], n)
 	return taken
 }

@@ -4,7 +4,6 @@ import (
 	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/messages"
-	"github.com/protoraft/protoraft/test/sim/simlog"
 )
 
 // checks watches a world from outside: messages as they are posted and sent, the
@@ -185,7 +184,7 @@ func (im *image) apply(m *memberModel, u *logstore.Update) {
 }
 
 // booted sees what a process finds on its disk.
-func (c *checks) booted(n *node, store *simlog.Store) {
+func (c *checks) booted(n *node, store logstore.Store) {
 	for _, g := range c.groups {
 		m := g.members[n.number]
 		found, err := m.read(store)

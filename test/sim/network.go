@@ -19,6 +19,9 @@ type network struct {
 }
 
 type link struct {
+	from, to *node
+	sent     uint64 // messages so far
+
 	cut     bool
 	epoch   int // counts resets
 	slow    float64
@@ -26,12 +29,12 @@ type link struct {
 	pending int
 }
 
-func newNetwork(w *World, n int) *network {
+func newNetwork(w *World) *network {
 	net := &network{w: w}
-	for range n {
-		row := make([]*link, n)
-		for k := range row {
-			row[k] = &link{slow: 1}
+	for _, from := range w.everyone {
+		row := make([]*link, len(w.everyone))
+		for k, to := range w.everyone {
+			row[k] = &link{from: from, to: to, slow: 1}
 		}
 		net.links = append(net.links, row)
 	}
@@ -90,16 +93,21 @@ func (net *network) send(from *node, to *actor.PID, message any, sender *actor.P
 		w.script.sent(from, target, message, p)
 		return
 	}
-	if !net.calm && w.rng.Float64() < s.drop {
+	w.decisions.message(l)
+	if !net.calm && w.decisions.befalls(l, faultDrop, s.drop) {
 		return
 	}
 	// The real remote delivers at most once and in order. What members say to each
 	// other must bear more than that; what Gateways say need not.
 	gateways := betweenGateways(message)
-	net.carry(l, target, p, gateways)
-	if !net.calm && !gateways && w.rng.Float64() < s.duplicate {
+	late := faultReorder
+	if gateways {
+		late = ""
+	}
+	net.carry(l, p, late)
+	if !net.calm && !gateways && w.decisions.befalls(l, faultDuplicate, s.duplicate) {
 		w.cover.add("message duplicated")
-		net.carry(l, target, p, false)
+		net.carry(l, p, faultReorderCopy)
 	}
 }
 
@@ -138,16 +146,17 @@ func (p *packet) unpack() (any, error) {
 	return message, nil
 }
 
-// carry draws when the packet arrives; inOrder has it stay behind those before it.
-func (net *network) carry(l *link, target *node, p *packet, inOrder bool) {
-	w, s := net.w, &net.w.setup
-	d := s.delay + time.Duration(w.rng.ExpFloat64()*float64(s.jitter))
+// carry draws when the packet arrives: behind those before it, unless the fault given
+// befalls it.
+func (net *network) carry(l *link, p *packet, late string) {
+	w, s, target := net.w, &net.w.setup, l.to
+	d := s.delay + time.Duration(w.wire.ExpFloat64()*float64(s.jitter))
 	if !net.calm {
 		d = time.Duration(float64(d) * l.slow)
 		d += time.Duration(len(p.bytes)) * s.perByte
 	}
 	at := w.now + d
-	if !net.calm && !inOrder && w.rng.Float64() < s.reorder {
+	if !net.calm && late != "" && w.decisions.befalls(l, late, s.reorder) {
 		w.cover.add("message reordered")
 	} else {
 		at = max(at, l.lastAt)

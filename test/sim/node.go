@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -14,7 +13,6 @@ import (
 	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/logstore/vfs"
-	"github.com/protoraft/protoraft/test/sim/simlog"
 )
 
 // node is a machine with a disk and, while it is up, a process on it.
@@ -42,7 +40,7 @@ type node struct {
 	frozenUntil time.Duration
 	dying       bool // the process has died within its turn: nothing it does counts
 	actsLeft    int  // until it dies, -1 for no plan
-	diskFault   string
+	fault       diskFault
 	restart     *event
 }
 
@@ -162,7 +160,8 @@ func (n *node) boot() {
 	w := n.w
 	n.restart = nil
 	n.life++
-	n.up, n.dying, n.actsLeft, n.diskFault = true, false, -1, ""
+	n.up, n.dying, n.actsLeft = true, false, -1
+	n.fault.clear(w.cover)
 	n.bootedAt = w.now
 	n.origin = time.Duration(w.chaos.Int64N(int64(time.Hour)))
 	n.rate = 1 + (w.chaos.Float64()*2-1)*w.setup.drift
@@ -170,7 +169,7 @@ func (n *node) boot() {
 	w.trace.printf("%s boots", n.id)
 	w.trace.add(evFault, uint64(n.number), 1)
 	if !n.outsider {
-		store, err := simlog.Open(n.disk, logDir)
+		store, err := w.openStore(n)
 		if err != nil {
 			n.bootFailed(err)
 			return
@@ -189,7 +188,7 @@ func (n *node) boot() {
 // bootFailed: only an injected fault may keep a node from starting.
 func (n *node) bootFailed(err error) {
 	n.up = false
-	if !n.disk.Crashed() && n.diskFault == "" {
+	if !n.disk.Crashed() && !n.fault.struck() {
 		n.w.violate("a disk that works can be opened", "%s: %v", n.id, err)
 		return
 	}
@@ -254,7 +253,7 @@ func (n *node) spawn() {
 
 // storageFailed is told by the Node. The process ends, as the binary does.
 func (n *node) storageFailed(reason string) {
-	if n.diskFault == "" && !n.disk.Crashed() && !n.dying {
+	if !n.fault.struck() && !n.disk.Crashed() && !n.dying {
 		n.w.violate("storage fails only where a fault was injected", "%s: %s", n.id, reason)
 	}
 	n.w.cover.add("storage failed")
@@ -291,13 +290,7 @@ func (n *node) crash(power bool) {
 		return
 	}
 	w.checks.crashed(n)
-	n.disk.Inject(nil)
-	if err := n.store.Close(); err != nil && !errors.Is(err, vfs.ErrCrashed) {
-		w.violate("a store can be closed", "%s: %v", n.id, err)
-	}
-	if power || n.disk.Crashed() {
-		n.disk = n.disk.Crash(w.chaos)
-	}
+	n.leaveDisk(power)
 }
 
 // chance is a source for one of the node's actors.

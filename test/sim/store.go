@@ -7,12 +7,23 @@ import (
 	"github.com/protoraft/protoraft/test/sim/simlog"
 )
 
+// Engine opens the log store of a node, of which dir on its disk has been left as it
+// is by a crash or by a process that ended.
+type Engine func(disk vfs.FS, dir string) (logstore.Store, error)
+
+func (w *World) openStore(n *node) (logstore.Store, error) {
+	if w.engine != nil {
+		return w.engine(n.disk, logDir)
+	}
+	return simlog.Open(n.disk, logDir)
+}
+
 // watchedStore shows the checks every write and what became of it. It is the one
 // place where what is durable is known.
 type watchedStore struct {
 	n     *node
 	life  int
-	inner *simlog.Store
+	inner logstore.Store
 
 	writes int
 }
