@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -28,6 +29,7 @@ type applier struct {
 	machine         fsm.StateMachine
 	fetchBytes      int
 	logger          hclog.Logger
+	clock           Clock
 
 	applied  core.Index
 	reported core.Index
@@ -40,6 +42,8 @@ type applier struct {
 	ready    []PendingQuery // whose index is applied
 	answered int            // of ready
 	settled  int            // queries done with since the last report
+	released int            // of them, by lease
+	leased   []leasedAnswer // read, and void if the lease has ended meanwhile
 	term     core.Term      // of the leadership below
 	leads    bool           // this member leads in term
 	serving  bool           // and its machine has been told
@@ -61,7 +65,7 @@ func (r *raft) applierProps(raftPID *actor.PID) *actor.Props {
 	return r.rt.props(0, func() behavior {
 		return &applier{
 			raft: raftPID, logReader: r.links.LogReader, group: r.opts.Group, machine: r.opts.Machine,
-			fetchBytes: r.opts.Limits.BlockBytes, logger: r.logger,
+			fetchBytes: r.opts.Limits.BlockBytes, logger: r.logger, clock: r.rt.Clock,
 		}
 	})
 }
@@ -80,7 +84,9 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 	case *EntriesRead:
 		a.onEntriesRead(ctx, m)
 	case *AnswerQueries:
-		a.onAnswerQueries(m)
+		a.onAnswerQueries(ctx, m)
+	case *ExpireQueries:
+		a.onExpireQueries(m)
 	case *LeadershipBegun:
 		a.term, a.leads, a.serving = m.Term, true, false
 	case *LeadershipEnded:
@@ -94,8 +100,8 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 func (a *applier) endTurn(ctx actor.Context) {
 	a.replies.send(ctx)
 	if a.applied != a.reported || a.settled > 0 {
-		ctx.Send(a.raft, &EntriesApplied{Index: a.applied, Queries: a.settled})
-		a.reported, a.settled = a.applied, 0
+		ctx.Send(a.raft, &EntriesApplied{Index: a.applied, Queries: a.settled, Leased: a.released})
+		a.reported, a.settled, a.released = a.applied, 0, 0
 	}
 }
 
@@ -109,7 +115,7 @@ func (a *applier) proceed(ctx actor.Context) {
 				a.fetch(ctx, core.Index(b.FirstIndex)-1)
 				return
 			}
-			a.applyBlock(&b.Block, b.Waiters, w.Commit)
+			a.applyBlock(ctx, &b.Block, b.Waiters, w.Commit)
 		}
 		if a.applied < w.Commit {
 			a.fetch(ctx, w.Commit)
@@ -142,13 +148,13 @@ func (a *applier) onEntriesRead(ctx actor.Context, m *EntriesRead) {
 	for i := range m.Blocks {
 		// Not beyond what was asked for: a truncation may be on its way to the disk,
 		// and what follows there be no entries of the log any more.
-		a.applyBlock(&m.Blocks[i], nil, a.fetchTo)
+		a.applyBlock(ctx, &m.Blocks[i], nil, a.fetchTo)
 	}
 	a.proceed(ctx)
 }
 
 // applyBlock applies a block's entries above the applied index and up to commit.
-func (a *applier) applyBlock(b *messages.Block, waiters []Waiter, commit core.Index) {
+func (a *applier) applyBlock(ctx actor.Context, b *messages.Block, waiters []Waiter, commit core.Index) {
 	if core.Index(b.LastIndex()) <= a.applied || core.Index(b.FirstIndex) > commit {
 		return
 	}
@@ -175,7 +181,7 @@ func (a *applier) applyBlock(b *messages.Block, waiters []Waiter, commit core.In
 		if err := a.applyCommands(); err != nil {
 			return err
 		}
-		return a.applyOther(index, core.Term(b.Term), e, w)
+		return a.applyOther(ctx, index, core.Term(b.Term), e, w)
 	})
 	if err == nil {
 		err = a.applyCommands()
@@ -183,7 +189,7 @@ func (a *applier) applyBlock(b *messages.Block, waiters []Waiter, commit core.In
 	if err != nil {
 		panic(fmt.Sprintf("applying after index %d: %v", a.applied, err))
 	}
-	a.answerReached()
+	a.answerReached(ctx)
 }
 
 // applyCommands gives the machine the commands gathered so far.
@@ -220,7 +226,7 @@ func (a *applier) applyCommands() error {
 }
 
 // applyOther handles the entries that are Raft's own.
-func (a *applier) applyOther(index uint64, term core.Term, e messages.EntryView, w Waiter) error {
+func (a *applier) applyOther(ctx actor.Context, index uint64, term core.Term, e messages.EntryView, w Waiter) error {
 	a.applied = core.Index(index)
 	switch e.Kind {
 	case messages.EntryKind_NOOP:
@@ -229,7 +235,7 @@ func (a *applier) applyOther(index uint64, term core.Term, e messages.EntryView,
 	case messages.EntryKind_QUERY:
 		if w.To != nil {
 			a.ready = append(a.ready, PendingQuery{Waiter: w, Query: e.Data, Index: a.applied})
-			a.answerReady()
+			a.answerReady(ctx)
 		}
 	case messages.EntryKind_CONFIGURATION:
 		return a.applyConfiguration(index, e.Data)
@@ -277,6 +283,7 @@ func (a *applier) onLeadershipEnded(m *LeadershipEnded) {
 	}
 	a.leads, a.serving = false, false
 	for _, q := range a.queries { // their entries may never come
+		a.release(&q)
 		a.replies.add(q.Waiter, messages.ResultItem{
 			Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_LEADERSHIP_LOST,
 		})
@@ -300,13 +307,29 @@ func (a *applier) onLeaderFollowed(m *LeaderFollowed) {
 	}
 }
 
-func (a *applier) onAnswerQueries(m *AnswerQueries) {
+func (a *applier) onAnswerQueries(ctx actor.Context, m *AnswerQueries) {
 	a.queries = append(a.queries, m.Queries...)
-	a.answerReached()
+	a.answerReached(ctx)
+}
+
+// onExpireQueries answers the queries whose index has not come in time.
+func (a *applier) onExpireQueries(m *ExpireQueries) {
+	n := len(a.queries)
+	a.queries = slices.DeleteFunc(a.queries, func(q PendingQuery) bool {
+		late := q.Deadline < m.Now
+		if late {
+			a.release(&q)
+			a.replies.add(q.Waiter, messages.ResultItem{
+				Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_TIMED_OUT, Index: uint64(a.applied),
+			})
+		}
+		return late
+	})
+	a.settled += n - len(a.queries)
 }
 
 // answerReached answers the queries whose index has been reached.
-func (a *applier) answerReached() {
+func (a *applier) answerReached(ctx actor.Context) {
 	kept := 0
 	for _, q := range a.queries {
 		if q.Index > a.applied {
@@ -319,34 +342,76 @@ func (a *applier) answerReached() {
 	a.settled += len(a.queries) - kept
 	clear(a.queries[kept:])
 	a.queries = a.queries[:kept]
-	a.answerReady()
+	a.answerReady(ctx)
 }
 
 // answerReady answers one query after the other. When the machine panics, the one
 // at hand and those behind it are still there for stop to answer.
-func (a *applier) answerReady() {
+func (a *applier) answerReady(ctx actor.Context) {
 	for ; a.answered < len(a.ready); a.answered++ {
-		a.answer(a.ready[a.answered])
+		q := a.ready[a.answered]
+		item := a.answer(q)
+		if q.LeaseUntil != 0 {
+			a.leased = append(a.leased, leasedAnswer{q, item})
+			continue
+		}
+		a.replies.add(q.Waiter, item)
 	}
 	clear(a.ready)
 	a.ready, a.answered = a.ready[:0], 0
+	a.answerLeased(ctx)
 }
 
-func (a *applier) answer(q PendingQuery) {
+// release notes that a query will not be answered by its lease.
+func (a *applier) release(q *PendingQuery) {
+	if q.LeaseUntil != 0 {
+		a.released++
+	}
+}
+
+type leasedAnswer struct {
+	query PendingQuery
+	item  messages.ResultItem
+}
+
+// answerLeased looks at the clock after the state was read: this process may have
+// stood still meanwhile. While the lease held nobody else can have led.
+func (a *applier) answerLeased(ctx actor.Context) {
+	if len(a.leased) == 0 {
+		return
+	}
+	now := a.clock.Elapsed()
+	a.released += len(a.leased)
+	var late []PendingQuery
+	for _, l := range a.leased {
+		if now < l.query.LeaseUntil {
+			a.replies.add(l.query.Waiter, l.item)
+			continue
+		}
+		l.query.LeaseUntil = 0
+		late = append(late, l.query)
+	}
+	clear(a.leased)
+	a.leased = a.leased[:0]
+	if len(late) > 0 {
+		ctx.Send(a.raft, &LeaseRanOut{Queries: late})
+	}
+}
+
+func (a *applier) answer(q PendingQuery) messages.ResultItem {
 	item := messages.ResultItem{Outcome: messages.Outcome_APPLIED, Index: uint64(a.applied)}
 	machine, ok := a.machine.(fsm.Querier)
 	if !ok {
 		item.Outcome, item.Reason = messages.Outcome_NOT_APPLIED, messages.Reason_REFUSED
 		item.Data = []byte("the state machine answers no queries")
-		a.replies.add(q.Waiter, item)
-		return
+		return item
 	}
 	answer, err := machine.Query(q.Query)
 	if err != nil {
 		item.Outcome, item.Reason, answer = messages.Outcome_NOT_APPLIED, messages.Reason_REFUSED, []byte(err.Error())
 	}
 	item.Data = answer
-	a.replies.add(q.Waiter, item)
+	return item
 }
 
 func (a *applier) stopping(ctx actor.Context) {
@@ -378,10 +443,13 @@ func (a *applier) stop(ctx actor.Context) {
 			a.abandon(&w.Blocks[i])
 		}
 	}
+	for _, l := range a.leased {
+		a.queries = append(a.queries, l.query)
+	}
 	for _, q := range append(a.ready[a.answered:], a.queries...) {
 		a.replies.add(q.Waiter, messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_STOPPED})
 	}
-	a.entries, a.waiters, a.work, a.ready, a.queries = nil, nil, nil, nil, nil
+	a.entries, a.waiters, a.work, a.ready, a.queries, a.leased = nil, nil, nil, nil, nil, nil
 	a.replies.send(ctx)
 }
 

@@ -1,6 +1,8 @@
 package actors
 
 import (
+	"time"
+
 	"errors"
 	"fmt"
 	"slices"
@@ -57,7 +59,7 @@ func (a *applying) expectApplied(want ...string) {
 
 func (a *applying) query(request, index uint64, q string) {
 	a.t.Helper()
-	a.tell(a.pid, &AnswerQueries{Queries: []PendingQuery{{Waiter{a.client.pid, request}, []byte(q), core.Index(index)}}})
+	a.tell(a.pid, &AnswerQueries{Queries: []PendingQuery{{Waiter: Waiter{a.client.pid, request}, Query: []byte(q), Index: core.Index(index), Deadline: time.Hour}}})
 }
 
 func TestApplierAppliesInOrderAndOnce(t *testing.T) {
@@ -164,7 +166,7 @@ func TestPanickingQueryAnswersEverybodyOnce(t *testing.T) {
 	queries := func(a *applying, index core.Index) *AnswerQueries {
 		m := &AnswerQueries{}
 		for i, q := range []string{"good", "bad", "never reached"} {
-			m.Queries = append(m.Queries, PendingQuery{Waiter{a.client.pid, uint64(10 + i)}, []byte(q), index})
+			m.Queries = append(m.Queries, PendingQuery{Waiter: Waiter{a.client.pid, uint64(10 + i)}, Query: []byte(q), Index: index, Deadline: time.Hour})
 		}
 		return m
 	}

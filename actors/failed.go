@@ -43,9 +43,11 @@ func (r *raft) fail(ctx actor.Context, reason string) {
 		l.wakeBest(ctx)
 	}
 	r.release(ctx, r.tail.takeWaiters(r.handed), messages.Outcome_UNKNOWN, messages.Reason_STOPPED)
+	r.refuseReads(ctx, messages.Reason_STOPPED)
 	was := r.role
 	r.role = &failed{r}
 	was.exit(ctx)
+	r.handedTo(ctx, "")
 	r.election.cancel()
 	r.held = nil
 	ctx.Send(r.links.Node, &MemberFailed{Group: r.opts.Group, Reason: reason})

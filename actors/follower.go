@@ -67,7 +67,7 @@ func (f *follower) receive(ctx actor.Context, message any, sender *actor.PID) {
 var followerIgnores = ignored(
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
-	&messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{},
+	&messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{}, &messages.ConfirmReadIndex{},
 	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
 )
 
@@ -159,11 +159,12 @@ func (f *follower) endTurn(ctx actor.Context) {
 		})
 	}
 	f.acks = f.acks[:copy(f.acks, f.acks[n:])]
+	f.turnMemberReads(ctx)
 }
 
 // onTimeoutNow: the leader hands over. No pre-vote: it is the leader's own wish.
 func (f *follower) onTimeoutNow(ctx actor.Context) {
-	if f.mayStand() {
+	if f.config().MayLead(f.opts.Node) {
 		f.logger.Info("standing for election by order of the leader", "term", f.term)
 		f.becomeCandidate(ctx, true)
 	}
@@ -173,6 +174,7 @@ func (f *follower) onElectionTimeout(ctx actor.Context, m *messages.ElectionTime
 	if m.Generation != f.election.generation {
 		return
 	}
+	f.expireQueries(ctx)
 	if f.leader != "" {
 		// A leader was heard since the timer was set; look again when its time is up.
 		if wait := f.heardAt + f.electionWait() - f.now; f.now-f.heardAt < f.opts.ElectionTimeout {
@@ -184,12 +186,44 @@ func (f *follower) onElectionTimeout(ctx actor.Context, m *messages.ElectionTime
 		f.armElection(ctx)
 		return
 	}
+	if f.skipped < f.config().Precedence(f.opts.Node) {
+		f.skipped++
+		f.armElection(ctx)
+		return
+	}
 	f.becomePreCandidate(ctx)
 }
 
 // mayStand: only a voter of the active configuration does.
-func (r *raft) mayStand() bool {
-	return r.config().Quorum().Contains(r.opts.Node)
+func (r *raft) mayStand() bool { return r.config().MayStand(r.opts.Node) }
+
+// onStandForElection has the member stand before its time. A leader that is heard is
+// not to be disturbed: it may rest on this member's promise to elect nobody else.
+func (r *raft) onStandForElection(ctx actor.Context, sender *actor.PID) {
+	var reason string
+	switch role := r.role.(type) {
+	case standstill:
+		reason = "the member is " + r.role.name()
+	case *leader:
+		reason = "it leads already"
+	case *preCandidate, *candidate: // it does
+	case *follower:
+		switch {
+		case !r.config().MayLead(r.opts.Node):
+			reason = "it is no voter that may lead"
+		case r.hearsLeader():
+			reason = "a leader was heard within the election timeout, or may have been before a restart; transfer its leadership instead"
+		default:
+			role.becomePreCandidate(ctx)
+		}
+	}
+	switch {
+	case sender == nil:
+	case reason != "":
+		ctx.Send(sender, &messages.ElectionRefused{Group: r.opts.Group, Reason: reason})
+	default:
+		ctx.Send(sender, &messages.ElectionStarted{Group: r.opts.Group, Term: uint64(r.term) + 1})
+	}
 }
 
 // electionWait is drawn anew each time, so that members do not stand together.
@@ -211,6 +245,11 @@ func (r *raft) setLeader(ctx actor.Context, id core.NodeID) {
 		return
 	}
 	r.leader, r.leaderTerm = id, r.term // one may lead again in a later term
+	r.reaskReads()
+	if id != "" {
+		r.skipped = 0
+		r.handedTo(ctx, id)
+	}
 	r.announceLeader(ctx, id)
 	if id != r.opts.Node {
 		ctx.Send(r.applier, &LeaderFollowed{Term: r.term, Leader: id})

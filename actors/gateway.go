@@ -289,6 +289,7 @@ func (g *gateway) put(r *route, id uint64, message any) {
 	case *messages.Query:
 		f.Request = &messages.ForwardedRequest_Query{Query: &messages.Query{
 			Group: m.Group, Request: id, Query: m.Query, Consistency: m.Consistency, AfterWrites: m.AfterWrites,
+			MinIndex: m.MinIndex, MaxAge: m.MaxAge,
 			LeaderTerm: uint64(r.term),
 		}}
 	}

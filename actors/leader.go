@@ -60,6 +60,8 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 	})
 	l.tally.Advance(r.opts.Node, r.tail.durable)
 	l.queue.add(proposal{kind: messages.EntryKind_NOOP})
+	r.reaskReads()
+	l.reads.waiting, r.ownReads.waiting = r.ownReads.waiting, nil
 	l.cut(ctx, true)
 	l.beat(ctx)
 	l.armHeartbeat(ctx)
@@ -85,6 +87,8 @@ func (l *leader) receive(ctx actor.Context, message any, sender *actor.PID) {
 		l.onHeartbeatTimeout(ctx, m)
 	case *FetchEntries:
 		l.onFetchEntries(ctx, m, sender)
+	case *messages.ConfirmReadIndex:
+		l.onConfirmReadIndex(m, sender)
 	case *messages.TransferLeadership:
 		l.onTransferLeadership(ctx, m, sender)
 	case *actor.Terminated:
@@ -127,9 +131,7 @@ func (l *leader) exit(ctx actor.Context) {
 	l.handBackReads(ctx)
 	l.handBackEarly(ctx)
 	ctx.Send(l.applier, &LeadershipEnded{Term: l.term})
-	if t := l.transfer; t != nil && t.replyTo != nil {
-		ctx.Send(t.replyTo, &messages.LeadershipTransferred{Group: l.opts.Group, Term: uint64(l.term)})
-	}
+	l.endTransfer(ctx)
 }
 
 // replicate starts a Replicator for a peer, from what the tally knows of it.
@@ -204,6 +206,8 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 		return
 	}
 	l.expireTransfer(ctx)
+	l.expireQueries(ctx)
+	l.standAside(ctx)
 	l.admitEarly(ctx) // a Gateway that has crashed forgets to say so
 	l.armHeartbeat(ctx)
 	l.beat(ctx)
@@ -218,9 +222,18 @@ func (l *leader) quorumAnswers() bool {
 	})
 }
 
-// beat sends a heartbeat to every peer, with the latest round of reads. A peer is
-// told of a commit index no further than it is known to hold.
+// beat shows the leader to every peer. Where there are leases, each beat is a round
+// that extends them.
 func (l *leader) beat(ctx actor.Context) {
+	if l.opts.ClockDrift > 0 {
+		l.beginRound()
+	}
+	l.sendBeats(ctx)
+}
+
+// sendBeats sends a heartbeat to every peer, with the latest round of reads. A peer is
+// told of a commit index no further than it is known to hold.
+func (l *leader) sendBeats(ctx actor.Context) {
 	l.eachPeer(func(id core.NodeID, pid *actor.PID) {
 		l.ask(ctx, pid, &messages.Heartbeat{
 			Group: l.opts.Group, Term: uint64(l.term), Leader: string(l.opts.Node),

@@ -33,9 +33,9 @@ func (l *leader) onTransferLeadership(ctx actor.Context, m *messages.TransferLea
 
 func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason string) {
 	if to == "" {
-		best, ok := l.tally.Best(l.opts.Node)
+		best, ok := l.tally.Best(l.suits)
 		if !ok {
-			return "", "there is no other voter"
+			return "", "there is no other voter that may lead and answers"
 		}
 		return best, ""
 	}
@@ -45,17 +45,44 @@ func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason stri
 	if !l.config().Quorum().Contains(to) {
 		return "", string(to) + " is not a voter of this group"
 	}
+	if !l.config().MayLead(to) {
+		return "", string(to) + " is not to lead, by its role or priority"
+	}
 	return to, ""
 }
 
+// standAside hands over to whoever may lead, when this member is not to.
+func (l *leader) standAside(ctx actor.Context) {
+	if l.transfer == nil && l.tally.Settled() && !l.config().MayLead(l.opts.Node) {
+		if _, reason := l.transferTarget(""); reason == "" {
+			l.onTransferLeadership(ctx, &messages.TransferLeadership{}, nil)
+		}
+	}
+}
+
+// suits ranks who might take over: one that answers and keeps up, of the highest
+// priority.
+func (l *leader) suits(id core.NodeID) int {
+	m, _ := l.config().Member(id)
+	if id == l.opts.Node || !l.config().MayLead(id) || l.now-l.contact[id] >= l.opts.ElectionTimeout {
+		return -1
+	}
+	if l.progress[id].GetState() == core.Probe.String() {
+		return 0
+	}
+	return 1 + m.Priority
+}
+
 // turnTransfer tells the target to stand as soon as its log is as long as this one,
-// and all of it committed, so that who waits for an entry is still answered here.
+// and all of it committed, so that who waits for an entry is still answered here. What
+// is read by lease must have been answered: voters of the target break their promise.
 func (l *leader) turnTransfer(ctx actor.Context) {
 	t := l.transfer
-	if last := l.tail.last().Index; t == nil || t.told || l.tally.Match(t.target) < last || l.commit < last {
+	if last := l.tail.last().Index; t == nil || t.told || l.tally.Match(t.target) < last || l.commit < last || l.raft.leased > 0 {
 		return
 	}
 	t.told = true
+	l.reads.lease.given = true
 	l.ask(ctx, l.peers[t.target], &messages.TimeoutNow{Group: l.opts.Group, Term: uint64(l.term), From: string(l.opts.Node)})
 }
 
@@ -78,9 +105,38 @@ func (r *raft) keepLeadership(ctx actor.Context, to *actor.PID, reason string) {
 	}
 }
 
-// wakeBest has the best peer stand at once, when this leader can lead no more.
+// endTransfer answers who asked for a hand-over when the leadership ends. Who follows
+// is not known yet, if the target was told to stand.
+func (l *leader) endTransfer(ctx actor.Context) {
+	switch t := l.transfer; {
+	case t == nil:
+	case t.told:
+		l.handing = t
+	default:
+		l.keepLeadership(ctx, t.replyTo, "stepped down before "+string(t.target)+" had caught up")
+	}
+}
+
+// handedTo answers who asked for a hand-over, once it is known who leads, or that
+// nobody is.
+func (r *raft) handedTo(ctx actor.Context, id core.NodeID) {
+	t := r.handing
+	r.handing = nil
+	if t != nil && t.replyTo != nil {
+		ctx.Send(t.replyTo, &messages.LeadershipTransferred{Group: r.opts.Group, Term: uint64(r.term), Leader: string(id)})
+	}
+}
+
+// wakeBest has the best peer stand at once, when this leader can lead no more. Not
+// while its lease is being read by: then the others wait until it has ended.
 func (l *leader) wakeBest(ctx actor.Context) {
-	if best, ok := l.tally.Best(l.opts.Node); ok {
+	best, ok := l.tally.Best(func(id core.NodeID) int {
+		if id == l.opts.Node || !l.config().MayLead(id) {
+			return -1
+		}
+		return 0
+	})
+	if ok && l.raft.leased == 0 {
 		ctx.Send(l.peers[best], &messages.TimeoutNow{Group: l.opts.Group, Term: uint64(l.term), From: string(l.opts.Node)})
 	}
 }

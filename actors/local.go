@@ -1,6 +1,8 @@
 package actors
 
 import (
+	"time"
+
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/protoraft/protoraft/actors/core"
@@ -114,8 +116,23 @@ type AnswerQueries struct {
 // PendingQuery is a query, who asked it, and the index its answer must reflect.
 type PendingQuery struct {
 	Waiter
-	Query []byte
-	Index core.Index
+	Query    []byte
+	Index    core.Index
+	Deadline time.Duration // when waiting for the index has been too long
+	// LeaseUntil, where not 0, is when the leader's lease ends. An answer read from
+	// the state later is void.
+	LeaseUntil time.Duration
+}
+
+// LeaseRanOut: Applier → Raft, local. These queries were read after their lease had
+// ended; they need a round.
+type LeaseRanOut struct {
+	Queries []PendingQuery
+}
+
+// ExpireQueries: Raft → Applier, local. Answer queries whose deadline is before Now.
+type ExpireQueries struct {
+	Now time.Duration
 }
 
 // LeadershipBegun: Raft → Applier, local. This member leads in Term.
@@ -140,6 +157,7 @@ type LeaderFollowed struct {
 type EntriesApplied struct {
 	Index   core.Index
 	Queries int
+	Leased  int // of them, by lease
 }
 
 // ApplierFailed: Applier → Raft, local. The state machine cannot go on.

@@ -197,7 +197,7 @@ func (h *house) member(group uint64, name string) *actor.PID {
 	machine := &recorder{}
 	pid := h.spawn(MemberProps(h.rt, h.describe().Links, MemberOptions{
 		Group: group, Node: "n1", Bootstrap: members("n1"), Machine: machine,
-		ElectionTimeout: electionTimeout, HeartbeatInterval: heartbeat, Limits: DefaultLimits(),
+		ElectionTimeout: electionTimeout, HeartbeatInterval: heartbeat, ReadTimeout: readTimeout, Limits: DefaultLimits(),
 	}), name)
 	if h.members[group] == nil {
 		h.machines[group], h.members[group] = machine, pid

@@ -154,7 +154,7 @@ func newMember(t *testing.T, size int) *member {
 	m.writer.answers, m.reader.answers = m.writer.hear, m.reader.hear
 	m.opts = MemberOptions{
 		Group: 1, Node: "n1", Bootstrap: members(m.ids...), Machine: m.machine,
-		ElectionTimeout: electionTimeout, HeartbeatInterval: heartbeat, Limits: DefaultLimits(),
+		ElectionTimeout: electionTimeout, HeartbeatInterval: heartbeat, ReadTimeout: readTimeout, Limits: DefaultLimits(),
 	}
 	return m
 }

@@ -34,6 +34,14 @@ type MemberOptions struct {
 	// ElectionTimeout.
 	HeartbeatInterval time.Duration
 
+	// ClockDrift is the most by which the rate of any member's clock differs from true
+	// time, as a fraction (0.05: 5 %). Leases rest on it; a wrong value makes reads by
+	// lease stale, nothing else. 0 means no leases: reads that ask for one take a
+	// round. The same on every member.
+	ClockDrift float64
+	// ReadTimeout is how long a query waits for the index it must reflect.
+	ReadTimeout time.Duration
+
 	Limits Limits
 }
 
@@ -81,6 +89,10 @@ func (o *MemberOptions) Validate() error {
 		return fmt.Errorf("option HeartbeatInterval: %v, expected more than 0", o.HeartbeatInterval)
 	case o.ElectionTimeout < 3*o.HeartbeatInterval:
 		return fmt.Errorf("option ElectionTimeout: %v, expected at least three heartbeat intervals (%v)", o.ElectionTimeout, 3*o.HeartbeatInterval)
+	case o.ClockDrift < 0 || o.ClockDrift >= 0.5:
+		return fmt.Errorf("option ClockDrift: %v, expected 0 (no leases) or a fraction below 0.5", o.ClockDrift)
+	case o.ReadTimeout <= 0:
+		return fmt.Errorf("option ReadTimeout: %v, expected more than 0", o.ReadTimeout)
 	case l.CommandBytes <= 0 || messages.EntryBytes(l.CommandBytes)+l.BlockBytes > messages.MaxBlockBytes:
 		return fmt.Errorf("option Limits.CommandBytes: %d with blocks of %d, expected a sum below %d", l.CommandBytes, l.BlockBytes, messages.MaxBlockBytes)
 	case l.BlockBytes <= 0 || l.QueuedProposals <= 0 || l.QueuedBytes <= 0 || l.UncommittedBytes <= 0 ||

@@ -21,6 +21,9 @@ func (r *raft) becomePreCandidate(ctx actor.Context) {
 	p := &preCandidate{raft: r, ballot: core.NewBallot(r.config().Quorum())}
 	r.role = p
 	r.setLeader(ctx, "")
+	r.refuseReads(ctx, messages.Reason_NO_LEADER)
+	r.handedTo(ctx, "")
+	r.expireQueries(ctx)
 	r.armElection(ctx)
 	if _, again := was.(*preCandidate); !again {
 		r.logger.Info("role changed", "role", "pre-candidate", "was", was.name(), "term", r.term, "index", r.tail.last().Index)
@@ -70,7 +73,7 @@ func (p *preCandidate) receive(ctx actor.Context, message any, sender *actor.PID
 var preCandidateIgnores = ignored(
 	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.TimeoutNow{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
-	&messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{},
+	&messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{}, &messages.ConfirmReadIndex{},
 	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
 )
 

@@ -39,18 +39,25 @@ type raft struct {
 	change, durableChange uint64
 	held                  []heldMessage
 
-	tail    tail
-	configs []configuration // stored ones in order; the last is active
-	commit  core.Index
-	handed  core.Index // given to the Applier
-	applied core.Index
-	backlog backlog
-	asked   int           // queries given to the Applier and not answered
-	diskAt  time.Duration // when the own disk last got work while idle, or reported
+	tail     tail
+	configs  []configuration // stored ones in order; the last is active
+	commit   core.Index
+	handed   core.Index // given to the Applier
+	applied  core.Index
+	backlog  backlog
+	asked    int // queries given to the Applier and not answered
+	leased   int // of asked, by lease
+	ownReads memberReads
+	handing  *transfer     // away, with nobody known yet to lead
+	skipped  int           // election timeouts left to members of higher priority
+	diskAt   time.Duration // when the own disk last got work while idle, or reported
 
 	leader     core.NodeID   // of term, empty while not known
 	leaderTerm core.Term     // the term in which it was heard of
 	heardAt    time.Duration // when a leader was last heard
+	// cautiousUntil: a member that starts again may have answered a heartbeat just
+	// before, and so have promised a lease.
+	cautiousUntil time.Duration
 
 	role     role
 	election timer
@@ -122,12 +129,18 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.onEntriesPersisted(ctx, m)
 	case *EntriesApplied:
 		r.onEntriesApplied(ctx, m)
+	case *LeaseRanOut:
+		r.onLeaseRanOut(ctx, m)
+	case *messages.ReadIndexConfirmed:
+		r.onReadIndexConfirmed(ctx, m)
 	case *ApplierFailed:
 		r.fail(ctx, m.Reason)
 	case *messages.StorageFailed:
 		r.onStorageFailed(ctx, m)
 	case *messages.DescribeGroup:
 		r.onDescribeGroup(ctx, sender)
+	case *messages.StandForElection:
+		r.onStandForElection(ctx, sender)
 	case *messages.RequestPreVote:
 		r.onRequestPreVote(ctx, m, sender)
 	case *messages.RequestVote:
@@ -199,6 +212,8 @@ func (r *raft) inTerm(ctx actor.Context, message any, sender *actor.PID) bool {
 		return m.Term == r.term
 	case *messages.TimeoutNow:
 		return core.Term(m.Term) == r.term
+	case *messages.ConfirmReadIndex:
+		return core.Term(m.Term) == r.term
 	}
 	return true
 }
@@ -228,7 +243,7 @@ func (r *raft) follow(ctx actor.Context, term core.Term, id core.NodeID) {
 
 // hearsLeader says whether a leader must be protected from a candidate.
 func (r *raft) hearsLeader() bool {
-	if _, leads := r.role.(*leader); leads {
+	if _, leads := r.role.(*leader); leads || r.now < r.cautiousUntil {
 		return true
 	}
 	return r.leader != "" && r.now-r.heardAt < r.opts.ElectionTimeout
@@ -434,7 +449,9 @@ func (r *raft) commitTo(commit core.Index) {
 // stopping ends the member with its children. Whoever still waits is told.
 func (r *raft) stopping(ctx actor.Context) {
 	r.release(ctx, r.tail.takeWaiters(r.handed), messages.Outcome_UNKNOWN, messages.Reason_STOPPED)
+	r.refuseReads(ctx, messages.Reason_STOPPED)
 	r.role.exit(ctx)
+	r.handedTo(ctx, "")
 	r.election.cancel()
 	r.role = &failed{r}
 	ctx.Send(r.links.Node, &MemberStopped{Group: r.opts.Group, PID: ctx.Self()})
@@ -447,7 +464,9 @@ func decodeConfiguration(data []byte) (core.Configuration, error) {
 	}
 	var c core.Configuration
 	for _, p := range m.Members {
-		c.Members = append(c.Members, core.Member{ID: core.NodeID(p.Id), Address: p.Address, Role: core.Role(p.Role)})
+		c.Members = append(c.Members, core.Member{
+			ID: core.NodeID(p.Id), Address: p.Address, Role: core.Role(p.Role), Priority: int(p.Priority),
+		})
 	}
 	for _, id := range m.Outgoing {
 		c.Outgoing = append(c.Outgoing, core.NodeID(id))
@@ -458,7 +477,9 @@ func decodeConfiguration(data []byte) (core.Configuration, error) {
 func describeConfiguration(c *core.Configuration) *messages.Configuration {
 	m := &messages.Configuration{}
 	for _, p := range c.Members {
-		m.Members = append(m.Members, &messages.Member{Id: string(p.ID), Address: p.Address, Role: messages.Role(p.Role)})
+		m.Members = append(m.Members, &messages.Member{
+			Id: string(p.ID), Address: p.Address, Role: messages.Role(p.Role), Priority: int32(p.Priority),
+		})
 	}
 	for _, id := range c.Outgoing {
 		m.Outgoing = append(m.Outgoing, string(id))

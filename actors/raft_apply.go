@@ -46,6 +46,7 @@ func (r *raft) takeBlocks(first core.Index) []CommittedBlock {
 func (r *raft) onEntriesApplied(ctx actor.Context, m *EntriesApplied) {
 	r.applied = m.Index
 	r.asked -= m.Queries
+	r.leased -= m.Leased
 	r.backlog.upTo(m.Index)
 }
 

@@ -27,7 +27,7 @@ func newSender(t *testing.T, next, last uint64, window core.Window) *sender {
 	w := newWorld(t)
 	s := &sender{world: w, raft: w.probe("raft"), peer: w.at("n2:1", "group-1"), end: last}
 	m := &raft{rt: w.rt, opts: MemberOptions{
-		Group: 1, Node: "n1", ElectionTimeout: electionTimeout, HeartbeatInterval: heartbeat, Limits: DefaultLimits(),
+		Group: 1, Node: "n1", ElectionTimeout: electionTimeout, HeartbeatInterval: heartbeat, ReadTimeout: readTimeout, Limits: DefaultLimits(),
 	}, logger: w.rt.Logger, term: replicatorTerm, peers: map[core.NodeID]*actor.PID{"n2": s.peer.pid}}
 	m.opts.Limits.Window = window
 	m.tail.shape = core.NewLogShape(core.Position{}, []core.TermRun{{Term: 1, First: 1, Last: core.Index(last)}})

@@ -100,20 +100,12 @@ func (r *raft) onClient(ctx actor.Context, message any, sender *actor.PID) {
 	case *messages.Propose:
 		r.forward(ctx, m, m.Request, sender)
 	case *messages.Query:
-		if m.Consistency == messages.Consistency_STALE {
-			r.answerStale(ctx, m, sender)
+		if forMember(m.Consistency) {
+			r.onMemberQuery(ctx, m, sender)
 			return
 		}
 		r.forward(ctx, m, m.Request, sender)
 	}
-}
-
-func (r *raft) answerStale(ctx actor.Context, m *messages.Query, sender *actor.PID) {
-	if r.asked >= r.opts.Limits.PendingReads {
-		r.refuse(ctx, sender, m.Request, messages.Reason_BUSY)
-		return
-	}
-	r.giveQueries(ctx, []PendingQuery{{Waiter: Waiter{sender, m.Request}, Query: m.Query}})
 }
 
 // giveQueries hands queries to the Applier and counts them until it has answered: a

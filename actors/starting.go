@@ -67,6 +67,9 @@ func (s *starting) onGroupLoaded(ctx actor.Context, m *GroupLoaded) {
 		s.fail(ctx, "cannot load: the log holds no configuration")
 		return
 	}
+	if s.opts.ClockDrift > 0 {
+		s.cautiousUntil = s.now + s.opts.ElectionTimeout
+	}
 	s.logger.Info("member loaded", "term", s.term, "first", s.tail.shape.First(), "last", s.tail.last().Index)
 	s.begin(ctx)
 }

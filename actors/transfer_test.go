@@ -32,8 +32,12 @@ func TestLeadershipIsHandedOver(t *testing.T) {
 	m.send(m.peer("n2"), m.pid, &messages.RequestVote{Group: 1, Term: 3, Candidate: "n2", LastIndex: 3, LastTerm: 2, Transfer: true})
 	m.sync()
 	takeOne[*messages.VoteGranted](t, m.peer("n2"))
-	takeOne[*messages.LeadershipTransferred](t, m.client)
 	m.expectRole("follower", 3)
+	expectNone[*messages.LeadershipTransferred](t, m.client, "nobody leads yet")
+	m.heartbeatOf("n2", 3, 3)
+	if to := takeOne[*messages.LeadershipTransferred](t, m.client); to.Leader != "n2" || to.Term != 3 {
+		t.Fatalf("%v", to)
+	}
 	expectResults(t, m.client, "1 APPLIED")
 	if p := takeOne[*messages.Propose](t, m.gateway); p.Request != 2 {
 		t.Fatalf("handed back %v", p)

@@ -27,7 +27,10 @@ type world struct {
 	remote    map[string]*probe // by address/id, of other nodes
 }
 
-const selfAddress = "n1:1"
+const (
+	selfAddress = "n1:1"
+	readTimeout = 5 * electionTimeout
+)
 
 func newWorld(t *testing.T) *world {
 	quiet := actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) })
@@ -234,6 +237,7 @@ func expectResults(t *testing.T, p *probe, want ...string) {
 type handClock struct {
 	now    time.Duration
 	wall   int64
+	asleep time.Duration // which Now leaves out
 	timers []*handTimer
 }
 
@@ -244,8 +248,9 @@ type handTimer struct {
 	stopped bool
 }
 
-func (c *handClock) Now() time.Duration { return c.now }
-func (c *handClock) Wall() int64        { return c.wall + int64(c.now) }
+func (c *handClock) Now() time.Duration     { return c.now }
+func (c *handClock) Elapsed() time.Duration { return c.now + c.asleep }
+func (c *handClock) Wall() int64            { return c.wall + int64(c.now) }
 func (c *handClock) After(d time.Duration, f func()) func() {
 	t := &handTimer{at: c.now + d, f: f}
 	c.timers = append(c.timers, t)

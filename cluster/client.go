@@ -19,25 +19,46 @@ import (
 	"github.com/protoraft/protoraft/messages"
 )
 
-// Consistency says how fresh a query's answer must be.
-type Consistency int
+// Consistency says how fresh a query's answer must be, and who may give it.
+type Consistency struct {
+	level  messages.Consistency
+	index  uint64
+	maxAge time.Duration
+}
 
-const (
+var (
 	// Linearizable: the answer reflects every operation that was acknowledged before
 	// the query was asked, by a round of the leader's heartbeats (ReadIndex, thesis
 	// §6.4). Costs a round trip to a quorum, shared by all queries of a turn.
-	Linearizable Consistency = iota
+	Linearizable = Consistency{level: messages.Consistency_LINEARIZABLE}
 	// ThroughLog: as Linearizable, by way of an entry of the log (thesis §6.3). Costs
 	// what a write costs.
-	ThroughLog
+	ThroughLog = Consistency{level: messages.Consistency_THROUGH_LOG}
+	// Lease: as Linearizable where no clock's rate is wrong by more than
+	// Options.ClockDrift. The leader answers at once for as long as voters have promised
+	// to elect nobody else, counted from when it asked them (thesis §6.4.1), and not
+	// while it hands over; else the query takes a round.
+	Lease = Consistency{level: messages.Consistency_LEASE}
+	// OnMember: as Linearizable, answered by this node's own member, also a follower or
+	// a learner, which asks its leader what is committed: the leader is spared the
+	// query itself.
+	OnMember = Consistency{level: messages.Consistency_MEMBER}
 	// Stale: what this node's member has applied, which may be old without limit.
-	Stale
+	Stale = Consistency{level: messages.Consistency_STALE}
 )
 
-var consistencies = map[Consistency]messages.Consistency{
-	Linearizable: messages.Consistency_LINEARIZABLE,
-	ThroughLog:   messages.Consistency_THROUGH_LOG,
-	Stale:        messages.Consistency_STALE,
+// AtLeast: what this node's member has applied, once that reaches index. With the
+// index that a write was acknowledged at (Call.WaitIndex), a query sees that write on
+// whatever node it is asked. One that does not come in time is ErrTimedOut.
+func AtLeast(index uint64) Consistency {
+	return Consistency{level: messages.Consistency_AT_LEAST, index: index}
+}
+
+// Within: what this node's member has applied, if that was all that was committed at
+// some moment no longer than age before the query came; else it asks its leader as
+// OnMember does.
+func Within(age time.Duration) Consistency {
+	return Consistency{level: messages.Consistency_WITHIN, maxAge: max(age, 0)}
 }
 
 // Client proposes commands and asks queries. It finds the leader by itself, waits
@@ -145,7 +166,8 @@ func (c *Client) StartQuery(group uint64, query []byte, consistency Consistency,
 	call := c.calls.begin(true)
 	c.send(call, group, &messages.Query{
 		Group: group, Request: call.id, Query: query,
-		Consistency: consistencies[consistency], AfterWrites: afterWrites,
+		Consistency: consistency.level, MinIndex: consistency.index, MaxAge: int64(consistency.maxAge),
+		AfterWrites: afterWrites,
 	})
 	return call
 }

@@ -110,7 +110,7 @@ func TestThreeNodes(t *testing.T) {
 	wg.Wait()
 	for _, group := range []uint64{1, 2} {
 		for i, n := range c.nodes {
-			for _, level := range []Consistency{Linearizable, ThroughLog} {
+			for _, level := range []Consistency{Linearizable, ThroughLog, Lease, OnMember, Within(0)} {
 				answer, err := n.Client().Query(ctx, group, counter.Read(), level)
 				if err != nil {
 					t.Fatalf("n%d query of group %d: %v", i+1, group, err)

@@ -104,7 +104,7 @@ func (c *trio) addUntil(client *Client, sums *tally, acked int) {
 // check reads the sum at every level that promises it.
 func (c *trio) check(client *Client, sums tally) {
 	c.t.Helper()
-	for _, level := range []Consistency{Linearizable, ThroughLog} {
+	for _, level := range []Consistency{Linearizable, ThroughLog, Lease, OnMember, Within(0)} {
 		answer, err := client.Query(c.t.Context(), 1, counter.Read(), level)
 		if err != nil {
 			c.t.Fatal(err)
@@ -426,15 +426,15 @@ func TestDialClose(t *testing.T) {
 }
 
 func TestDialOptions(t *testing.T) {
-	two := []Member{{"n1", freeAddress(t)}, {"n2", freeAddress(t)}}
+	two := []Member{{ID: "n1", Address: freeAddress(t)}, {ID: "n2", Address: freeAddress(t)}}
 	for _, k := range []struct {
 		name string
 		o    ClientOptions
 		want string
 	}{
 		{"no members", ClientOptions{}, "no members"},
-		{"an address twice", ClientOptions{Members: []Member{two[0], {"n2", two[0].Address}}}, "same address"},
-		{"no port", ClientOptions{Members: []Member{{"n1", "127.0.0.1"}}}, "expected host:port"},
+		{"an address twice", ClientOptions{Members: []Member{two[0], {ID: "n2", Address: two[0].Address}}}, "same address"},
+		{"no port", ClientOptions{Members: []Member{{ID: "n1", Address: "127.0.0.1"}}}, "expected host:port"},
 		{"a member's address", ClientOptions{Members: two, Listen: two[0].Address}, "belongs to both"},
 		{"beyond loopback", ClientOptions{Members: two, Listen: "0.0.0.0:0"}, "without TLS"},
 		{"negative timeout", ClientOptions{Members: two, RequestTimeout: -1}, "RequestTimeout"},

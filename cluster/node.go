@@ -182,7 +182,7 @@ func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, erro
 	o := actors.MemberOptions{
 		Group: group, Node: core.NodeID(n.options.ID), Bootstrap: n.options.bootstrap(), Machine: machine,
 		ElectionTimeout: n.options.ElectionTimeout, HeartbeatInterval: n.options.HeartbeatInterval,
-		Limits: actors.DefaultLimits(),
+		ClockDrift: n.options.ClockDrift, ReadTimeout: n.options.RequestTimeout, Limits: actors.DefaultLimits(),
 	}
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("group %d: %w", group, err)
@@ -207,8 +207,10 @@ func (n *Node) System() *actor.ActorSystem { return n.system }
 func (n *Node) Guard() GuardStats { return n.remote.guard.stats() }
 
 // TransferLeadership hands the group's leadership to member to, or to the best
-// other one where to is empty. It returns when this node no longer leads, and an
-// error when it leads on or does not lead. Proposals wait meanwhile (thesis §3.10).
+// other one where to is empty: of those that keep up the one of the highest priority. It
+// returns when another leader is known, or this node has led no more for an election
+// timeout, and an error when it leads on or does not lead. Proposals wait meanwhile
+// (thesis §3.10).
 func (n *Node) TransferLeadership(ctx context.Context, group uint64, to string) error {
 	pid := n.client.member(group)
 	if pid == nil {
@@ -220,6 +222,24 @@ func (n *Node) TransferLeadership(ctx context.Context, group uint64, to string) 
 	}
 	if kept, ok := answer.(*messages.LeadershipKept); ok {
 		return fmt.Errorf("group %d: leadership not handed over: %s", group, kept.Reason)
+	}
+	return nil
+}
+
+// StandForElection has this node's member stand at once, with a pre-vote, rather than
+// wait for its election timeout. It returns when the member stands, which says nothing
+// about its winning, and an error while a leader is heard: transfer its leadership then.
+func (n *Node) StandForElection(ctx context.Context, group uint64) error {
+	pid := n.client.member(group)
+	if pid == nil {
+		return fmt.Errorf("group %d: %w", group, ErrNoGroup)
+	}
+	answer, err := ask[any](ctx, n.system, pid, &messages.StandForElection{Group: group})
+	if err != nil {
+		return fmt.Errorf("group %d: %w", group, err)
+	}
+	if refused, ok := answer.(*messages.ElectionRefused); ok {
+		return fmt.Errorf("group %d: not standing: %s", group, refused.Reason)
 	}
 	return nil
 }

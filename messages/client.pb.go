@@ -152,6 +152,10 @@ const (
 	Consistency_LINEARIZABLE Consistency = 0 // by ReadIndex on the leader (thesis §6.4)
 	Consistency_THROUGH_LOG  Consistency = 1 // as an entry of the log (thesis §6.3)
 	Consistency_STALE        Consistency = 2 // from the member asked, whatever it has applied
+	Consistency_LEASE        Consistency = 3 // linearizable by the leader's clock (thesis §6.4.1), else by ReadIndex
+	Consistency_MEMBER       Consistency = 4 // linearizable, from the member asked: it asks its leader for the index
+	Consistency_AT_LEAST     Consistency = 5 // from the member asked, once it has applied min_index
+	Consistency_WITHIN       Consistency = 6 // from the member asked, not older than max_age
 )
 
 // Enum value maps for Consistency.
@@ -160,11 +164,19 @@ var (
 		0: "LINEARIZABLE",
 		1: "THROUGH_LOG",
 		2: "STALE",
+		3: "LEASE",
+		4: "MEMBER",
+		5: "AT_LEAST",
+		6: "WITHIN",
 	}
 	Consistency_value = map[string]int32{
 		"LINEARIZABLE": 0,
 		"THROUGH_LOG":  1,
 		"STALE":        2,
+		"LEASE":        3,
+		"MEMBER":       4,
+		"AT_LEAST":     5,
+		"WITHIN":       6,
 	}
 )
 
@@ -295,6 +307,8 @@ type Query struct {
 	// acknowledged or not: what a pipelined connection expects.
 	AfterWrites   bool   `protobuf:"varint,5,opt,name=after_writes,json=afterWrites,proto3" json:"after_writes,omitempty"`
 	LeaderTerm    uint64 `protobuf:"varint,6,opt,name=leader_term,json=leaderTerm,proto3" json:"leader_term,omitempty"` // as in Propose
+	MinIndex      uint64 `protobuf:"varint,7,opt,name=min_index,json=minIndex,proto3" json:"min_index,omitempty"`       // for AT_LEAST
+	MaxAge        int64  `protobuf:"varint,8,opt,name=max_age,json=maxAge,proto3" json:"max_age,omitempty"`             // for WITHIN, nanoseconds
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -367,6 +381,20 @@ func (x *Query) GetAfterWrites() bool {
 func (x *Query) GetLeaderTerm() uint64 {
 	if x != nil {
 		return x.LeaderTerm
+	}
+	return 0
+}
+
+func (x *Query) GetMinIndex() uint64 {
+	if x != nil {
+		return x.MinIndex
+	}
+	return 0
+}
+
+func (x *Query) GetMaxAge() int64 {
+	if x != nil {
+		return x.MaxAge
 	}
 	return 0
 }
@@ -1027,7 +1055,7 @@ const file_messages_client_proto_rawDesc = "" +
 	"\asession\x18\x04 \x01(\x04R\asession\x12\x1a\n" +
 	"\bsequence\x18\x05 \x01(\x04R\bsequence\x12\x1f\n" +
 	"\vleader_term\x18\x06 \x01(\x04R\n" +
-	"leaderTerm\"\xcb\x01\n" +
+	"leaderTerm\"\x81\x02\n" +
 	"\x05Query\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x14\n" +
@@ -1035,7 +1063,9 @@ const file_messages_client_proto_rawDesc = "" +
 	"\vconsistency\x18\x04 \x01(\x0e2\x16.protoraft.ConsistencyR\vconsistency\x12!\n" +
 	"\fafter_writes\x18\x05 \x01(\bR\vafterWrites\x12\x1f\n" +
 	"\vleader_term\x18\x06 \x01(\x04R\n" +
-	"leaderTerm\"J\n" +
+	"leaderTerm\x12\x1b\n" +
+	"\tmin_index\x18\a \x01(\x04R\bminIndex\x12\x17\n" +
+	"\amax_age\x18\b \x01(\x03R\x06maxAge\"J\n" +
 	"\x0fForwardRequests\x127\n" +
 	"\brequests\x18\x01 \x03(\v2\x1b.protoraft.ForwardedRequestR\brequests\"w\n" +
 	"\x10ForwardedRequest\x12.\n" +
@@ -1105,11 +1135,17 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x0eSTORAGE_FAILED\x10\b\x12\f\n" +
 	"\bNO_GROUP\x10\t\x12\v\n" +
 	"\aREFUSED\x10\n" +
-	"*;\n" +
+	"*l\n" +
 	"\vConsistency\x12\x10\n" +
 	"\fLINEARIZABLE\x10\x00\x12\x0f\n" +
 	"\vTHROUGH_LOG\x10\x01\x12\t\n" +
-	"\x05STALE\x10\x02B)Z'github.com/protoraft/protoraft/messagesb\x06proto3"
+	"\x05STALE\x10\x02\x12\t\n" +
+	"\x05LEASE\x10\x03\x12\n" +
+	"\n" +
+	"\x06MEMBER\x10\x04\x12\f\n" +
+	"\bAT_LEAST\x10\x05\x12\n" +
+	"\n" +
+	"\x06WITHIN\x10\x06B)Z'github.com/protoraft/protoraft/messagesb\x06proto3"
 
 var (
 	file_messages_client_proto_rawDescOnce sync.Once

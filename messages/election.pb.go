@@ -669,12 +669,14 @@ func (x *TransferLeadership) GetTo() string {
 	return ""
 }
 
-// Raft → whoever sent TransferLeadership, local. Another member leads, or soon will:
-// this one has stepped down.
+// Raft → whoever sent TransferLeadership, local. This member leads no more. leader has
+// been heard of in term; it is empty when the member stopped, or an election timeout
+// passed, before anybody was.
 type LeadershipTransferred struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
 	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Leader        string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -723,7 +725,15 @@ func (x *LeadershipTransferred) GetTerm() uint64 {
 	return 0
 }
 
-// Raft → whoever sent TransferLeadership, local. Nothing changed; reason says why.
+func (x *LeadershipTransferred) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+// Raft → whoever sent TransferLeadership, local. The hand-over did not happen; reason
+// says why.
 type LeadershipKept struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -770,6 +780,158 @@ func (x *LeadershipKept) GetGroup() uint64 {
 }
 
 func (x *LeadershipKept) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Any actor → Raft, local; answered with ElectionStarted or ElectionRefused. Stand for
+// election now, with a pre-vote, rather than when the election timeout has passed.
+type StandForElection struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StandForElection) Reset() {
+	*x = StandForElection{}
+	mi := &file_messages_election_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StandForElection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StandForElection) ProtoMessage() {}
+
+func (x *StandForElection) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_election_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StandForElection.ProtoReflect.Descriptor instead.
+func (*StandForElection) Descriptor() ([]byte, []int) {
+	return file_messages_election_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *StandForElection) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+// Raft → whoever sent StandForElection, local. The member stands; it may lose.
+type ElectionStarted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"` // it stands in, if it wins the pre-vote
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectionStarted) Reset() {
+	*x = ElectionStarted{}
+	mi := &file_messages_election_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectionStarted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectionStarted) ProtoMessage() {}
+
+func (x *ElectionStarted) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_election_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectionStarted.ProtoReflect.Descriptor instead.
+func (*ElectionStarted) Descriptor() ([]byte, []int) {
+	return file_messages_election_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ElectionStarted) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *ElectionStarted) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+// Raft → whoever sent StandForElection, local. Nothing changed; reason says why.
+type ElectionRefused struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ElectionRefused) Reset() {
+	*x = ElectionRefused{}
+	mi := &file_messages_election_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ElectionRefused) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ElectionRefused) ProtoMessage() {}
+
+func (x *ElectionRefused) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_election_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ElectionRefused.ProtoReflect.Descriptor instead.
+func (*ElectionRefused) Descriptor() ([]byte, []int) {
+	return file_messages_election_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ElectionRefused) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *ElectionRefused) GetReason() string {
 	if x != nil {
 		return x.Reason
 	}
@@ -830,11 +992,20 @@ const file_messages_election_proto_rawDesc = "" +
 	"generation\":\n" +
 	"\x12TransferLeadership\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x0e\n" +
-	"\x02to\x18\x02 \x01(\tR\x02to\"A\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\"Y\n" +
 	"\x15LeadershipTransferred\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
-	"\x04term\x18\x02 \x01(\x04R\x04term\">\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
+	"\x06leader\x18\x03 \x01(\tR\x06leader\">\n" +
 	"\x0eLeadershipKept\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"(\n" +
+	"\x10StandForElection\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\";\n" +
+	"\x0fElectionStarted\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\"?\n" +
+	"\x0fElectionRefused\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reasonB)Z'github.com/protoraft/protoraft/messagesb\x06proto3"
 
@@ -850,7 +1021,7 @@ func file_messages_election_proto_rawDescGZIP() []byte {
 	return file_messages_election_proto_rawDescData
 }
 
-var file_messages_election_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_messages_election_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_messages_election_proto_goTypes = []any{
 	(*RequestPreVote)(nil),        // 0: protoraft.RequestPreVote
 	(*PreVoteGranted)(nil),        // 1: protoraft.PreVoteGranted
@@ -864,6 +1035,9 @@ var file_messages_election_proto_goTypes = []any{
 	(*TransferLeadership)(nil),    // 9: protoraft.TransferLeadership
 	(*LeadershipTransferred)(nil), // 10: protoraft.LeadershipTransferred
 	(*LeadershipKept)(nil),        // 11: protoraft.LeadershipKept
+	(*StandForElection)(nil),      // 12: protoraft.StandForElection
+	(*ElectionStarted)(nil),       // 13: protoraft.ElectionStarted
+	(*ElectionRefused)(nil),       // 14: protoraft.ElectionRefused
 }
 var file_messages_election_proto_depIdxs = []int32{
 	0, // [0:0] is the sub-list for method output_type
@@ -884,7 +1058,7 @@ func file_messages_election_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messages_election_proto_rawDesc), len(file_messages_election_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -71,10 +71,13 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 }
 
 type Member struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // host:port of its node's remote
-	Role          Role                   `protobuf:"varint,3,opt,name=role,proto3,enum=protoraft.Role" json:"role,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Address string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // host:port of its node's remote
+	Role    Role                   `protobuf:"varint,3,opt,name=role,proto3,enum=protoraft.Role" json:"role,omitempty"`
+	// Who stands first when there is no leader: each election timeout lets the next
+	// lower priority stand. Below 0: leads only when no other can, and hands over.
+	Priority      int32 `protobuf:"zigzag32,4,opt,name=priority,proto3" json:"priority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -128,6 +131,13 @@ func (x *Member) GetRole() Role {
 		return x.Role
 	}
 	return Role_VOTER
+}
+
+func (x *Member) GetPriority() int32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
 }
 
 // A configuration is active from the moment it is appended and reverts when its
@@ -189,11 +199,12 @@ var File_messages_membership_proto protoreflect.FileDescriptor
 
 const file_messages_membership_proto_rawDesc = "" +
 	"\n" +
-	"\x19messages/membership.proto\x12\tprotoraft\"W\n" +
+	"\x19messages/membership.proto\x12\tprotoraft\"s\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12#\n" +
-	"\x04role\x18\x03 \x01(\x0e2\x0f.protoraft.RoleR\x04role\"X\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x0f.protoraft.RoleR\x04role\x12\x1a\n" +
+	"\bpriority\x18\x04 \x01(\x11R\bpriority\"X\n" +
 	"\rConfiguration\x12+\n" +
 	"\amembers\x18\x01 \x03(\v2\x11.protoraft.MemberR\amembers\x12\x1a\n" +
 	"\boutgoing\x18\x02 \x03(\tR\boutgoing*+\n" +

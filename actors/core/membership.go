@@ -16,6 +16,9 @@ type Member struct {
 	ID      NodeID
 	Address string
 	Role    Role
+	// Priority says who stands first when there is no leader. One below 0 is not to
+	// lead: it does only when no other can, and hands over as soon as one has caught up.
+	Priority int
 }
 
 // Configuration is who belongs to a group. It is active from the moment it is
@@ -45,6 +48,39 @@ func (c *Configuration) Voters() []NodeID {
 		}
 	}
 	return ids
+}
+
+// MayStand says whether id may be elected.
+func (c *Configuration) MayStand(id NodeID) bool {
+	m, ok := c.Member(id)
+	return c.Quorum().Contains(id) && (!ok || m.Role == RoleVoter)
+}
+
+// MayLead says whether id is to lead.
+func (c *Configuration) MayLead(id NodeID) bool {
+	m, _ := c.Member(id)
+	return c.MayStand(id) && m.Priority >= 0
+}
+
+// lastResort is how many election timeouts more one leaves to others that is not to
+// lead. It must not leave them all: what is committed may be on no other member.
+const lastResort = 3
+
+// Precedence is how many election timeouts a member leaves to others before it stands:
+// one for each higher priority among the voters. So the priority that is asked for
+// decays, and a low one leads when those above it are gone.
+func (c *Configuration) Precedence(id NodeID) int {
+	own, _ := c.Member(id)
+	var higher []int
+	for _, m := range c.Members {
+		if m.Role == RoleVoter && m.Priority > own.Priority && !slices.Contains(higher, m.Priority) {
+			higher = append(higher, m.Priority)
+		}
+	}
+	if own.Priority < 0 {
+		return len(higher) + lastResort
+	}
+	return len(higher)
 }
 
 // Quorum is the set, or the two sets, whose majorities decide.

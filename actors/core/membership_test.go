@@ -178,3 +178,23 @@ func TestConfigurationCountsVotersAndNeverLearners(t *testing.T) {
 		t.Error("e is outgoing only, not a member")
 	}
 }
+
+func TestPriorities(t *testing.T) {
+	c := Configuration{Members: []Member{
+		{ID: "a", Priority: 5}, {ID: "b"}, {ID: "c", Priority: 2}, {ID: "d", Priority: 5},
+		{ID: "never", Priority: -1}, {ID: "learner", Role: RoleLearner, Priority: 9}, {ID: "witness", Role: RoleWitness},
+	}, Outgoing: ids("a", "old")}
+	for id, want := range map[NodeID]int{"a": 0, "d": 0, "c": 1, "b": 2, "never": 6} {
+		if got := c.Precedence(id); got != want {
+			t.Errorf("%s leaves %d timeouts to others, expected %d", id, got, want)
+		}
+	}
+	for id, want := range map[NodeID]bool{"a": true, "b": true, "old": true, "never": false, "learner": false, "witness": false, "stranger": false} {
+		if got := c.MayLead(id); got != want {
+			t.Errorf("%s may lead: %v, expected %v", id, got, want)
+		}
+		if got := c.MayStand(id); got != (want || id == "never") {
+			t.Errorf("%s may stand: %v", id, got)
+		}
+	}
+}

@@ -46,14 +46,16 @@ func (t *Tally) TermStart() Index { return t.termStart }
 // does it know all that is committed (paper §8).
 func (t *Tally) Settled() bool { return t.commit >= t.termStart }
 
-// Best is the voter other than self that holds the most, for a transfer of
-// leadership; ok is false where there is none. Ties go to the lower id.
-func (t *Tally) Best(self NodeID) (best NodeID, ok bool) {
+// Best is the voter that is to lead next: of those with the highest rank the one that
+// holds the most; ok is false where there is none. One of a rank below 0 does not come
+// into question. Ties go to the lower id.
+func (t *Tally) Best(rank func(NodeID) int) (best NodeID, ok bool) {
 	for _, id := range t.quorum.Voters {
-		if id == self {
-			continue
-		}
-		if !ok || t.match[id] > t.match[best] || t.match[id] == t.match[best] && id < best {
+		switch r := rank(id); {
+		case r < 0:
+		case !ok, r > rank(best),
+			r == rank(best) && t.match[id] > t.match[best],
+			r == rank(best) && t.match[id] == t.match[best] && id < best:
 			best, ok = id, true
 		}
 	}

@@ -98,16 +98,38 @@ func TestBestIsTheVoterThatHoldsTheMost(t *testing.T) {
 	tally := NewTally(Quorum{Voters: ids("a", "c", "b", "d")}, 1, 0)
 	tally.Advance("a", 9)
 	tally.Advance("learner", 9)
-	if best, ok := tally.Best("a"); !ok || best != "b" {
+	if best, ok := tally.Best(others); !ok || best != "b" {
 		t.Errorf("%q, expected b: ties go to the lower id", best)
 	}
 	tally.Advance("d", 3)
 	tally.Advance("c", 5)
-	if best, _ := tally.Best("a"); best != "c" {
+	if best, _ := tally.Best(others); best != "c" {
 		t.Errorf("%q, expected c", best)
 	}
 	alone := NewTally(Quorum{Voters: ids("a")}, 1, 0)
-	if best, ok := alone.Best("a"); ok {
+	if best, ok := alone.Best(others); ok {
 		t.Errorf("%q is best of nobody", best)
+	}
+}
+
+// others ranks everybody but a alike.
+func others(id NodeID) int {
+	if id == "a" {
+		return -1
+	}
+	return 0
+}
+
+func TestBestIsOfTheHighestRank(t *testing.T) {
+	tally := NewTally(Quorum{Voters: ids("a", "b", "c", "d")}, 1, 0)
+	tally.Advance("b", 9)
+	tally.Advance("c", 3)
+	tally.Advance("d", 5)
+	rank := map[NodeID]int{"a": -1, "b": 0, "c": 2, "d": 2}
+	if best, ok := tally.Best(func(id NodeID) int { return rank[id] }); !ok || best != "d" {
+		t.Errorf("%q, expected d", best)
+	}
+	if best, ok := tally.Best(func(NodeID) int { return -1 }); ok {
+		t.Errorf("%q is best of none that come into question", best)
 	}
 }

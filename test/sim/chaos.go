@@ -38,13 +38,14 @@ const (
 	strikeMachine
 	strikeRead
 	strikeSlowDisk
+	strikeStand
 	strikes
 )
 
 func (s strike) String() string {
 	return [...]string{"crash", "crash in turn", "crash all", "freeze", "partition", "one-way", "bridge", "ring", "mend",
 		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer",
-		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk"}[s]
+		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk", "stand"}[s]
 }
 
 // everyStrike is all of them. A disk that was lost or put back to an older state is
@@ -149,6 +150,11 @@ func (w *World) strikeNode(s strike, n *node) {
 		w.cover.add("disk slower than elections")
 	case strikeRead:
 		n.badReads = 1 + w.chaos.IntN(3)
+	case strikeStand:
+		if !n.outsider {
+			group := uint64(1 + w.chaos.IntN(w.setup.groups))
+			n.host.system.Root.RequestWithCustomSender(n.memberPID(group), &messages.StandForElection{Group: group}, w.probe.pid(n))
+		}
 	case strikeTransfer:
 		if n.outsider {
 			return

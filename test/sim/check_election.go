@@ -16,6 +16,9 @@ func (m *memberModel) onLeadershipBegun(term uint64) {
 		return
 	}
 	m.g.leaders[term] = leadership{m.n, m.n.life}
+	if w.setup.priority(m.n.number) < 0 {
+		w.cover.add("leader of last resort")
+	}
 	w.cover.add("leader elected")
 	m.leads, m.termStart = term, uint64(len(m.log))+1
 	m.entersOffice(&w.checks.turn)

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -29,8 +30,16 @@ type history struct {
 
 // keyModel is a key's list as committed.
 type keyModel struct {
-	hashes []uint64 // after each length, from 1
-	floor  uint32   // longest that any client was shown
+	hashes  []uint64 // after each length, from 1
+	indexes []uint64 // of the entries that made it so long
+	floor   uint32   // longest that any client was shown
+	floors  []shownFloor
+}
+
+// shownFloor says since when the longest that was shown is so long.
+type shownFloor struct {
+	at     time.Duration
+	length uint32
 }
 
 // appended is what became of a value in the log.
@@ -86,7 +95,8 @@ func (h *history) applied(g *groupModel, e fsm.Entry) {
 	}
 	g.values[c.value] = appended{e.Index, c.key, r}
 	if r.appended {
-		g.keys[c.key].hashes = append(g.keys[c.key].hashes, r.hash)
+		k := &g.keys[c.key]
+		k.hashes, k.indexes = append(k.hashes, r.hash), append(k.indexes, e.Index)
 	}
 }
 
@@ -136,6 +146,9 @@ func (h *history) countAnswer(o *op) {
 	case messages.Reason_STOPPED:
 		w.cover.add("answer: stopped")
 	}
+	if o.outcome == messages.Outcome_APPLIED && !o.kind.writes() {
+		w.cover.add("answered: " + o.kind.String())
+	}
 	if o.outcome == messages.Outcome_APPLIED && o.kind == opRead && o.term != h.c.group(o.group).latestTerm() {
 		w.cover.add("read answered after the leader changed")
 	}
@@ -165,7 +178,18 @@ func (h *history) checkApplied(o *op, item *messages.ResultItem) {
 			return
 		}
 	}
-	if o.kind == opReadStale {
+	switch o.kind {
+	case opReadStale:
+		return
+	case opReadAtLeast:
+		if due, _ := slices.BinarySearch(k.indexes, o.atLeast+1); item.Index < o.atLeast || r.length < uint32(due) {
+			w.violate("a read at least at an index", "%v, read at %d, shows a list of %d; at %d it was %d long", o, item.Index, r.length, o.atLeast, due)
+		}
+		return
+	case opReadWithin:
+		if r.length < o.floor {
+			w.violate("a read within an age", "%v shows a list of %d, and %d had been shown %v before it was asked for", o, r.length, o.floor, o.within)
+		}
 		return
 	}
 	if r.length < o.floor || r.appended && r.length == o.floor {
@@ -173,8 +197,29 @@ func (h *history) checkApplied(o *op, item *messages.ResultItem) {
 		return
 	}
 	if !o.settled { // else its client never sees it
-		k.floor = max(k.floor, r.length)
+		k.show(w.now, r.length)
+		if o.kind.writes() {
+			g.acknowledged = max(g.acknowledged, item.Index)
+		}
 	}
+}
+
+func (k *keyModel) show(at time.Duration, length uint32) {
+	if length > k.floor {
+		k.floor = length
+		k.floors = append(k.floors, shownFloor{at, length})
+	}
+}
+
+// floorBefore is what a read must show that may be so old, by clocks that may run fast.
+func (h *history) floorBefore(o *op) uint32 {
+	floors := h.c.group(o.group).keys[o.command.key].floors
+	since := h.c.w.now - time.Duration(float64(o.within)/(1-h.c.w.setup.drift)) - 1
+	n, _ := slices.BinarySearchFunc(floors, since, func(f shownFloor, t time.Duration) int { return cmp.Compare(f.at, t) })
+	if n == 0 {
+		return 0
+	}
+	return floors[n-1].length
 }
 
 func (h *history) checkRefused(o *op) {
@@ -220,7 +265,7 @@ const (
 func (h *history) linearizable(g *groupModel, key uint8) {
 	var ops []*op
 	for _, o := range h.ops {
-		if o.group == g.id && o.command.key == key && o.kind != opReadStale && o.kind != opLarge {
+		if o.group == g.id && o.command.key == key && o.kind.linearizable() && o.kind != opLarge {
 			ops = append(ops, o)
 		}
 	}

@@ -48,6 +48,10 @@ func (p *probe) hear(n *node, message any) {
 	case *messages.LeadershipKept:
 		p.w.cover.add("transfer of leadership refused")
 		p.w.checks.member(n, m.Group).keeps()
+	case *messages.ElectionStarted:
+		p.w.cover.add("election on demand")
+	case *messages.ElectionRefused:
+		p.w.cover.add("election on demand refused")
 	default:
 		p.w.violate("no stray message", "%T for the probe on %s", message, n.id)
 	}

@@ -162,9 +162,9 @@ func (t *turn) checkPanic(b *stepMailbox) {
 func (m *memberModel) atOnce() bool { return m.change == m.knownChange }
 
 // hearsLeader says whether the member has heard a leader of its term within an
-// election timeout.
+// election timeout, or may have before it started again.
 func (m *memberModel) hearsLeader(now time.Duration) bool {
-	return m.heardTerm != 0 && m.heardTerm == m.asked.Term && now-m.heardAt < m.c.w.setup.electionTimeout
+	return now < m.cautiousUntil || m.heardTerm != 0 && m.heardTerm == m.asked.Term && now-m.heardAt < m.c.w.setup.electionTimeout
 }
 
 // hear takes notes before a turn.
@@ -181,6 +181,8 @@ func (m *memberModel) hear(t *turn) {
 			}
 		case *messages.PreVoteGranted:
 			m.onPreVoteGranted(message)
+		case *messages.StandForElection:
+			m.grantedAlone = false // it stands on demand, whomever it has voted for
 		case *messages.Query:
 			m.onQuery(t, message, sender)
 		case *actors.ReturnedOperation:
@@ -223,6 +225,9 @@ func (m *memberModel) noteTurn(t *turn) {
 			m.heardLeader(t, part, message.Term)
 		case *actors.GroupLoaded:
 			part = part || m.loaded > 0
+			if s := &m.c.w.setup; len(message.State.Runs) > 0 && s.clockDrift > 0 && m.c.w.script == nil {
+				m.cautiousUntil = t.now + s.electionTimeout
+			}
 		case *messages.EntriesPersisted:
 			part = true
 		}

@@ -16,15 +16,24 @@ const (
 	opAppend  opKind = iota
 	opCompare        // append where the list is as long as expected
 	opRead
-	opReadLog   // through the log
-	opReadStale // from whoever is asked
-	opPair      // an append and, without waiting, a read that must see it
-	opLarge     // larger than allowed
+	opReadLog     // through the log
+	opReadLease   // by the leader's clock
+	opReadMember  // by the member asked, which asks its leader
+	opReadAtLeast // by the member asked, once it has applied an index
+	opReadWithin  // by the member asked, so old at most
+	opReadStale   // from whoever is asked
+	opPair        // an append and, without waiting, a read that must see it
+	opLarge       // larger than allowed
 	opKinds
 )
 
 func (k opKind) String() string {
-	return [...]string{"append", "compare", "read", "read through the log", "stale read", "pair", "large"}[k]
+	return [...]string{"append", "compare", "read", "read through the log", "read by lease", "read on the member", "read at least", "read within", "stale read", "pair", "large"}[k]
+}
+
+// linearizable says whether a read of this kind must show all that was shown before.
+func (k opKind) linearizable() bool {
+	return k != opReadStale && k != opReadAtLeast && k != opReadWithin
 }
 
 func (k opKind) writes() bool { return k == opAppend || k == opCompare || k == opLarge }
@@ -37,6 +46,8 @@ type op struct {
 	kind    opKind
 	command command // its key also where nothing is written
 	after   *op     // the append that this read must see
+	atLeast uint64  // the index that it must see
+	within  time.Duration
 
 	node    *node
 	life    int
@@ -150,7 +161,13 @@ func (c *client) newOp(n *node, kind opKind, key uint8) *op {
 	if kind.writes() {
 		o.command.value = o.request // unique
 	}
-	if kind == opCompare {
+	switch kind {
+	case opReadAtLeast: // sometimes one that is still to come
+		o.atLeast = h.c.group(c.group).acknowledged + uint64(c.w.work.IntN(3))
+	case opReadWithin:
+		o.within = time.Duration(c.w.work.Int64N(int64(c.w.setup.electionTimeout)))
+		o.floor = h.floorBefore(o)
+	case opCompare:
 		o.command.onlyAt = true
 		o.command.expect = o.floor + uint32(c.w.work.IntN(2))
 	}
@@ -176,6 +193,14 @@ func (c *client) send(to *actor.PID, o *op) {
 			q.Consistency = messages.Consistency_THROUGH_LOG
 		case opReadStale:
 			q.Consistency = messages.Consistency_STALE
+		case opReadLease:
+			q.Consistency = messages.Consistency_LEASE
+		case opReadMember:
+			q.Consistency = messages.Consistency_MEMBER
+		case opReadAtLeast:
+			q.Consistency, q.MinIndex = messages.Consistency_AT_LEAST, o.atLeast
+		case opReadWithin:
+			q.Consistency, q.MaxAge = messages.Consistency_WITHIN, int64(o.within)
 		}
 		message = q
 	}

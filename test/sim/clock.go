@@ -56,6 +56,9 @@ func (c clock) Now() time.Duration {
 	return c.n.origin + time.Duration(float64(c.n.w.now-c.n.bootedAt)*c.n.rate)
 }
 
+// Elapsed implements actors.Clock.
+func (c clock) Elapsed() time.Duration { return c.Now() }
+
 // epoch is the time of day at which every world begins.
 const epoch = int64(1_700_000_000) * int64(time.Second)
 

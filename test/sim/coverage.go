@@ -31,6 +31,10 @@ func (c Coverage) String() string {
 // workload have lost their teeth.
 var Required = []string{
 	"all nodes down",
+	"answered: read at least",
+	"answered: read by lease",
+	"answered: read on the member",
+	"answered: read within",
 	"answer: busy",
 	"answer: leadership lost",
 	"answer: too large",
@@ -50,6 +54,7 @@ var Required = []string{
 	"disk fault: power cut",
 	"disk slower than elections",
 	"election while a disk has failed",
+	"election on demand",
 	"leader cut off from the members only",
 	"log read from disk",
 	"machine failed",

@@ -123,6 +123,9 @@ func (g *groupModel) whyNot() string {
 	if leader == nil {
 		return "there is no leader"
 	}
+	if g.members[0].c.w.setup.priority(leader.n.number) < 0 {
+		return leader.n.id + " leads and is not to"
+	}
 	last := uint64(len(leader.log))
 	for _, m := range g.members {
 		if m.asked.Term != leader.leads || uint64(len(m.log)) != last || uint64(len(m.disk)) != last || m.commit != last || m.reported != last {

@@ -43,6 +43,8 @@ type groupModel struct {
 	values    map[uint64]appended // of applied commands, by value
 	refused   map[uint64]*op      // answered as not applied
 	ballots   map[ballotKey]string
+
+	acknowledged uint64 // highest index of a write its client was told of
 }
 
 // committedEntry is an entry and the term of the leader that committed it.
@@ -79,6 +81,7 @@ type office struct {
 	takesPart           bool   // it has loaded its log
 	change, knownChange uint64 // of term and vote: asked for, and known to be on disk
 	heardTerm           uint64
+	cautiousUntil       time.Duration // it may have heard one before it started
 	heardAt             time.Duration
 
 	campaign        uint64 // latest that asked for pre-votes

@@ -335,7 +335,7 @@ func (n *node) gatewayPID() *actor.PID { return actor.NewPID(n.address, actors.G
 func (w *World) configuration() core.Configuration {
 	var c core.Configuration
 	for _, n := range w.nodes {
-		c.Members = append(c.Members, core.Member{ID: core.NodeID(n.id), Address: n.address})
+		c.Members = append(c.Members, core.Member{ID: core.NodeID(n.id), Address: n.address, Priority: w.setup.priority(n.number)})
 	}
 	return c
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -201,7 +202,7 @@ func (s *Script) hear(n *node, message any) {
 			s.answered(n, &m.Items[i])
 		}
 	case *messages.LeadershipTransferred:
-		s.tell("%s: leadership handed over, it was leader in term %d", n.id, m.Term)
+		s.tell("%s: leadership handed over, %s leads term %d", n.id, cmp.Or(m.Leader, "nobody known"), m.Term)
 	case *messages.LeadershipKept:
 		s.w.checks.member(n, m.Group).keeps()
 		s.tell("%s: leadership not handed over: %s", n.id, m.Reason)

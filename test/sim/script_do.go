@@ -247,12 +247,12 @@ func (s *Script) Propose(id string, group uint64, name, text string) error {
 	return s.ask(id, group, name, opAppend, text)
 }
 
-// Read has a client on a node read: "linearizable", "log", "stale", or "after" for a
+// Read has a client on a node read: "linearizable", "log", "lease", "member", "stale", or "after" for a
 // read that must see the commands sent before it.
 func (s *Script) Read(id string, group uint64, name, how string) error {
-	kind, ok := map[string]opKind{"linearizable": opRead, "log": opReadLog, "stale": opReadStale, "after": opRead}[how]
+	kind, ok := map[string]opKind{"linearizable": opRead, "log": opReadLog, "lease": opReadLease, "member": opReadMember, "stale": opReadStale, "after": opRead}[how]
 	if !ok {
-		return fmt.Errorf("no way to read %q, expected linearizable, log, stale or after", how)
+		return fmt.Errorf("no way to read %q, expected linearizable, log, lease, member, stale or after", how)
 	}
 	if how == "after" {
 		name = "after " + name

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/protoraft/protoraft/actors"
@@ -19,6 +20,7 @@ type setup struct {
 	length        time.Duration // of the chaos
 
 	electionTimeout, heartbeat time.Duration
+	priorities                 []int // of the members, empty for none
 	limits                     actors.Limits
 	requestTimeout             time.Duration
 	gatewayWaiting             int
@@ -30,6 +32,7 @@ type setup struct {
 	sync       time.Duration // mean time of a sync
 	syncOf     []float64     // each node's factor
 	drift      float64       // of the clocks, each way
+	clockDrift float64       // what members are told of it, 0 for no leases
 	narrow     uint          // by how many bits election waits are alike, 0 for not at all
 	lateTimers float64       // how often a timer is heard late
 	heldUp     float64       // how often a Replicator is held up in its turn
@@ -60,6 +63,7 @@ func (s *setup) member(n *node, group uint64) actors.MemberOptions {
 		Group: group, Node: core.NodeID(n.id), Bootstrap: n.w.configuration(),
 		Machine:         n.w.newMachine(n, group),
 		ElectionTimeout: s.electionTimeout, HeartbeatInterval: s.heartbeat, Limits: s.limits,
+		ClockDrift: s.clockDrift, ReadTimeout: s.requestTimeout,
 	}
 }
 
@@ -99,6 +103,7 @@ func drawSetup(rng *rand.Rand) setup {
 	}
 	s.electionTimeout = d.time(60*time.Millisecond, 300*time.Millisecond)
 	s.heartbeat = s.electionTimeout / time.Duration(d.one(3, 4, 6, 10))
+	s.drawPriorities(d)
 	s.requestTimeout = time.Duration(d.between(1, 10) * float64(s.electionTimeout))
 	s.gatewayWaiting = d.one(2, 8, 1000)
 	s.limits = drawLimits(d)
@@ -109,6 +114,24 @@ func drawSetup(rng *rand.Rand) setup {
 	s.outsiders = d.one(0, 0, 0, 1, 2)
 	s.drawRare(d)
 	return s
+}
+
+// drawPriorities leaves at least one member that may lead.
+func (s *setup) drawPriorities(d draw) {
+	if !d.chance(0.25) {
+		return
+	}
+	s.priorities = append(s.priorities, d.one(0, 1, 2))
+	for range s.nodes - 1 {
+		s.priorities = append(s.priorities, d.one(-1, 0, 0, 1, 2))
+	}
+}
+
+func (s *setup) priority(number int) int {
+	if number < len(s.priorities) {
+		return s.priorities[number]
+	}
+	return 0
 }
 
 // drawLimits makes edges common: limits that fill up after a few entries.
@@ -148,6 +171,9 @@ func (s *setup) drawTime(d draw) {
 		s.syncOf = append(s.syncOf, factor)
 	}
 	s.drift = d.maybe(0.4, 0.001, 0.2)
+	if d.chance(0.8) {
+		s.clockDrift = s.drift + 0.001
+	}
 }
 
 func (s *setup) drawLinks(d draw) {
@@ -187,6 +213,9 @@ func (s *setup) drawChaos(d draw) {
 		if d.chance(0.4) {
 			s.strikes = append(s.strikes, one)
 		}
+	}
+	if slices.Contains(s.strikes, strikeLeap) || slices.Contains(s.strikes, strikeElections) {
+		s.clockDrift = 0 // a clock that leaps keeps no bound
 	}
 	s.interval = d.time(s.electionTimeout/4, 8*s.electionTimeout)
 	s.downtime = d.time(time.Millisecond, 6*s.electionTimeout)

@@ -1,0 +1,140 @@
+package actors
+
+import (
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/messages"
+)
+
+// memberReads holds queries that this member answers itself, though it may not lead:
+// waiting for a question to the leader, or for the answer to the one under way. There
+// is one question at a time; what comes meanwhile shares the next.
+type memberReads struct {
+	waiting []PendingQuery
+	asked   []PendingQuery
+	request uint64 // numbers the questions
+	askedAt time.Duration
+	sentAt  time.Duration // last
+
+	// What the leader has said last: at freshAt, or later, freshIndex was all that was
+	// committed.
+	freshAt    time.Duration
+	freshIndex core.Index
+	freshKnown bool
+}
+
+// onMemberQuery takes a query for this very member, in every role but the leader's.
+func (r *raft) onMemberQuery(ctx actor.Context, m *messages.Query, sender *actor.PID) {
+	q := r.pendingQuery(m, sender)
+	reads := &r.ownReads
+	switch {
+	case len(reads.waiting)+len(reads.asked)+r.asked >= r.opts.Limits.PendingReads:
+		r.refuse(ctx, sender, m.Request, messages.Reason_BUSY)
+	case m.Consistency == messages.Consistency_STALE, m.Consistency == messages.Consistency_AT_LEAST:
+		r.giveQueries(ctx, []PendingQuery{q})
+	case m.Consistency == messages.Consistency_WITHIN && reads.freshKnown && r.now-reads.freshAt <= time.Duration(m.MaxAge):
+		q.Index = max(q.Index, reads.freshIndex)
+		r.giveQueries(ctx, []PendingQuery{q})
+	default:
+		reads.waiting = append(reads.waiting, q)
+	}
+}
+
+// pendingQuery is a query as the Applier will get it. It does not wait for ever.
+func (r *raft) pendingQuery(m *messages.Query, sender *actor.PID) PendingQuery {
+	q := PendingQuery{Waiter: Waiter{sender, m.Request}, Query: m.Query, Deadline: r.now + r.opts.ReadTimeout}
+	if m.Consistency == messages.Consistency_AT_LEAST {
+		q.Index = core.Index(m.MinIndex)
+	}
+	return q
+}
+
+// forMember says whether a query is to be answered by the member asked, or by the
+// leader.
+func forMember(c messages.Consistency) bool {
+	switch c {
+	case messages.Consistency_STALE, messages.Consistency_MEMBER, messages.Consistency_AT_LEAST, messages.Consistency_WITHIN:
+		return true
+	}
+	return false
+}
+
+// turnMemberReads asks the leader for all that wait. A question or its answer may be
+// lost: half an election timeout later the same one is sent again. An answer to either
+// will do, however late it comes.
+func (r *raft) turnMemberReads(ctx actor.Context) {
+	reads := &r.ownReads
+	switch {
+	case r.leader == "":
+		return
+	case len(reads.asked) > 0:
+		if r.now-reads.sentAt < r.opts.ElectionTimeout/2 {
+			return
+		}
+	case len(reads.waiting) > 0:
+		reads.asked, reads.waiting = reads.waiting, nil
+		reads.request++
+		reads.askedAt = r.now
+	default:
+		return
+	}
+	reads.sentAt = r.now
+	r.ask(ctx, r.peers[r.leader], &messages.ConfirmReadIndex{
+		Group: r.opts.Group, Term: uint64(r.term), From: string(r.opts.Node), Request: reads.request,
+	})
+}
+
+// reaskReads forgets the question under way: another leader is asked another one.
+func (r *raft) reaskReads() {
+	r.ownReads.waiting = append(r.ownReads.asked, r.ownReads.waiting...)
+	r.ownReads.asked = nil
+}
+
+// onReadIndexConfirmed: what the leader had committed when it was asked, or after,
+// is what the queries must see.
+func (r *raft) onReadIndexConfirmed(ctx actor.Context, m *messages.ReadIndexConfirmed) {
+	reads := &r.ownReads
+	if core.Term(m.Term) != r.term || m.Request != reads.request || len(reads.asked) == 0 {
+		return
+	}
+	for i := range reads.asked {
+		reads.asked[i].Index = max(reads.asked[i].Index, core.Index(m.Index))
+	}
+	reads.freshAt, reads.freshIndex, reads.freshKnown = reads.askedAt, core.Index(m.Index), true
+	r.giveQueries(ctx, reads.asked)
+	reads.asked = nil
+}
+
+// onLeaseRanOut takes back queries whose lease ended before they were answered.
+func (r *raft) onLeaseRanOut(ctx actor.Context, m *LeaseRanOut) {
+	for _, q := range m.Queries {
+		if l, ok := r.role.(*leader); ok {
+			l.reads.waiting = append(l.reads.waiting, q)
+			continue
+		}
+		r.forward(ctx, &messages.Query{
+			Group: r.opts.Group, Request: q.Request, Query: q.Query, AfterWrites: true,
+		}, q.Request, q.To)
+	}
+}
+
+// refuseReads answers everything that waits for a leader.
+func (r *raft) refuseReads(ctx actor.Context, reason messages.Reason) {
+	r.reaskReads()
+	var waiters []Waiter
+	for _, q := range r.ownReads.waiting {
+		waiters = append(waiters, q.Waiter)
+	}
+	r.ownReads.waiting = nil
+	r.release(ctx, waiters, messages.Outcome_NOT_APPLIED, reason)
+}
+
+// expireQueries has the Applier look for queries that have waited too long there.
+func (r *raft) expireQueries(ctx actor.Context) {
+	if r.asked > 0 {
+		ctx.Send(r.applier, &ExpireQueries{Now: r.now})
+	}
+}
