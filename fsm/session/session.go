@@ -16,9 +16,10 @@ package session
 import (
 	"fmt"
 	"time"
-
-	"github.com/protoraft/protoraft/messages"
 )
+
+// MaxNameBytes is the longest name of a session.
+const MaxNameBytes = 128
 
 // Limits bound a table. They are part of the replicated behaviour: members with
 // different limits disagree.
@@ -69,24 +70,11 @@ func (l *Limits) Validate() error {
 // Command is what the table needs to know of an entry.
 type Command struct {
 	Session      uint64 // id of an opened session, 0 where it has a name
-	Name         []byte // of 1 to messages.MaxNameBytes bytes; only lent
+	Name         []byte // of 1 to MaxNameBytes bytes; only lent
 	Sequence     uint64 // from 1
 	Acknowledged uint64 // the client waits for no answer below; 0 says nothing
 	Index        uint64 // of the entry
 	Time         int64  // log time, nanoseconds since 1970
-}
-
-// Of reads the command of an entry that belongs to a session, and returns with it the
-// part of its data that is for the machine. It is not ok where the entry belongs to no
-// session or cannot have been made by anybody who knows what a session is.
-func Of(index uint64, when int64, e messages.EntryView) (c Command, data []byte, ok bool) {
-	c = Command{Session: e.Session, Sequence: e.Sequence, Acknowledged: e.Acknowledged, Index: index, Time: when}
-	data, ok = e.Data, e.Session != 0
-	if e.Kind == messages.EntryKind_NAMED_COMMAND {
-		c.Name, data, ok = messages.SplitNamed(e.Data)
-		ok = ok && e.Session == 0
-	}
-	return c, data, ok && e.Sequence != 0
 }
 
 // Decision is what is to be done with a command.

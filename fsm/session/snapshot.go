@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-
-	"github.com/protoraft/protoraft/messages"
 )
 
 // The bytes of a table, version 1. Numbers are uvarints, times varints:
@@ -167,7 +165,7 @@ func (in *input) bytes(what string, n uint64) []byte {
 
 // session reads one session into the table.
 func (in *input) session(t *Table) *session {
-	s := &session{name: string(in.bytes("name", in.count("bytes of a name", messages.MaxNameBytes)))}
+	s := &session{name: string(in.bytes("name", in.count("bytes of a name", MaxNameBytes)))}
 	s.id, s.floor = in.number("id"), in.number("floor")
 	if in.err == nil {
 		var err error

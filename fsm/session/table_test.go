@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/protoraft/protoraft/messages"
 )
 
 // small limits, whose edges a few commands reach.
@@ -288,26 +286,5 @@ func TestLimitsAreChecked(t *testing.T) {
 	}
 	if good.Idle < time.Minute {
 		t.Error("clients cannot retry within", good.Idle)
-	}
-}
-
-func TestOf(t *testing.T) {
-	named := messages.NamedCommand("n", []byte("x"))
-	for _, c := range []struct {
-		entry messages.EntryView
-		ok    bool
-	}{
-		{messages.EntryView{Data: []byte("x"), Session: 3, Sequence: 1, Acknowledged: 1}, true},
-		{messages.EntryView{Kind: messages.EntryKind_NAMED_COMMAND, Data: named, Sequence: 1}, true},
-		{messages.EntryView{Data: []byte("x"), Sequence: 1}, false},
-		{messages.EntryView{Data: []byte("x"), Session: 3}, false},
-		{messages.EntryView{Kind: messages.EntryKind_NAMED_COMMAND, Data: named}, false},
-		{messages.EntryView{Kind: messages.EntryKind_NAMED_COMMAND, Data: named, Session: 3, Sequence: 1}, false},
-		{messages.EntryView{Kind: messages.EntryKind_NAMED_COMMAND, Data: []byte{9}, Sequence: 1}, false},
-	} {
-		got, data, ok := Of(5, 7, c.entry)
-		if ok != c.ok || ok && (string(data) != "x" || got.Index != 5 || got.Time != 7 || got.Sequence != c.entry.Sequence) {
-			t.Errorf("%+v: %+v %q %v", c.entry, got, data, ok)
-		}
 	}
 }
