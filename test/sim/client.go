@@ -21,10 +21,11 @@ const (
 	opPair      // an append and, without waiting, a read that must see it
 	opLarge     // larger than allowed
 	opKinds
+	opOpen = opKinds // opens a session
 )
 
 func (k opKind) String() string {
-	return [...]string{"append", "compare", "read", "read through the log", "stale read", "pair", "large"}[k]
+	return [...]string{"append", "compare", "read", "read through the log", "stale read", "pair", "large", "open"}[k]
 }
 
 func (k opKind) writes() bool { return k == opAppend || k == opCompare || k == opLarge }
@@ -50,6 +51,10 @@ type op struct {
 	result  result
 	index   uint64
 	settled bool // the client waits no longer
+
+	once    *once // the command it is a try of, nil without a session
+	repeats bool  // it is not the first try
+	opened  uint64
 }
 
 func (o *op) String() string {
@@ -63,6 +68,7 @@ type client struct {
 	name    string
 	group   uint64
 	waiting []*op
+	session clientSession
 }
 
 func newClient(w *World, number int) *client {
@@ -112,7 +118,9 @@ func (c *client) ask(n *node) {
 		to = n.gatewayPID()
 	}
 	kind, key := w.setup.drawKind(w), uint8(w.work.IntN(w.setup.keys))
-	if kind == opPair {
+	if kind == opAppend && c.askOnce(n, to, key) {
+		// as a part of a session
+	} else if kind == opPair {
 		first := c.newOp(n, opAppend, key)
 		second := c.newOp(n, opRead, key)
 		second.after = first
@@ -171,7 +179,9 @@ func (c *client) send(to *actor.PID, o *op) {
 		if o.kind == opLarge {
 			padding = w.setup.limits.CommandBytes
 		}
-		message = &messages.Propose{Group: o.group, Request: o.request, Command: w.guests.add(o.command.encode(padding))}
+		message = o.proposal(func() []byte { return w.guests.add(o.command.encode(padding)) })
+	case opOpen:
+		message = &messages.Propose{Group: o.group, Request: o.request, Kind: messages.EntryKind_SESSION}
 	default:
 		q := &messages.Query{Group: o.group, Request: o.request, Query: []byte{o.command.key}, AfterWrites: o.after != nil}
 		switch o.kind {
@@ -217,6 +227,7 @@ func (c *client) settle(o *op) {
 		}
 	}
 	c.waiting = kept
+	c.session.settled(c.w, o)
 	if len(kept) == 0 {
 		c.next()
 	}

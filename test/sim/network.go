@@ -101,6 +101,10 @@ func (net *network) send(from *node, to *actor.PID, message any, sender *actor.P
 		w.cover.add("message duplicated")
 		net.carry(l, target, p, false)
 	}
+	if !net.calm && s.duplicate > 0 && onlyOnce(message) && w.again.Float64() < 0.2 {
+		w.cover.add("forwarded commands of sessions duplicated")
+		net.carry(l, target, p, true)
+	}
 }
 
 func betweenGateways(message any) bool {

@@ -50,6 +50,7 @@ type World struct {
 	// rng draws the order of things, chaos the faults, work what clients do: changing
 	// one leaves the others' choices as they were.
 	rng, chaos, work *rand.Rand
+	again            *rand.Rand // what clients do in sessions
 	hosts            *Hosts
 
 	now     time.Duration
@@ -88,6 +89,8 @@ func Run(o Options) Result {
 		setup: drawSetup(stream(1)), rng: stream(2), chaos: stream(3), work: stream(4),
 		hosts: o.Hosts, byAddress: map[string]*node{}, types: typeNumbers{}, cover: Coverage{},
 	}
+	w.again = stream(6)
+	w.setup.drawSessions(draw{w.again})
 	w.invite(o.Guest, stream(5))
 	w.trace = trace{w: w, out: o.Trace}
 	w.trace.printf("seed %d: %s", o.Seed, w.setup.String())
