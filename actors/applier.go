@@ -169,7 +169,7 @@ func (a *applier) applyBlock(b *messages.Block, waiters []Waiter, commit core.In
 		if e.Kind == messages.EntryKind_COMMAND && e.Session == 0 {
 			a.entries = append(a.entries, fsm.Entry{
 				Group: a.group, Index: index, Term: b.Term, Time: when,
-				Data: e.Data, Sequence: e.Sequence,
+				Data: e.Data,
 			})
 			a.waiters = append(a.waiters, w)
 			return nil
