@@ -10,12 +10,13 @@ import (
 
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/fsm"
+	"github.com/protoraft/protoraft/fsm/session"
 	"github.com/protoraft/protoraft/messages"
 )
 
 // Applier
 //
-//	owns   the state machine and its applied index
+//	owns   the state machine, its clients' sessions and its applied index
 //	hears  ApplyCommitted, AnswerQueries and news of the leadership from its Raft,
 //	       EntriesRead
 //	says   Results to whoever asked, EntriesApplied and ApplierFailed to its Raft,
@@ -27,6 +28,7 @@ type applier struct {
 	raft, logReader *actor.PID
 	group           uint64
 	machine         fsm.StateMachine
+	sessions        *session.Table
 	fetchBytes      int
 	logger          hclog.Logger
 	clock           Clock
@@ -65,7 +67,7 @@ func (r *raft) applierProps(raftPID *actor.PID) *actor.Props {
 	return r.rt.props(0, func() behavior {
 		return &applier{
 			raft: raftPID, logReader: r.links.LogReader, group: r.opts.Group, machine: r.opts.Machine,
-			fetchBytes: r.opts.Limits.BlockBytes, logger: r.logger, clock: r.rt.Clock,
+			sessions: r.opts.sessions(), fetchBytes: r.opts.Limits.BlockBytes, logger: r.logger, clock: r.rt.Clock,
 		}
 	})
 }
@@ -170,18 +172,21 @@ func (a *applier) applyBlock(ctx actor.Context, b *messages.Block, waiters []Wai
 		if i := index - b.FirstIndex; i < uint64(len(waiters)) {
 			w = waiters[i]
 		}
-		if e.Kind == messages.EntryKind_COMMAND {
+		if e.Kind == messages.EntryKind_COMMAND && e.Session == 0 {
 			a.entries = append(a.entries, fsm.Entry{
 				Group: a.group, Index: index, Term: b.Term, Time: when,
-				Data: e.Data, Session: e.Session, Sequence: e.Sequence,
+				Data: e.Data,
 			})
 			a.waiters = append(a.waiters, w)
 			return nil
 		}
+		if e.Kind == messages.EntryKind_COMMAND || e.Kind == messages.EntryKind_NAMED_COMMAND {
+			return a.applyInSession(index, b, e, w)
+		}
 		if err := a.applyCommands(); err != nil {
 			return err
 		}
-		return a.applyOther(ctx, index, core.Term(b.Term), e, w)
+		return a.applyOther(ctx, index, b, e, w)
 	})
 	if err == nil {
 		err = a.applyCommands()
@@ -217,6 +222,9 @@ func (a *applier) applyCommands() error {
 		a.replies.add(w, messages.ResultItem{
 			Outcome: messages.Outcome_APPLIED, Index: a.entries[i].Index, Data: a.answers[i],
 		})
+		if a.entries[i].Session != 0 {
+			a.sessions.Applied(a.answers[i])
+		}
 	}
 	a.applied = core.Index(a.entries[n-1].Index)
 	clear(a.entries)
@@ -226,11 +234,14 @@ func (a *applier) applyCommands() error {
 }
 
 // applyOther handles the entries that are Raft's own.
-func (a *applier) applyOther(ctx actor.Context, index uint64, term core.Term, e messages.EntryView, w Waiter) error {
+func (a *applier) applyOther(ctx actor.Context, index uint64, b *messages.Block, e messages.EntryView, w Waiter) error {
 	a.applied = core.Index(index)
 	switch e.Kind {
 	case messages.EntryKind_NOOP:
-		a.startServing(term)
+		a.startServing(core.Term(b.Term))
+		a.replies.add(w, messages.ResultItem{Outcome: messages.Outcome_APPLIED, Index: index})
+	case messages.EntryKind_SESSION:
+		a.sessions.Open(index, b.Time)
 		a.replies.add(w, messages.ResultItem{Outcome: messages.Outcome_APPLIED, Index: index})
 	case messages.EntryKind_QUERY:
 		if w.To != nil {

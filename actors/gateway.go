@@ -284,7 +284,7 @@ func (g *gateway) put(r *route, id uint64, message any) {
 	case *messages.Propose:
 		f.Request = &messages.ForwardedRequest_Propose{Propose: &messages.Propose{
 			Group: m.Group, Request: id, Command: m.Command, Session: m.Session, Sequence: m.Sequence,
-			LeaderTerm: uint64(r.term),
+			Acknowledged: m.Acknowledged, Kind: m.Kind, LeaderTerm: uint64(r.term),
 		}}
 	case *messages.Query:
 		f.Request = &messages.ForwardedRequest_Query{Query: &messages.Query{

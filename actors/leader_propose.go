@@ -13,6 +13,7 @@ type proposal struct {
 	kind              messages.EntryKind
 	data              []byte
 	session, sequence uint64
+	acknowledged      uint64
 }
 
 // proposals is the queue of them, in order of arrival.
@@ -49,8 +50,13 @@ func (l *leader) onPropose(ctx actor.Context, m *messages.Propose, sender *actor
 		l.refuse(ctx, sender, m.Request, messages.Reason_NOT_LEADER)
 		return
 	}
+	if !proposable(m) {
+		l.refuse(ctx, sender, m.Request, messages.Reason_REFUSED)
+		return
+	}
 	l.enqueue(ctx, proposal{
-		Waiter: Waiter{sender, m.Request}, data: m.Command, session: m.Session, sequence: m.Sequence,
+		Waiter: Waiter{sender, m.Request}, kind: m.Kind, data: m.Command,
+		session: m.Session, sequence: m.Sequence, acknowledged: m.Acknowledged,
 	})
 }
 
@@ -88,9 +94,10 @@ func (l *leader) cut(ctx actor.Context, force bool) {
 func (l *leader) handBackProposals(ctx actor.Context) {
 	for _, p := range l.queue.items {
 		switch p.kind {
-		case messages.EntryKind_COMMAND:
+		case messages.EntryKind_COMMAND, messages.EntryKind_NAMED_COMMAND, messages.EntryKind_SESSION:
 			l.handBack(ctx, &messages.Propose{
-				Group: l.opts.Group, Request: p.Request, Command: p.data, Session: p.session, Sequence: p.sequence,
+				Group: l.opts.Group, Request: p.Request, Command: p.data, Kind: p.kind,
+				Session: p.session, Sequence: p.sequence, Acknowledged: p.acknowledged,
 			}, p.Waiter)
 		case messages.EntryKind_QUERY:
 			l.handBack(ctx, &messages.Query{
@@ -122,7 +129,7 @@ func (l *leader) encode() CommittedBlock {
 	waiters := make([]Waiter, n)
 	for i := range n {
 		p := &l.queue.items[i]
-		w.Add(messages.EntryView{Kind: p.kind, Data: p.data, Session: p.session, Sequence: p.sequence})
+		w.Add(messages.EntryView{Kind: p.kind, Data: p.data, Session: p.session, Sequence: p.sequence, Acknowledged: p.acknowledged})
 		waiters[i] = p.Waiter
 	}
 	l.queue.drop(n, bytes)

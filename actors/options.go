@@ -8,6 +8,7 @@ import (
 
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/fsm"
+	"github.com/protoraft/protoraft/fsm/session"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -26,6 +27,11 @@ type MemberOptions struct {
 	Bootstrap core.Configuration
 
 	Machine fsm.StateMachine
+
+	// Sessions is the table of the group's client sessions, empty and this member's
+	// alone, as Machine is. Its limits must be the same on every member. nil: a table
+	// with session.DefaultLimits.
+	Sessions *session.Table
 
 	// ElectionTimeout is the least time without a leader before a member stands;
 	// each wait is drawn from [ElectionTimeout, 2×ElectionTimeout).
@@ -74,6 +80,13 @@ func DefaultLimits() Limits {
 		UnpersistedBlocks: 1,
 		Window:            core.Window{Messages: 64, Bytes: 4 << 20},
 	}
+}
+
+func (o *MemberOptions) sessions() *session.Table {
+	if o.Sessions != nil {
+		return o.Sessions
+	}
+	return session.New(session.DefaultLimits())
 }
 
 // Validate names the first field that cannot be.

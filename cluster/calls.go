@@ -15,10 +15,11 @@ import (
 // afterwards the Call belongs to its Client again.
 type Call struct {
 	table    *callTable
-	id       uint64        // generation, kind and slot: what the answer carries
-	state    atomic.Uint64 // the id while the call waits, 0 once it is decided
-	deadline atomic.Int64  // by the table's coarse clock
-	done     chan struct{} // one token when item is set
+	id       uint64                // generation, kind and slot: what the answer carries
+	state    atomic.Uint64         // the id while the call waits, 0 once it is decided
+	deadline atomic.Int64          // by the table's coarse clock
+	done     chan struct{}         // one token when item is set
+	tries    atomic.Pointer[tries] // of a command that may be sent again, else nil
 	item     messages.ResultItem
 }
 
@@ -51,11 +52,20 @@ func (c *Call) WaitContext(ctx context.Context) ([]byte, error) {
 	select {
 	case <-c.done:
 	case <-ctx.Done():
-		c.settle(c.id, unanswered(c.id, messages.Reason_TIMED_OUT))
+		c.abandon(c.id, messages.Reason_TIMED_OUT)
 		<-c.done
 	}
 	reply, _, err := c.finish()
 	return reply, err
+}
+
+// take waits for what the call came to, and gives it back.
+func (c *Call) take() messages.ResultItem {
+	<-c.done
+	item := c.item
+	c.item = messages.ResultItem{}
+	c.table.release(c)
+	return item
 }
 
 func (c *Call) finish() (reply []byte, index uint64, err error) {
@@ -75,6 +85,9 @@ func (c *Call) finish() (reply []byte, index uint64, err error) {
 func (c *Call) settle(id uint64, item messages.ResultItem) {
 	if c.state.CompareAndSwap(id, 0) {
 		c.item = item
+		if t := c.triesOf(id); t != nil && t.session != nil {
+			t.session.finished(t.sequence)
+		}
 		c.done <- struct{}{}
 	}
 }
@@ -151,6 +164,7 @@ func (t *callTable) begin(query bool) *Call {
 	if query {
 		c.id |= queryBit
 	}
+	c.tries.Store(nil)
 	c.deadline.Store(t.now.Load() + int64(t.timeout))
 	c.state.Store(c.id)
 	if refused {
@@ -185,6 +199,10 @@ func (t *callTable) SendUserMessage(_ *actor.PID, message any) {
 		if slot >= uint64(len(all)) {
 			continue
 		}
+		if t := all[slot].triesOf(item.Request); t != nil {
+			t.answered(all[slot], item)
+			continue
+		}
 		all[slot].settle(item.Request, item)
 	}
 }
@@ -209,7 +227,9 @@ func (t *callTable) sweep() {
 			t.now.Store(now)
 			t.each(func(c *Call, id uint64) {
 				if now > c.deadline.Load() {
-					c.settle(id, unanswered(id, messages.Reason_TIMED_OUT))
+					c.abandon(id, messages.Reason_TIMED_OUT)
+				} else if t := c.triesOf(id); t != nil {
+					t.sendAgain(now)
 				}
 			})
 		}
@@ -222,6 +242,18 @@ func (t *callTable) each(f func(c *Call, id uint64)) {
 		if id := c.state.Load(); id != 0 {
 			f(c, id)
 		}
+	}
+}
+
+// pause waits a while, and says whether the table is still open then.
+func (t *callTable) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-t.stop:
+		return false
 	}
 }
 
@@ -247,5 +279,5 @@ func (t *callTable) close() {
 	t.refuse()
 	close(t.stop)
 	t.stopped.Wait()
-	t.each(func(c *Call, id uint64) { c.settle(id, unanswered(id, messages.Reason_STOPPED)) })
+	t.each(func(c *Call, id uint64) { c.abandon(id, messages.Reason_STOPPED) })
 }

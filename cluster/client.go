@@ -61,9 +61,13 @@ func Within(age time.Duration) Consistency {
 	return Consistency{level: messages.Consistency_WITHIN, maxAge: max(age, 0)}
 }
 
-// Client proposes commands and asks queries. It finds the leader by itself, waits
-// while there is none, and sends again only what was surely not applied. It is safe
-// for concurrent use.
+// Client proposes commands and asks queries. It finds the leader by itself and waits
+// while there is none. It is safe for concurrent use.
+//
+// Its commands belong to a session, one for each group, opened with the first of them:
+// each is applied at most once however often it is sent, so a Client sends it again
+// while its time lasts, also when nobody knows what became of it. With NoSessions it
+// sends again only what was surely not applied.
 //
 // Every error is an *Error: its Outcome says whether the operation was applied.
 type Client struct {
@@ -71,6 +75,9 @@ type Client struct {
 	gateway *actor.PID
 	self    *actor.PID
 	calls   *callTable
+
+	noSessions bool
+	sessions   sync.Map // of *clientSession, by group
 
 	mu     sync.Mutex // taken to change routes
 	routes atomic.Pointer[map[uint64]*actor.PID]
@@ -102,7 +109,8 @@ func newClient(system *actor.ActorSystem, gateway *actor.PID, timeout time.Durat
 // and applied. A command is at most MaxCommandBytes long.
 //
 // Commands proposed one after the other are applied in that order; concurrent ones
-// in any. When ctx ends first, the outcome is Unknown.
+// in any. When ctx ends first, the outcome is NotApplied if the command was not sent,
+// else as a rule Unknown.
 func (c *Client) Propose(ctx context.Context, group uint64, command []byte) ([]byte, error) {
 	return c.StartPropose(group, command).WaitContext(ctx)
 }
@@ -148,36 +156,68 @@ func (c *Client) Leader(ctx context.Context, group uint64) (Member, error) {
 }
 
 // StartPropose begins a Propose and returns at once; Wait for the Call gives the
-// outcome. Commands started one after the other are applied in that order. The
-// command must not be changed afterwards.
+// outcome. Commands started one after the other are applied in that order, except one
+// that had to be sent again, which may come behind those started after it: where that
+// matters, Wait before starting the next, or use a client with NoSessions. The command
+// must not be changed afterwards.
 func (c *Client) StartPropose(group uint64, command []byte) *Call {
 	call := c.calls.begin(false)
-	if len(command) > MaxCommandBytes {
-		call.settle(call.id, messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_TOO_LARGE})
-		return call
+	switch {
+	case len(command) > MaxCommandBytes:
+		call.refuse(messages.Reason_TOO_LARGE)
+	case c.noSessions:
+		c.send(call, group, &messages.Propose{Group: group, Request: call.id, Command: command})
+	default:
+		c.startInSession(call, group, command)
 	}
-	c.send(call, group, &messages.Propose{Group: group, Request: call.id, Command: command})
+	return call
+}
+
+// StartProposeOnce begins a command that its caller may propose again, through any
+// node, until it knows the outcome: the same id and sequence are applied once, and
+// answered alike. An id is 1 to MaxSessionIDBytes bytes long, of the caller's choice
+// and nobody else's, and begins with sequence 1, to be answered before higher ones are
+// proposed. The group keeps the answers of an id's highest 128 sequences for an hour
+// after its last use, by log time. What it has forgotten fails with ErrSessionExpired;
+// only sequence 1 then looks new, so it must not be proposed again after so long.
+func (c *Client) StartProposeOnce(group uint64, id string, sequence uint64, command []byte) *Call {
+	call := c.calls.begin(false)
+	switch {
+	case len(command) > MaxCommandBytes-MaxSessionIDBytes-1:
+		call.refuse(messages.Reason_TOO_LARGE)
+	case len(id) == 0 || len(id) > MaxSessionIDBytes || sequence == 0:
+		call.refuse(messages.Reason_REFUSED)
+	default:
+		c.startNamed(call, group, id, sequence, command)
+	}
 	return call
 }
 
 // StartQuery begins a Query. With afterWrites its answer also reflects every command
-// that this goroutine started before on this Client, answered or not.
+// that this goroutine started before on this Client, answered or not, except one that
+// has to be sent again.
 func (c *Client) StartQuery(group uint64, query []byte, consistency Consistency, afterWrites bool) *Call {
 	call := c.calls.begin(true)
-	c.send(call, group, &messages.Query{
+	q := &messages.Query{
 		Group: group, Request: call.id, Query: query,
 		Consistency: consistency.level, MinIndex: consistency.index, MaxAge: int64(consistency.maxAge),
 		AfterWrites: afterWrites,
-	})
+	}
+	if !afterWrites || !c.behindStarts(call, q) {
+		c.send(call, group, q)
+	}
 	return call
 }
 
 // send gives an operation to the member of this process, which leads or knows the
 // way, or to the Gateway; not one that was refused: nothing may come of it.
 func (c *Client) send(call *Call, group uint64, message any) {
-	if call.state.Load() != call.id {
-		return
+	if call.state.Load() == call.id {
+		c.post(group, message)
 	}
+}
+
+func (c *Client) post(group uint64, message any) {
 	to := c.member(group)
 	if to == nil {
 		to = c.gateway
@@ -262,6 +302,10 @@ type ClientOptions struct {
 	// Default 5 s.
 	RequestTimeout time.Duration
 
+	// NoSessions has commands belong to no session: one of unknown outcome is not sent
+	// again.
+	NoSessions bool
+
 	Logger hclog.Logger
 }
 
@@ -302,6 +346,7 @@ func Dial(system *actor.ActorSystem, o ClientOptions) (_ *Client, err error) {
 	if err != nil {
 		return nil, err
 	}
+	c.noSessions = o.NoSessions
 	c.calls.trouble = remote.links.trouble
 	c.onClose = func() {
 		if err := system.Root.PoisonFuture(pid).Wait(); err != nil {

@@ -404,7 +404,7 @@ func TestDialUnreachable(t *testing.T) {
 
 func TestDialClose(t *testing.T) {
 	c := newTrio(t)
-	client := c.dial(func(o *ClientOptions) { o.RequestTimeout = patience })
+	client := c.dial(func(o *ClientOptions) { o.RequestTimeout, o.NoSessions = patience, true })
 	write := client.StartPropose(1, counter.Add(1))
 	read := client.StartQuery(1, counter.Read(), Linearizable, false)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -40,6 +40,7 @@ var (
 	ErrStorageFailed  = errors.New("storage failed")
 	ErrNoGroup        = errors.New("no such group on this node")
 	ErrRefused        = errors.New("query refused by the state machine")
+	ErrSessionExpired = errors.New("session expired: what became of its command is forgotten")
 )
 
 // Error is every error of Propose and Query.
@@ -84,4 +85,5 @@ var reasons = map[messages.Reason]error{
 	messages.Reason_STORAGE_FAILED:  ErrStorageFailed,
 	messages.Reason_NO_GROUP:        ErrNoGroup,
 	messages.Reason_REFUSED:         ErrRefused,
+	messages.Reason_SESSION_EXPIRED: ErrSessionExpired,
 }

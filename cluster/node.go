@@ -79,8 +79,11 @@ func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 	if err := n.spawn(); err != nil {
 		return nil, err
 	}
-	n.client, err = newClient(system, n.links.Gateway, o.RequestTimeout)
-	return n, err
+	if n.client, err = newClient(system, n.links.Gateway, o.RequestTimeout); err != nil {
+		return n, err
+	}
+	n.client.noSessions = o.NoSessions
+	return n, nil
 }
 
 func (n *Node) spawn() (err error) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/messages"
 )
 
 // Member is a node of the cluster. ID is its name for ever; Address is the
@@ -74,6 +75,10 @@ type Options struct {
 	// Default 5 s.
 	RequestTimeout time.Duration
 
+	// NoSessions has the commands of the node's Client belong to no session: one of
+	// unknown outcome is not sent again.
+	NoSessions bool
+
 	// Logger hears what happens. Default: none.
 	Logger hclog.Logger
 }
@@ -87,6 +92,9 @@ const (
 
 // MaxCommandBytes is the largest command Propose takes.
 const MaxCommandBytes = 1 << 20
+
+// MaxSessionIDBytes is the longest id StartProposeOnce takes.
+const MaxSessionIDBytes = messages.MaxNameBytes
 
 // waitingMax and waitingBytesMax bound the operations that wait in a process for a
 // leader elsewhere.

@@ -21,8 +21,9 @@ type Entry struct {
 	// you keep.
 	Data []byte
 
-	// Session and Sequence identify the command within its client's session; both
-	// are 0 where the client has none.
+	// Session and Sequence identify the command within its client's session, as the
+	// group numbers it; Session is 0 where the client has none. A machine is given each
+	// of them once.
 	Session, Sequence uint64
 }
 

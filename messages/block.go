@@ -67,10 +67,11 @@ type Block struct {
 
 // EntryView is an entry whose data aliases its block.
 type EntryView struct {
-	Kind     EntryKind
-	Data     []byte
-	Session  uint64
-	Sequence uint64
+	Kind         EntryKind
+	Data         []byte
+	Session      uint64
+	Sequence     uint64
+	Acknowledged uint64
 }
 
 // LastIndex is the index of the block's last entry.
@@ -191,9 +192,9 @@ func readEntry(body []byte) (e EntryView, err error) {
 		switch {
 		case num == 2 && typ == protowire.BytesType:
 			e.Data, n = protowire.ConsumeBytes(body)
-		case (num == 1 || num == 3 || num == 4) && typ == protowire.VarintType:
+		case (num == 1 || num == 3 || num == 4 || num == 6) && typ == protowire.VarintType:
 			v, n = protowire.ConsumeVarint(body)
-		case num <= 4:
+		case num <= 4 || num == 6:
 			return e, fmt.Errorf("%w: entry field %d of wire type %d", ErrBlockCorrupt, num, typ)
 		default:
 			n = protowire.ConsumeFieldValue(num, typ, body)
@@ -208,6 +209,8 @@ func readEntry(body []byte) (e EntryView, err error) {
 			e.Session = v
 		case 4:
 			e.Sequence = v
+		case 6:
+			e.Acknowledged = v
 		}
 		body = body[n:]
 	}
@@ -282,6 +285,9 @@ func (w *BlockWriter) Add(e EntryView) {
 	if e.Sequence != 0 {
 		size += 1 + protowire.SizeVarint(e.Sequence)
 	}
+	if e.Acknowledged != 0 {
+		size += 1 + protowire.SizeVarint(e.Acknowledged)
+	}
 	b := protowire.AppendTag(w.raw, entriesField, protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(size))
 	if e.Kind != 0 {
@@ -295,6 +301,9 @@ func (w *BlockWriter) Add(e EntryView) {
 	}
 	if e.Sequence != 0 {
 		b = protowire.AppendVarint(append(b, 4<<3), e.Sequence)
+	}
+	if e.Acknowledged != 0 {
+		b = protowire.AppendVarint(append(b, 6<<3), e.Acknowledged)
 	}
 	w.raw = b
 	w.count++

@@ -57,7 +57,7 @@ func same(a, b []messages.EntryView) bool {
 		return false
 	}
 	for i := range a {
-		if a[i].Kind != b[i].Kind || !bytes.Equal(a[i].Data, b[i].Data) || a[i].Session != b[i].Session || a[i].Sequence != b[i].Sequence {
+		if a[i].Kind != b[i].Kind || !bytes.Equal(a[i].Data, b[i].Data) || a[i].Session != b[i].Session || a[i].Sequence != b[i].Sequence || a[i].Acknowledged != b[i].Acknowledged {
 			return false
 		}
 	}
@@ -83,7 +83,7 @@ func randomBlock(r *rand.Rand, maxEntries int) (messages.BlockHeader, []messages
 			}
 		}
 		if r.IntN(2) == 0 {
-			e.Session, e.Sequence = extreme(), extreme()
+			e.Session, e.Sequence, e.Acknowledged = extreme(), extreme(), extreme()
 		}
 	}
 	return h, entries
@@ -126,7 +126,7 @@ func TestBlockIsValidProtobuf(t *testing.T) {
 		}
 		var views []messages.EntryView
 		for _, e := range m.Entries {
-			views = append(views, messages.EntryView{Kind: e.Kind, Data: e.Data, Session: e.Session, Sequence: e.Sequence})
+			views = append(views, messages.EntryView{Kind: e.Kind, Data: e.Data, Session: e.Session, Sequence: e.Sequence, Acknowledged: e.Acknowledged})
 		}
 		if !same(views, entries) {
 			t.Fatalf("protobuf reads %+v, wrote %+v", views, entries)

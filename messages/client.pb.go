@@ -85,7 +85,8 @@ const (
 	Reason_STOPPED         Reason = 7 // the member or its state machine has stopped
 	Reason_STORAGE_FAILED  Reason = 8
 	Reason_NO_GROUP        Reason = 9  // this node has no member of the group
-	Reason_REFUSED         Reason = 10 // the state machine cannot answer this query
+	Reason_REFUSED         Reason = 10 // the state machine cannot answer this query, or no machine can apply this command
+	Reason_SESSION_EXPIRED Reason = 20 // the session is not known any more, or not the answer asked for again
 )
 
 // Enum value maps for Reason.
@@ -102,6 +103,7 @@ var (
 		8:  "STORAGE_FAILED",
 		9:  "NO_GROUP",
 		10: "REFUSED",
+		20: "SESSION_EXPIRED",
 	}
 	Reason_value = map[string]int32{
 		"NONE":            0,
@@ -115,6 +117,7 @@ var (
 		"STORAGE_FAILED":  8,
 		"NO_GROUP":        9,
 		"REFUSED":         10,
+		"SESSION_EXPIRED": 20,
 	}
 )
 
@@ -218,7 +221,9 @@ type Propose struct {
 	Sequence uint64                 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The term of the leader it is meant for, 0 for any. A command that was refused is
 	// then not overtaken by a later one that reaches the same node in another term.
-	LeaderTerm    uint64 `protobuf:"varint,6,opt,name=leader_term,json=leaderTerm,proto3" json:"leader_term,omitempty"`
+	LeaderTerm    uint64    `protobuf:"varint,6,opt,name=leader_term,json=leaderTerm,proto3" json:"leader_term,omitempty"`
+	Acknowledged  uint64    `protobuf:"varint,7,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`          // as in Entry
+	Kind          EntryKind `protobuf:"varint,8,opt,name=kind,proto3,enum=protoraft.EntryKind" json:"kind,omitempty"` // COMMAND, NAMED_COMMAND, or SESSION, which has no command
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -293,6 +298,20 @@ func (x *Propose) GetLeaderTerm() uint64 {
 		return x.LeaderTerm
 	}
 	return 0
+}
+
+func (x *Propose) GetAcknowledged() uint64 {
+	if x != nil {
+		return x.Acknowledged
+	}
+	return 0
+}
+
+func (x *Propose) GetKind() EntryKind {
+	if x != nil {
+		return x.Kind
+	}
+	return EntryKind_COMMAND
 }
 
 // Client or any actor → Raft, local; → Gateway → Gateway on the wire.
@@ -1047,7 +1066,7 @@ var File_messages_client_proto protoreflect.FileDescriptor
 
 const file_messages_client_proto_rawDesc = "" +
 	"\n" +
-	"\x15messages/client.proto\x12\tprotoraft\x1a\x19messages/membership.proto\"\xaa\x01\n" +
+	"\x15messages/client.proto\x12\tprotoraft\x1a\x19messages/membership.proto\x1a\x1amessages/replication.proto\"\xf8\x01\n" +
 	"\aPropose\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x18\n" +
@@ -1055,7 +1074,9 @@ const file_messages_client_proto_rawDesc = "" +
 	"\asession\x18\x04 \x01(\x04R\asession\x12\x1a\n" +
 	"\bsequence\x18\x05 \x01(\x04R\bsequence\x12\x1f\n" +
 	"\vleader_term\x18\x06 \x01(\x04R\n" +
-	"leaderTerm\"\x81\x02\n" +
+	"leaderTerm\x12\"\n" +
+	"\facknowledged\x18\a \x01(\x04R\facknowledged\x12(\n" +
+	"\x04kind\x18\b \x01(\x0e2\x14.protoraft.EntryKindR\x04kind\"\x81\x02\n" +
 	"\x05Query\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x14\n" +
@@ -1121,7 +1142,7 @@ const file_messages_client_proto_rawDesc = "" +
 	"\aOutcome\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aAPPLIED\x10\x01\x12\x0f\n" +
-	"\vNOT_APPLIED\x10\x02*\xaa\x01\n" +
+	"\vNOT_APPLIED\x10\x02*\xbf\x01\n" +
 	"\x06Reason\x12\b\n" +
 	"\x04NONE\x10\x00\x12\r\n" +
 	"\tNO_LEADER\x10\x01\x12\x0e\n" +
@@ -1135,7 +1156,8 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x0eSTORAGE_FAILED\x10\b\x12\f\n" +
 	"\bNO_GROUP\x10\t\x12\v\n" +
 	"\aREFUSED\x10\n" +
-	"*l\n" +
+	"\x12\x13\n" +
+	"\x0fSESSION_EXPIRED\x10\x14*l\n" +
 	"\vConsistency\x12\x10\n" +
 	"\fLINEARIZABLE\x10\x00\x12\x0f\n" +
 	"\vTHROUGH_LOG\x10\x01\x12\t\n" +
@@ -1176,23 +1198,25 @@ var file_messages_client_proto_goTypes = []any{
 	(*DescribeGroup)(nil),    // 11: protoraft.DescribeGroup
 	(*GroupStatus)(nil),      // 12: protoraft.GroupStatus
 	(*PeerStatus)(nil),       // 13: protoraft.PeerStatus
-	(*Configuration)(nil),    // 14: protoraft.Configuration
+	(EntryKind)(0),           // 14: protoraft.EntryKind
+	(*Configuration)(nil),    // 15: protoraft.Configuration
 }
 var file_messages_client_proto_depIdxs = []int32{
-	2,  // 0: protoraft.Query.consistency:type_name -> protoraft.Consistency
-	6,  // 1: protoraft.ForwardRequests.requests:type_name -> protoraft.ForwardedRequest
-	3,  // 2: protoraft.ForwardedRequest.propose:type_name -> protoraft.Propose
-	4,  // 3: protoraft.ForwardedRequest.query:type_name -> protoraft.Query
-	10, // 4: protoraft.ResultsFrame.results:type_name -> protoraft.Result
-	0,  // 5: protoraft.Result.outcome:type_name -> protoraft.Outcome
-	1,  // 6: protoraft.Result.reason:type_name -> protoraft.Reason
-	14, // 7: protoraft.GroupStatus.configuration:type_name -> protoraft.Configuration
-	13, // 8: protoraft.GroupStatus.peers:type_name -> protoraft.PeerStatus
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	14, // 0: protoraft.Propose.kind:type_name -> protoraft.EntryKind
+	2,  // 1: protoraft.Query.consistency:type_name -> protoraft.Consistency
+	6,  // 2: protoraft.ForwardRequests.requests:type_name -> protoraft.ForwardedRequest
+	3,  // 3: protoraft.ForwardedRequest.propose:type_name -> protoraft.Propose
+	4,  // 4: protoraft.ForwardedRequest.query:type_name -> protoraft.Query
+	10, // 5: protoraft.ResultsFrame.results:type_name -> protoraft.Result
+	0,  // 6: protoraft.Result.outcome:type_name -> protoraft.Outcome
+	1,  // 7: protoraft.Result.reason:type_name -> protoraft.Reason
+	15, // 8: protoraft.GroupStatus.configuration:type_name -> protoraft.Configuration
+	13, // 9: protoraft.GroupStatus.peers:type_name -> protoraft.PeerStatus
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_messages_client_proto_init() }
@@ -1201,6 +1225,7 @@ func file_messages_client_proto_init() {
 		return
 	}
 	file_messages_membership_proto_init()
+	file_messages_replication_proto_init()
 	file_messages_client_proto_msgTypes[3].OneofWrappers = []any{
 		(*ForwardedRequest_Propose)(nil),
 		(*ForwardedRequest_Query)(nil),

@@ -28,6 +28,8 @@ const (
 	EntryKind_NOOP          EntryKind = 1 // the first entry of a term
 	EntryKind_CONFIGURATION EntryKind = 2 // data is a Configuration
 	EntryKind_QUERY         EntryKind = 3 // a read that goes through the log; changes nothing
+	EntryKind_SESSION       EntryKind = 8 // opens a session, whose id is the index of this entry
+	EntryKind_NAMED_COMMAND EntryKind = 9 // a COMMAND of a session that has a name; see named.go for its data
 )
 
 // Enum value maps for EntryKind.
@@ -37,12 +39,16 @@ var (
 		1: "NOOP",
 		2: "CONFIGURATION",
 		3: "QUERY",
+		8: "SESSION",
+		9: "NAMED_COMMAND",
 	}
 	EntryKind_value = map[string]int32{
 		"COMMAND":       0,
 		"NOOP":          1,
 		"CONFIGURATION": 2,
 		"QUERY":         3,
+		"SESSION":       8,
+		"NAMED_COMMAND": 9,
 	}
 )
 
@@ -78,8 +84,9 @@ type Entry struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          EntryKind              `protobuf:"varint,1,opt,name=kind,proto3,enum=protoraft.EntryKind" json:"kind,omitempty"`
 	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
-	Session       uint64                 `protobuf:"varint,3,opt,name=session,proto3" json:"session,omitempty"`   // client session, 0 for none
-	Sequence      uint64                 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"` // position within the session
+	Session       uint64                 `protobuf:"varint,3,opt,name=session,proto3" json:"session,omitempty"`           // client session, 0 for none
+	Sequence      uint64                 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`         // position within the session
+	Acknowledged  uint64                 `protobuf:"varint,6,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"` // the client waits for no answer of its session below this sequence
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -138,6 +145,13 @@ func (x *Entry) GetSession() uint64 {
 func (x *Entry) GetSequence() uint64 {
 	if x != nil {
 		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Entry) GetAcknowledged() uint64 {
+	if x != nil {
+		return x.Acknowledged
 	}
 	return 0
 }
@@ -927,12 +941,13 @@ var File_messages_replication_proto protoreflect.FileDescriptor
 
 const file_messages_replication_proto_rawDesc = "" +
 	"\n" +
-	"\x1amessages/replication.proto\x12\tprotoraft\"{\n" +
+	"\x1amessages/replication.proto\x12\tprotoraft\"\x9f\x01\n" +
 	"\x05Entry\x12(\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x14.protoraft.EntryKindR\x04kind\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x18\n" +
 	"\asession\x18\x03 \x01(\x04R\asession\x12\x1a\n" +
-	"\bsequence\x18\x04 \x01(\x04R\bsequence\"\x88\x02\n" +
+	"\bsequence\x18\x04 \x01(\x04R\bsequence\x12\"\n" +
+	"\facknowledged\x18\x06 \x01(\x04R\facknowledged\"\x88\x02\n" +
 	"\n" +
 	"EntryBlock\x12\x1a\n" +
 	"\bchecksum\x18\x01 \x01(\aR\bchecksum\x12\x14\n" +
@@ -1000,12 +1015,14 @@ const file_messages_replication_proto_rawDesc = "" +
 	"\x05state\x18\x03 \x01(\tR\x05state\x12\x1d\n" +
 	"\n" +
 	"next_index\x18\x04 \x01(\x04R\tnextIndex\x12\x1a\n" +
-	"\binflight\x18\x05 \x01(\x04R\binflight*@\n" +
+	"\binflight\x18\x05 \x01(\x04R\binflight*`\n" +
 	"\tEntryKind\x12\v\n" +
 	"\aCOMMAND\x10\x00\x12\b\n" +
 	"\x04NOOP\x10\x01\x12\x11\n" +
 	"\rCONFIGURATION\x10\x02\x12\t\n" +
-	"\x05QUERY\x10\x03B)Z'github.com/protoraft/protoraft/messagesb\x06proto3"
+	"\x05QUERY\x10\x03\x12\v\n" +
+	"\aSESSION\x10\b\x12\x11\n" +
+	"\rNAMED_COMMAND\x10\tB)Z'github.com/protoraft/protoraft/messagesb\x06proto3"
 
 var (
 	file_messages_replication_proto_rawDescOnce sync.Once

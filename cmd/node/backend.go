@@ -20,6 +20,10 @@ func (b respBackend) Propose(command []byte) resp.Pending {
 	return b.client.StartPropose(kvGroup, command)
 }
 
+func (b respBackend) ProposeOnce(id string, sequence uint64, command []byte) resp.Pending {
+	return b.client.StartProposeOnce(kvGroup, id, sequence, command)
+}
+
 func (b respBackend) Query(query []byte, stale, afterWrites bool) resp.Pending {
 	return b.client.StartQuery(kvGroup, query, consistency(stale), afterWrites)
 }
@@ -29,6 +33,10 @@ type webBackend struct{ client *cluster.Client }
 
 func (b webBackend) Propose(command []byte) web.Pending {
 	return &indexedCall{call: b.client.StartPropose(kvGroup, command)}
+}
+
+func (b webBackend) ProposeOnce(id string, sequence uint64, command []byte) web.Pending {
+	return &indexedCall{call: b.client.StartProposeOnce(kvGroup, id, sequence, command)}
 }
 
 func (b webBackend) Query(query []byte, stale, afterWrites bool) web.Pending {

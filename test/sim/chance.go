@@ -27,6 +27,7 @@ const (
 	chanceDecisions
 	chanceGuest
 	chanceDisk
+	chanceSessions
 )
 
 func (w *World) newSource(kind, order uint64) *source {

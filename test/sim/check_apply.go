@@ -2,7 +2,6 @@ package sim
 
 import (
 	"github.com/protoraft/protoraft/fsm"
-	"github.com/protoraft/protoraft/messages"
 )
 
 // State machine safety: if a member has applied an entry at an index, no member ever
@@ -17,12 +16,15 @@ func (m *memberModel) applied(e fsm.Entry, state uint64) {
 		return
 	}
 	c := g.committed[e.Index-1]
-	if c.term != e.Term || c.kind != messages.EntryKind_COMMAND || c.data != digest(e.Data) {
+	if c.term != e.Term || !c.command() || c.data != digest(e.Data) {
 		w.violate("state machine safety", "group %d: %s applies another entry at %d than was committed", g.id, m.n.id, e.Index)
 		return
 	}
+	if !g.sessions.decided(m, e.Index) {
+		return
+	}
 	for i := m.appliedI + 1; i < e.Index; i++ {
-		if g.committed[i-1].kind == messages.EntryKind_COMMAND {
+		if g.committed[i-1].command() && !g.sessions.passed[i] {
 			w.violate("state machine safety", "group %d: %s applies %d after %d and skips %d", g.id, m.n.id, e.Index, m.appliedI, i)
 			return
 		}
@@ -50,4 +52,5 @@ func (m *memberModel) onEntriesApplied(index uint64) {
 		m.c.w.violate("index order", "group %d: %s reports %d applied after %d, commit is %d", m.g.id, m.n.id, index, m.reported, m.commit)
 	}
 	m.reported = index
+	m.g.sessions.compare(m, index)
 }

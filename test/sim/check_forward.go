@@ -18,7 +18,7 @@ func (c *checks) forwards(from *node, m *messages.ForwardRequests) {
 		case *messages.ForwardedRequest_Propose:
 			id = r.Propose.Request
 			command, err := decodeCommand(r.Propose.Command)
-			if o := c.history.byRequest[command.value]; err == nil && o != nil && (o.node != from || o.life != from.life) {
+			if o := c.history.byRequest[command.value]; err == nil && o != nil && o.once == nil && (o.node != from || o.life != from.life) {
 				c.w.violate("forwarded once", "%v leaves %s for another leader", o, from.id)
 			}
 		case *messages.ForwardedRequest_Query:

@@ -93,6 +93,9 @@ func (h *history) applied(g *groupModel, e fsm.Entry) {
 		w.violate("not applied means never", "group %d: %v was answered as not applied (%v), and is applied at %d", g.id, o, o.reason, e.Index)
 		return
 	}
+	if e.Index <= uint64(len(g.committed)) && g.committed[e.Index-1].inSession() {
+		g.sessions.table.Applied(r.encode())
+	}
 	g.values[c.value] = appended{e.Index, c.key, r}
 	if r.appended {
 		k := &g.keys[c.key]
@@ -143,6 +146,8 @@ func (h *history) countAnswer(o *op) {
 		w.cover.add("answer: no leader")
 	case messages.Reason_TIMED_OUT:
 		w.cover.add("answer: timed out")
+	case messages.Reason_SESSION_EXPIRED:
+		w.cover.add("answer: session expired")
 	case messages.Reason_STOPPED:
 		w.cover.add("answer: stopped")
 	}
@@ -156,6 +161,10 @@ func (h *history) countAnswer(o *op) {
 
 func (h *history) checkApplied(o *op, item *messages.ResultItem) {
 	w, g := h.c.w, h.c.group(o.group)
+	if o.kind == opOpen {
+		o.opened = item.Index
+		return
+	}
 	r, err := decodeResult(item.Data)
 	if err != nil {
 		w.violate("linearizable", "%v: %v", o, err)
@@ -224,8 +233,8 @@ func (h *history) floorBefore(o *op) uint32 {
 
 func (h *history) checkRefused(o *op) {
 	g := h.c.group(o.group)
-	if !o.kind.writes() {
-		return
+	if !o.kind.writes() || o.once != nil {
+		return // another try may be applied
 	}
 	if a, ok := g.values[o.command.value]; ok {
 		h.c.w.violate("not applied means never", "%v was answered as not applied (%v), and was applied at %d", o, o.reason, a.index)
@@ -265,7 +274,7 @@ const (
 func (h *history) linearizable(g *groupModel, key uint8) {
 	var ops []*op
 	for _, o := range h.ops {
-		if o.group == g.id && o.command.key == key && o.kind.linearizable() && o.kind != opLarge {
+		if o.group == g.id && o.command.key == key && o.kind.linearizable() && o.kind != opLarge && o.kind != opOpen && !o.repeats {
 			ops = append(ops, o)
 		}
 	}
@@ -307,7 +316,8 @@ func (h *history) linearizable(g *groupModel, key uint8) {
 
 // shown says whether the client was told before end what became of its operation.
 func (o *op) shown(end int64) bool {
-	return o.back > 0 && o.back < end && o.outcome != messages.Outcome_UNKNOWN
+	return o.back > 0 && o.back < end && o.outcome != messages.Outcome_UNKNOWN &&
+		(o.once == nil || o.outcome == messages.Outcome_APPLIED) // else another try may be
 }
 
 // listModel is one key's list.

@@ -155,7 +155,7 @@ func (m *memberModel) leaderStarts(term uint64) {
 		return
 	}
 	for i := m.appliedI + 1; i < m.termStart; i++ {
-		if i > uint64(len(m.g.committed)) || m.g.committed[i-1].kind == messages.EntryKind_COMMAND {
+		if i > uint64(len(m.g.committed)) || m.g.sessions.forMachine(m, i) {
 			m.c.w.violate("a machine leads when its state is complete", "group %d: %s is told that it leads term %d, %d is not applied", m.g.id, m.n.id, term, i)
 			return
 		}

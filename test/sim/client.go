@@ -25,10 +25,11 @@ const (
 	opPair        // an append and, without waiting, a read that must see it
 	opLarge       // larger than allowed
 	opKinds
+	opOpen = opKinds // opens a session
 )
 
 func (k opKind) String() string {
-	return [...]string{"append", "compare", "read", "read through the log", "read by lease", "read on the member", "read at least", "read within", "stale read", "pair", "large"}[k]
+	return [...]string{"append", "compare", "read", "read through the log", "read by lease", "read on the member", "read at least", "read within", "stale read", "pair", "large", "open"}[k]
 }
 
 // linearizable says whether a read of this kind must show all that was shown before.
@@ -61,6 +62,10 @@ type op struct {
 	result  result
 	index   uint64
 	settled bool // the client waits no longer
+
+	once    *once // the command it is a try of, nil without a session
+	repeats bool  // it is not the first try
+	opened  uint64
 }
 
 func (o *op) String() string {
@@ -75,6 +80,7 @@ type client struct {
 	group   uint64
 	asked   uint64 // things so far
 	waiting []*op
+	session clientSession
 }
 
 func newClient(w *World, number int) *client {
@@ -120,7 +126,9 @@ func (c *client) ask(n *node, kind opKind, key uint8) {
 	if w.work.IntN(2) == 0 || n.outsider {
 		to = n.gatewayPID()
 	}
-	if kind == opPair {
+	if kind == opAppend && c.askOnce(n, to, key) {
+		// as a part of a session
+	} else if kind == opPair {
 		first := c.newOp(n, opAppend, key)
 		second := c.newOp(n, opRead, key)
 		second.after = first
@@ -185,7 +193,9 @@ func (c *client) send(to *actor.PID, o *op) {
 		if o.kind == opLarge {
 			padding = w.setup.limits.CommandBytes
 		}
-		message = &messages.Propose{Group: o.group, Request: o.request, Command: w.guests.add(o.command.encode(padding))}
+		message = o.proposal(func() []byte { return w.guests.add(o.command.encode(padding)) })
+	case opOpen:
+		message = &messages.Propose{Group: o.group, Request: o.request, Kind: messages.EntryKind_SESSION}
 	default:
 		q := &messages.Query{Group: o.group, Request: o.request, Query: []byte{o.command.key}, AfterWrites: o.after != nil}
 		switch o.kind {
@@ -239,6 +249,7 @@ func (c *client) settle(o *op) {
 		}
 	}
 	c.waiting = kept
+	c.session.settled(c.w, o)
 	if len(kept) == 0 {
 		c.next()
 	}

@@ -41,17 +41,19 @@ type fault struct {
 
 // Kinds of faults. A copy is what a duplicated message arrives as besides.
 const (
-	faultDrop        = "drop"
-	faultDuplicate   = "duplicate"
-	faultReorder     = "reorder"
-	faultReorderCopy = "reorder copy"
-	faultLate        = "late"
-	faultLateCopy    = "late copy"
-	faultLateCopy2   = "late duplicate"
+	faultDrop         = "drop"
+	faultDuplicate    = "duplicate"
+	faultReorder      = "reorder"
+	faultReorderCopy  = "reorder copy"
+	faultLate         = "late"
+	faultLateCopy     = "late copy"
+	faultLateCopy2    = "late duplicate"
+	faultForwardAgain = "forward again"
 )
 
 var everyFault = []string{
 	faultDrop, faultDuplicate, faultReorder, faultReorderCopy, faultLate, faultLateCopy, faultLateCopy2,
+	faultForwardAgain,
 }
 
 // What a seed decides first, and what only when the time has come.

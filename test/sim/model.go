@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/protoraft/protoraft/actors"
+	fsmsession "github.com/protoraft/protoraft/fsm/session"
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/messages"
 )
@@ -26,6 +27,7 @@ type entry struct {
 	chain uint64
 	kind  messages.EntryKind
 	data  uint64
+	tag   tag
 }
 
 type position struct{ index, term uint64 }
@@ -45,6 +47,7 @@ type groupModel struct {
 	ballots   map[ballotKey]string
 
 	acknowledged uint64 // highest index of a write its client was told of
+	sessions     sessionModel
 }
 
 // committedEntry is an entry and the term of the leader that committed it.
@@ -108,6 +111,7 @@ type office struct {
 	toldFailed  bool    // that storage has
 	breaks      failure // of its machine
 	brokeInTurn bool
+	table       *fsmsession.Table
 }
 
 // image is what a disk holds of a member.
@@ -124,7 +128,8 @@ func (c *checks) begin() {
 		g := &groupModel{
 			id: id, known: map[position]entry{}, leaders: map[uint64]leadership{},
 			states: map[uint64]uint64{}, values: map[uint64]appended{}, refused: map[uint64]*op{},
-			ballots: map[ballotKey]string{},
+			ballots:  map[ballotKey]string{},
+			sessions: newSessionModel(c.w.setup.sessions),
 		}
 		for _, n := range c.w.nodes {
 			g.members = append(g.members, &memberModel{c: c, n: n, g: g})
@@ -305,12 +310,15 @@ func lastTerm(log []entry) uint64 {
 // extend adds a block's entries to a log, with their chain.
 func extend(log []entry, b *messages.Block) ([]entry, error) {
 	err := b.Entries(func(_ uint64, e messages.EntryView) error {
-		next := entry{term: b.Term, kind: e.Kind, data: digest(e.Data)}
+		next := entry{term: b.Term, kind: e.Kind, data: digest(machineData(e)), tag: tagOf(b.Time, e)}
 		previous := uint64(0)
 		if len(log) > 0 {
 			previous = log[len(log)-1].chain
 		}
 		next.chain = mix(mix(mix(previous, next.term), uint64(next.kind)), next.data)
+		if next.tag.sequence != 0 {
+			next.chain = mix(mix(next.chain, next.tag.session), next.tag.sequence)
+		}
 		log = append(log, next)
 		return nil
 	})

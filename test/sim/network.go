@@ -115,6 +115,10 @@ func (net *network) post(from, target *node, message any, p *packet) {
 		how = arrival{}
 	}
 	net.carry(l, p, how)
+	if !net.calm && s.duplicate > 0 && onlyOnce(message) && w.decisions.befalls(l, faultForwardAgain, forwardedAgain) {
+		w.cover.add("forwarded commands of sessions duplicated")
+		net.carry(l, p, arrival{})
+	}
 	if s.stale > 0 && !net.calm && electionTraffic(message) && w.decisions.befalls(l, faultLateCopy, lateCopies) {
 		net.carry(l, p, arrival{surelyLate: true})
 	}
@@ -167,6 +171,9 @@ func (p *packet) unpack() (any, error) {
 	}
 	return message, nil
 }
+
+// forwardedAgain is how often commands of sessions that are forwarded arrive twice.
+const forwardedAgain = 0.2
 
 // lateCopies is how often a message of an election arrives again, much later.
 const lateCopies = 0.2

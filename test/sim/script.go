@@ -11,6 +11,7 @@ import (
 
 	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/fsm"
+	fsmsession "github.com/protoraft/protoraft/fsm/session"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -61,7 +62,7 @@ func NewScript(nodes, groups int) *Script {
 	w.setup = setup{
 		nodes: nodes, groups: groups, electionTimeout: ScriptElectionTimeout, heartbeat: ScriptHeartbeatInterval,
 		limits: actors.DefaultLimits(), requestTimeout: ScriptRequestTimeout, gatewayWaiting: 100, keys: 1,
-		syncOf: make([]float64, nodes),
+		syncOf: make([]float64, nodes), sessions: fsmsession.DefaultLimits(),
 	}
 	w.trace = trace{w: w}
 	w.script = &Script{

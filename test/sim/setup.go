@@ -9,6 +9,7 @@ import (
 
 	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/actors/core"
+	fsmsession "github.com/protoraft/protoraft/fsm/session"
 )
 
 // setup is what a seed draws before anything happens. Each seed has its own subset
@@ -49,6 +50,8 @@ type setup struct {
 	think         time.Duration
 	padding       int
 	kinds         [opKinds]int // weights
+	once          float64      // how often an append belongs to a session
+	sessions      fsmsession.Limits
 
 	// Chaos: what may strike, and the mean time between two strikes.
 	strikes  []strike
@@ -62,6 +65,7 @@ func (s *setup) member(n *node, group uint64) actors.MemberOptions {
 	return actors.MemberOptions{
 		Group: group, Node: core.NodeID(n.id), Bootstrap: n.w.configuration(),
 		Machine:         n.w.newMachine(n, group),
+		Sessions:        n.w.checks.member(n, group).newTable(s.sessions),
 		ElectionTimeout: s.electionTimeout, HeartbeatInterval: s.heartbeat, Limits: s.limits,
 		ClockDrift: s.clockDrift, ReadTimeout: s.requestTimeout,
 	}

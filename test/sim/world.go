@@ -60,6 +60,7 @@ type World struct {
 	// rng draws the order of things, chaos the faults, work what clients do, wire the
 	// fate of messages; see source.
 	rng, chaos, work, wire *rand.Rand
+	again                  *rand.Rand // what clients do in sessions
 	decisions              decisions
 	hosts                  *Hosts
 	engine                 Engine
@@ -103,7 +104,9 @@ func Run(o Options) Result {
 		seed: o.Seed, setup: drawSetup(stream(o.Seed, chanceSetup, 0)),
 		hosts: o.Hosts, engine: o.Engine, byAddress: map[string]*node{}, types: typeNumbers{}, cover: Coverage{},
 	}
+	w.setup.drawSessions(draw{stream(o.Seed, chanceSessions, 0)})
 	w.decide(o)
+	w.again = rand.New(w.newSource(chanceSessions, 1))
 	w.invite(o.Guest, stream(o.Seed, chanceGuest, 0))
 	w.trace = trace{w: w, out: o.Trace}
 	w.trace.printf("seed %d: %s", o.Seed, w.setup.String())

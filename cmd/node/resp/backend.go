@@ -6,6 +6,10 @@ type Backend interface {
 	// Propose starts a command. Commands of one goroutine are applied in the order
 	// they were proposed in.
 	Propose(command []byte) Pending
+	// ProposeOnce starts a command that is applied at most once for each id and
+	// sequence, and answered alike each time. The id is 1 to cluster.MaxSessionIDBytes
+	// long, the sequence above 0.
+	ProposeOnce(id string, sequence uint64, command []byte) Pending
 	// Query starts a query, linearizable unless stale. With afterWrites the answer
 	// also reflects every command this goroutine proposed before, answered or not.
 	Query(query []byte, stale, afterWrites bool) Pending

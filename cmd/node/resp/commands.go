@@ -18,6 +18,7 @@ type commandSpec struct {
 
 	local func(c *conn, dst []byte, args [][]byte) []byte
 	build func(args [][]byte) (data []byte, refusal string)
+	once  bool // see once.go
 
 	read   bool // build makes a query
 	weight int  // of the reply, see admit
@@ -33,7 +34,7 @@ const longestName = 16
 var commands = make(map[string]*commandSpec)
 
 func init() {
-	for _, list := range [][]commandSpec{dataCommands, sessionCommands} {
+	for _, list := range [][]commandSpec{dataCommands, onceCommands, sessionCommands} {
 		for i := range list {
 			commands[strings.ToUpper(list[i].name)] = &list[i]
 		}

@@ -163,12 +163,16 @@ func (c *conn) submit(req request) {
 		c.answer(redcon.AppendError(nil, refusal))
 	case cmd.local != nil:
 		c.answer(cmd.local(c, nil, req.args))
+	case cmd.once:
+		c.submitOnce(req.args)
 	default:
-		c.submitData(cmd, req.args)
+		c.submitData(cmd, req.args, nil)
 	}
 }
 
-func (c *conn) submitData(cmd *commandSpec, args [][]byte) {
+// submitData starts a command of the machine; with once it is a part of a session, in
+// which a read is a command like any other, to be answered alike when it is repeated.
+func (c *conn) submitData(cmd *commandSpec, args [][]byte, once *onceKey) {
 	if refusal := cmd.checkKeys(args); refusal != "" {
 		c.answer(redcon.AppendError(nil, refusal))
 		return
@@ -178,12 +182,17 @@ func (c *conn) submitData(cmd *commandSpec, args [][]byte) {
 		c.answer(redcon.AppendError(nil, refusal))
 		return
 	}
-	p := pending{proto: c.proto, read: cmd.read, key: cmd.onlyKey(args), weight: cmd.weightOf(args)}
+	p := pending{proto: c.proto, read: cmd.read && once == nil, key: cmd.onlyKey(args), weight: cmd.weightOf(args)}
 	c.admit(p.weight)
-	if cmd.read {
+	switch {
+	case once != nil:
+		c.settleConflicts(p.key)
+		p.op = c.server.backend.ProposeOnce(once.id, once.sequence, data)
+		c.writes++
+	case p.read:
 		p.op = c.server.backend.Query(data, false, c.writes > 0)
 		c.reads++
-	} else {
+	default:
 		c.settleConflicts(p.key)
 		p.op = c.server.backend.Propose(data)
 		c.writes++

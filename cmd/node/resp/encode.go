@@ -89,6 +89,8 @@ func failureText(err error, read bool) string {
 		return "UNCERTAIN the command may or may not have been applied: " + err.Error()
 	}
 	switch {
+	case errors.Is(e.Reason, cluster.ErrSessionExpired):
+		return "SESSIONEXPIRED this sequence of this id may or may not have been applied, and will not be now: " + detailed(e)
 	case e.Outcome != cluster.NotApplied && !read:
 		return "UNCERTAIN the command may or may not have been applied: " + detailed(e)
 	case errors.Is(e.Reason, cluster.ErrTooLarge), errors.Is(e.Reason, cluster.ErrRefused),

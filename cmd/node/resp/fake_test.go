@@ -2,6 +2,7 @@ package resp
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"sync"
 	"testing"
@@ -25,6 +26,7 @@ type fake struct {
 	machine *kv.Machine
 	log     []*fakeOp
 	applied int
+	seen    map[string]*fakeOp // by id and sequence
 
 	fail    func(data []byte) error // in place of an answer, where not nil
 	hold    chan struct{}           // Wait blocks until it is closed, where not nil
@@ -39,11 +41,14 @@ type fakeOp struct {
 	query       bool
 	afterWrites bool
 	behind      int // commands proposed before it
+	once        string
 	reply       []byte
 	err         error
 }
 
-func newFake() *fake { return &fake{machine: kv.New(), waiting: make(chan struct{}, 1000)} }
+func newFake() *fake {
+	return &fake{machine: kv.New(), seen: map[string]*fakeOp{}, waiting: make(chan struct{}, 1000)}
+}
 
 func (f *fake) start(op *fakeOp) Pending {
 	f.mu.Lock()
@@ -60,6 +65,10 @@ func (f *fake) start(op *fakeOp) Pending {
 }
 
 func (f *fake) Propose(command []byte) Pending { return f.start(&fakeOp{data: command}) }
+
+func (f *fake) ProposeOnce(id string, sequence uint64, command []byte) Pending {
+	return f.start(&fakeOp{data: command, once: fmt.Sprintf("%s/%d", id, sequence)})
+}
 
 func (f *fake) Query(query []byte, _, afterWrites bool) Pending {
 	return f.start(&fakeOp{data: query, query: true, afterWrites: afterWrites})
@@ -98,6 +107,11 @@ func (f *fake) applyTo(n int) {
 				continue
 			}
 		}
+		if first := f.seen[op.once]; first != nil && op.once != "" {
+			op.reply = first.reply
+			continue
+		}
+		f.seen[op.once] = op
 		op.reply, _ = f.machine.Apply(fsm.Entry{Data: op.data})
 	}
 }

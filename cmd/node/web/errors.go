@@ -39,6 +39,7 @@ var reasonNames = []struct {
 	{cluster.ErrStorageFailed, "storage_failed", http.StatusServiceUnavailable},
 	{cluster.ErrNoGroup, "no_group", http.StatusServiceUnavailable},
 	{cluster.ErrRefused, "refused", http.StatusBadRequest},
+	{cluster.ErrSessionExpired, "session_expired", http.StatusConflict},
 }
 
 // writeFailure answers an operation that failed: 504 when its outcome is unknown.

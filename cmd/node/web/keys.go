@@ -70,7 +70,7 @@ func (h *handler) serveKey(w http.ResponseWriter, r *http.Request, escaped strin
 	case http.MethodPut:
 		h.put(w, r, key)
 	case http.MethodDelete:
-		h.delete(w, key)
+		h.delete(w, r, key)
 	default:
 		h.read(w, r, key)
 	}
@@ -113,14 +113,14 @@ func (h *handler) put(w http.ResponseWriter, r *http.Request, key []byte) {
 	case err != nil:
 		badRequest(w, "bad_body", "the body could not be read: "+err.Error())
 	default:
-		if _, ok := settle(w, h.backend.Propose(kv.Set(key, value, 0))); ok {
+		if _, ok := h.propose(w, r, kv.Set(key, value, 0)); ok {
 			writeJSON(w, http.StatusOK, map[string]any{"outcome": outcomeApplied})
 		}
 	}
 }
 
-func (h *handler) delete(w http.ResponseWriter, key []byte) {
-	if reply, ok := settle(w, h.backend.Propose(kv.Del(key))); ok {
+func (h *handler) delete(w http.ResponseWriter, r *http.Request, key []byte) {
+	if reply, ok := h.propose(w, r, kv.Del(key)); ok {
 		writeJSON(w, http.StatusOK, map[string]any{"outcome": outcomeApplied, "deleted": reply.Int == 1})
 	}
 }

@@ -26,6 +26,10 @@ import (
 // Neither method blocks.
 type Backend interface {
 	Propose(command []byte) Pending
+	// ProposeOnce applies a command at most once for each id and sequence, and answers
+	// alike each time. The id is 1 to cluster.MaxSessionIDBytes long, the sequence
+	// above 0.
+	ProposeOnce(id string, sequence uint64, command []byte) Pending
 	// Query is linearizable unless stale. afterWrites is for pipelines; requests
 	// over HTTP do not use it.
 	Query(query []byte, stale, afterWrites bool) Pending

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -29,6 +30,7 @@ type fake struct {
 	stale   bool // of the last query
 	hold    chan struct{}
 	queries int
+	once    map[string]Pending // by id and sequence
 }
 
 type done struct {
@@ -57,6 +59,16 @@ func (f *fake) Propose(command []byte) Pending {
 	return done{reply: reply, err: err, index: f.index}
 }
 
+func (f *fake) ProposeOnce(id string, sequence uint64, command []byte) Pending {
+	key := fmt.Sprintf("%s/%d", id, sequence)
+	first, repeat := f.once[key]
+	if !repeat {
+		first = f.Propose(command)
+		f.once[key] = first
+	}
+	return first
+}
+
 func (f *fake) Query(query []byte, stale, _ bool) Pending {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -78,7 +90,7 @@ func (f *fake) Status(context.Context) (Status, error) {
 
 func start(t *testing.T, o Options) (*fake, string) {
 	t.Helper()
-	f := &fake{machine: kv.New()}
+	f := &fake{machine: kv.New(), once: map[string]Pending{}}
 	s := httptest.NewServer(New(f, f, o))
 	t.Cleanup(s.Close)
 	return f, s.URL
@@ -260,7 +272,7 @@ func TestStatus(t *testing.T) {
 }
 
 func TestServerTakesTheLongestKey(t *testing.T) {
-	f := &fake{machine: kv.New()}
+	f := &fake{machine: kv.New(), once: map[string]Pending{}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,216 @@
+package cluster
+
+import (
+	"sync"
+	"time"
+
+	"github.com/protoraft/protoraft/messages"
+)
+
+// clientSession is a Client's session with a group.
+type clientSession struct {
+	client *Client
+	group  uint64
+
+	mu       sync.Mutex
+	id       uint64 // 0 until it is known
+	open     bool   // what waited for it has been sent
+	ended    bool   // no command is begun in it any more
+	lastUsed int64  // by the table's coarse clock
+	low      uint64 // the lowest sequence that is not settled
+	settled  []bool // of low and those above it
+	waiting  []pendingStart
+}
+
+// pendingStart is a command begun before its session was open, or a query that must
+// see those before it.
+type pendingStart struct {
+	call *Call
+	*tries
+	query *messages.Query
+}
+
+const (
+	// sessionIdle is after how long without a command a session is not trusted to be
+	// there: well below the hour the group keeps it.
+	sessionIdle = 10 * time.Minute
+	// sessionWindow is the most sequences that are not settled, from the lowest: below
+	// what the group keeps the answers of.
+	sessionWindow = 1 << 15
+)
+
+// startInSession begins a command in the client's session with the group.
+func (c *Client) startInSession(call *Call, group uint64, command []byte) {
+	if call.state.Load() != call.id {
+		return // refused: the client ends
+	}
+	t := c.newTries(call, group, messages.EntryKind_COMMAND, command)
+	for !c.session(group).start(call, t) {
+	}
+}
+
+// session finds the session with the group, or begins one.
+func (c *Client) session(group uint64) *clientSession {
+	if s, ok := c.sessions.Load(group); ok {
+		return s.(*clientSession)
+	}
+	s, known := c.sessions.LoadOrStore(group, &clientSession{client: c, group: group, low: 1})
+	if !known {
+		go s.(*clientSession).begin()
+	}
+	return s.(*clientSession)
+}
+
+// start gives the command the next sequence and sends it, now or when the session is
+// open. It does not in a session that has ended.
+func (s *clientSession) start(call *Call, t *tries) bool {
+	now := s.client.calls.now.Load()
+	s.mu.Lock()
+	if s.open && len(s.settled) == 0 && now-s.lastUsed > int64(sessionIdle) {
+		s.ended = true
+	}
+	if s.ended {
+		s.mu.Unlock()
+		s.client.sessions.CompareAndDelete(s.group, s)
+		return false
+	}
+	if len(s.settled) >= sessionWindow {
+		s.mu.Unlock()
+		call.refuse(messages.Reason_BUSY)
+		return true
+	}
+	s.lastUsed = now
+	t.session, t.sequence = s, s.low+uint64(len(s.settled))
+	s.settled = append(s.settled, false)
+	call.tries.Store(t)
+	if !s.open {
+		s.waiting = append(s.waiting, pendingStart{call: call, tries: t})
+		s.mu.Unlock()
+		return true
+	}
+	s.mu.Unlock()
+	t.send()
+	return true
+}
+
+// behindStarts puts a query behind the commands that wait for their session, if any.
+func (c *Client) behindStarts(call *Call, q *messages.Query) bool {
+	known, ok := c.sessions.Load(q.Group)
+	if !ok {
+		return false
+	}
+	s := known.(*clientSession)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open || s.ended {
+		return false
+	}
+	s.waiting = append(s.waiting, pendingStart{call: call, query: q})
+	return true
+}
+
+// stand is the session's id, and the lowest sequence it waits for.
+func (s *clientSession) stand() (id, acknowledged uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.id, s.low
+}
+
+// finished is told that a command's call is settled, with whatever outcome.
+func (s *clientSession) finished(sequence uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settled[sequence-s.low] = true
+	n := 0
+	for n < len(s.settled) && s.settled[n] {
+		n++
+	}
+	s.low += uint64(n)
+	s.settled = s.settled[n:]
+}
+
+// expired: the group has forgotten the session. Commands under way in it are answered
+// as unknown, and never sent in another.
+func (s *clientSession) expired() {
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	s.client.sessions.CompareAndDelete(s.group, s)
+}
+
+// begin has the group open the session. It does no harm to open one twice: the one
+// whose answer got lost is never used.
+func (s *clientSession) begin() {
+	c := s.client
+	for n := 1; ; n++ {
+		call := c.calls.begin(false)
+		c.send(call, s.group, &messages.Propose{Group: s.group, Request: call.id, Kind: messages.EntryKind_SESSION})
+		item := call.take()
+		if item.Outcome == messages.Outcome_APPLIED {
+			s.opened(item.Index)
+			return
+		}
+		if !worthAnother(&item) || !s.wanted() || !c.calls.pause(time.Duration(retryAfter(n))) {
+			s.failed(item)
+			return
+		}
+	}
+}
+
+// wanted says whether a call waits for the session that is not settled.
+func (s *clientSession) wanted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.waiting {
+		if w.call.state.Load() == w.request() {
+			return true
+		}
+	}
+	return false
+}
+
+// opened sends what has waited, in order and before anything that comes meanwhile.
+func (s *clientSession) opened(id uint64) {
+	for {
+		s.mu.Lock()
+		waiting, low := s.waiting, s.low
+		s.id, s.waiting = id, nil
+		s.open = len(waiting) == 0
+		s.mu.Unlock()
+		if len(waiting) == 0 {
+			return
+		}
+		for _, w := range waiting {
+			if w.query != nil {
+				s.client.post(s.group, w.query)
+			} else {
+				w.sendIn(id, low)
+			}
+		}
+	}
+}
+
+// request is the id of the call that waits.
+func (w *pendingStart) request() uint64 {
+	if w.query != nil {
+		return w.query.Request
+	}
+	return w.id
+}
+
+// failed: the session could not be opened, so none of its commands was sent.
+func (s *clientSession) failed(item messages.ResultItem) {
+	s.mu.Lock()
+	s.ended = true
+	waiting := s.waiting
+	s.waiting = nil
+	s.mu.Unlock()
+	s.client.sessions.CompareAndDelete(s.group, s)
+	item.Outcome = messages.Outcome_NOT_APPLIED
+	for _, w := range waiting {
+		if w.tries != nil {
+			w.end(item)
+		}
+		w.call.settle(w.request(), item)
+	}
+}
