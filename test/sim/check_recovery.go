@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"strings"
+
 	"slices"
 
 	"github.com/protoraft/protoraft/logstore"
@@ -51,7 +53,7 @@ func (m *memberModel) onMemberFailed(reason string) {
 	if w := m.c.w; w.script != nil && w.script.broken[m] {
 		return
 	}
-	if m.n.panicked || m.n.misread || m.breaks != failsNot {
+	if m.n.panicked || m.n.misread || strings.Contains(reason, errBroken.Error()) {
 		m.c.w.cover.add("member failed, others of its process go on")
 		m.n.endSoon()
 		return

@@ -151,7 +151,7 @@ func (t *turn) checkPanic(b *stepMailbox) {
 	w := b.n.w
 	switch {
 	case b.kind == memberActor && t.takesPart && !t.m.failed,
-		b.kind == applierActor && !t.stopped && !t.m.failed,
+		b.kind == applierActor && !t.stopped && !t.m.applierDown,
 		b.stores && !t.stopped && !t.mute:
 		w.violate("a panic ends what it must", "%s on %s has panicked and goes on", b.pid.Id, b.n.id)
 	}

@@ -11,6 +11,7 @@ type event struct {
 	seq  uint64 // of two at one time the first made comes first
 	f    func()
 	dead bool
+	late bool // it has gone off, and is yet to be heard of
 
 	timerOf *node // whose clock it goes by, nil for true time
 	life    int
@@ -38,6 +39,16 @@ func (w *World) at(t time.Duration, f func()) *event {
 	e := &event{at: max(t, w.now), seq: w.seq, f: f}
 	heap.Push(&w.events, e)
 	return e
+}
+
+// hearLate has what is late heard soon.
+func (w *World) hearLate() {
+	for _, e := range w.events {
+		if e.late {
+			e.at = min(e.at, w.now+w.setup.electionTimeout)
+		}
+	}
+	heap.Init(&w.events)
 }
 
 func (w *World) popEvent() *event { return heap.Pop(&w.events).(*event) }
@@ -78,7 +89,7 @@ func (c clock) After(d time.Duration, f func()) (stop func()) {
 			if w.rng.IntN(4) == 0 {
 				late *= 6
 			}
-			w.after(time.Duration(w.rng.ExpFloat64()*float64(late)), func() { c.n.whenThawed(c.life, f) })
+			w.after(time.Duration(w.rng.ExpFloat64()*float64(late)), func() { c.n.whenThawed(c.life, f) }).late = true
 			return
 		}
 		c.n.whenThawed(c.life, f)

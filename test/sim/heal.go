@@ -41,6 +41,7 @@ func (w *World) heal() {
 	w.trace.printf("healed")
 	w.healed, w.net.calm = true, true
 	w.net.heal()
+	w.hearLate()
 	for i, factor := range w.setup.syncOf {
 		w.setup.syncOf[i] = min(factor, 1)
 	}

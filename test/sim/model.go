@@ -112,6 +112,7 @@ type office struct {
 	breaks      failure // of its machine
 	brokeInTurn bool
 	table       *fsmsession.Table
+	applierDown bool // its Applier has said that it goes on no more
 }
 
 // image is what a disk holds of a member.
@@ -167,6 +168,7 @@ func (c *checks) posted(b *stepMailbox, message any) {
 		c.member(b.n, b.group).answersQueries(m)
 	case *actors.ApplierFailed:
 		c.turn.stopped = true
+		c.member(b.n, b.group).applierDown = true
 	case *actors.AdmitMember:
 		c.member(b.n, m.Group).admitted = true
 	case *messages.StorageFailed:
