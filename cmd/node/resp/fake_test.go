@@ -98,7 +98,7 @@ func (f *fake) applyTo(n int) {
 				continue
 			}
 		}
-		op.reply, _ = f.machine.Apply(fsm.Entry{Data: op.data})
+		op.reply, _ = f.machine.Apply(fsm.Entry{Index: uint64(f.applied + 1), Time: time.Now(), Data: op.data})
 	}
 }
 

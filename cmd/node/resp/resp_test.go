@@ -194,7 +194,11 @@ func TestHandshakes(t *testing.T) {
 		{"QUIT", cmd("SET", "k", "1") + cmd("QUIT") + cmd("SET", "k", "2"), "+OK\r\n+OK\r\n"},
 		{"unknown", cmd("FOO", "a b", "c\r\nd"), "-ERR unknown command 'FOO', with args beginning with: 'a b' 'c  d' \r\n"},
 		{"wrong arity", cmd("get") + cmd("CLIENT", "ID", "1"), "-ERR wrong number of arguments for 'get' command\r\n-ERR wrong number of arguments for 'client|id' command\r\n"},
-		{"expiry", cmd("SET", "k", "v", "EX", "1") + cmd("GET", "k"), "-ERR expiry is not supported: SET takes NX, XX, GET\r\n$-1\r\n"},
+		{"expiry", cmd("SET", "k", "v", "EX", "100") + cmd("TTL", "k") + cmd("GET", "k"), "+OK\r\n:100\r\n$1\r\nv\r\n"},
+		{"versions", cmd("CAS.GET", "k") + cmd("CAS.SETVER", "k", "0", "a") + cmd("CAS.SETVER", "k", "0", "b") + cmd("CAS.SETVAL", "k", "a", "c") + cmd("CAS.GET", "k") + cmd("CAS.SETVER", "k", "-1", "b"),
+			"*2\r\n:0\r\n$-1\r\n:2\r\n$-1\r\n:4\r\n*2\r\n:4\r\n$1\r\nc\r\n-ERR version is not an integer or out of range\r\n"},
+		{"ids", cmd("SEQ.NEXT", "n") + cmd("SEQ.NEXT", "n", "10") + cmd("SEQ.NEXT", "n") + cmd("SEQ.NEXT", "n", "0") + cmd("SEQ.NEXT", "n", "x") + cmd("SEQ.NEXT", "n", "1", "1"),
+			":1\r\n:2\r\n:12\r\n-ERR value is out of range, must be positive\r\n-ERR value is not an integer or out of range\r\n-ERR syntax error\r\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, addr := serve(t, newFake(), Options{})
