@@ -200,6 +200,9 @@ func AskedAt(query []byte, now time.Time) []byte {
 // the log's, or it asks for versions in a group that has not begun to keep them.
 func NeedsLog(answer []byte) bool { return bytes.Equal(answer, replyNeedsLog) }
 
+// ReplyNeedsLog is such an answer, for machines with deadlines of their own.
+func ReplyNeedsLog() []byte { return replyNeedsLog }
+
 var errLifetime = errors.New("invalid expire time")
 
 // deadline returns when a lifetime that begins now ends.
