@@ -19,7 +19,7 @@ type commandSpec struct {
 	local     func(c *conn, dst []byte, args [][]byte) []byte
 	run       func(c *conn, args [][]byte) // answers by itself, in MULTI, too
 	build     func(args [][]byte) (data []byte, refusal string)
-	alone     bool // not in a transaction
+	alone     bool // of the locks: not in a transaction, nor asked by a clock added here
 	immediate bool // executed though it comes after MULTI
 
 	read   bool // build makes a query
@@ -36,7 +36,7 @@ const longestName = 16
 var commands = make(map[string]*commandSpec)
 
 func init() {
-	for _, list := range [][]commandSpec{dataCommands, expireCommands, versionCommands, transactionCommands, sessionCommands} {
+	for _, list := range [][]commandSpec{dataCommands, expireCommands, versionCommands, lockCommands, transactionCommands, sessionCommands} {
 		for i := range list {
 			commands[strings.ToUpper(list[i].name)] = &list[i]
 		}

@@ -185,6 +185,9 @@ func (c *conn) submitData(cmd *commandSpec, args [][]byte) {
 	p := pending{proto: c.proto, read: cmd.read, key: cmd.onlyKey(args), weight: cmd.weightOf(args)}
 	c.admit(p.weight)
 	if cmd.read {
+		if !cmd.alone {
+			data = kv.AskedAt(data, time.Now())
+		}
 		p.op = c.ask(data)
 		c.reads++
 	} else {

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/protoraft/protoraft/cmd/node/machine"
 	"github.com/protoraft/protoraft/fsm"
-	"github.com/protoraft/protoraft/fsm/kv"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 )
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // the front end does not enforce.
 type fake struct {
 	mu      sync.Mutex
-	machine *kv.Machine
+	machine *machine.Machine
 	log     []*fakeOp
 	applied int
 
@@ -43,7 +43,7 @@ type fakeOp struct {
 	err         error
 }
 
-func newFake() *fake { return &fake{machine: kv.New(), waiting: make(chan struct{}, 1000)} }
+func newFake() *fake { return &fake{machine: machine.New(), waiting: make(chan struct{}, 1000)} }
 
 func (f *fake) start(op *fakeOp) Pending {
 	f.mu.Lock()

@@ -210,7 +210,7 @@ func (c *conn) watch(args [][]byte) {
 		return
 	}
 	c.settleAll()
-	raw, err := c.ask(kv.Versions(keys...)).Wait()
+	raw, err := c.ask(kv.AskedAt(kv.Versions(keys...), time.Now())).Wait()
 	if err != nil {
 		c.answer(appendFailure(nil, err, true))
 		return
@@ -241,10 +241,9 @@ func (c *conn) watches(key []byte) bool {
 	return false
 }
 
-// ask starts a query with this node's clock. Where the answer depends on the time of
-// the log, it is asked again by way of an entry.
+// ask starts a query. Where the answer depends on the time of the log, it is asked
+// again by way of an entry.
 func (c *conn) ask(query []byte) Pending {
-	query = kv.AskedAt(query, time.Now())
 	return &question{c.server.backend, query, c.server.backend.Query(query, false, c.writes > 0)}
 }
 
