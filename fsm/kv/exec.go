@@ -9,13 +9,14 @@ import (
 )
 
 // Limits of a transaction. Its replies fit MaxReplyBytes: half a megabyte is for the
-// short ones, of at most execShortBytes each, and the rest for those with values.
+// short ones, of at most execShortBytes each, and for tags and lengths; the rest is for
+// those with values.
 const (
 	// MaxExecCommands is how many commands a transaction takes.
 	MaxExecCommands = 4096
 
-	execShortBytes = 128
-	execValueBytes = MaxReplyBytes - MaxExecCommands*execShortBytes
+	execShortBytes = 120
+	execValueBytes = MaxReplyBytes - MaxExecCommands*(execShortBytes+8)
 )
 
 // Watched is a key and the version it must still have.

@@ -62,11 +62,23 @@ func TestTransactionIsBounded(t *testing.T) {
 			t.Errorf("command %d: %.100s, want %q", i, got, want)
 		}
 	}
+	// The most that fits: values up to the limit, and the longest short replies.
+	m.do(Set(b("short"), bytes.Repeat(b("v"), execShortBytes-2), 0))
+	for i := range commands {
+		commands[i] = Get(b("short"))
+		if i < 3 {
+			commands[i] = GetRange(b("big"), 0, MaxValueBytes-8)
+		}
+	}
+	m.index++
+	if raw, err = m.Apply(fsm.Entry{Index: m.index, Time: time.UnixMilli(m.now), Data: Exec(nil, commands...)}); err != nil || len(raw) > MaxReplyBytes || len(raw) < MaxReplyBytes-100_000 {
+		t.Fatalf("a reply of %d bytes, %v; want hardly less than %d", len(raw), err, MaxReplyBytes)
+	}
 	// What was refused has not been executed.
 	if got := m.do(StrLen(b("out"))); got != fmt.Sprintf("(%d)", len(big)) {
 		t.Errorf("the value that did not fit a reply: %s bytes are left", got)
 	}
-	if got := m.do(Exec(nil, append(commands, Get(nil))...)); got != "ERR a transaction of 4097 commands, at most 4096" {
+	if got := m.do(Exec(nil, append(commands, Get(b("x")))...)); got != "ERR a transaction of 4097 commands, at most 4096" {
 		t.Errorf("one command too many: %.100s", got)
 	}
 }
