@@ -443,3 +443,25 @@ func TestSnapshotWithVersionsRefusesDamage(t *testing.T) {
 		}
 	}
 }
+
+// TestKeysThatLinger: keys that have expired and are not removed yet are no keys to
+// any command.
+func TestKeysThatLinger(t *testing.T) {
+	m := newTimed(t)
+	const keys = 20 * reapMax
+	key := func(i int) []byte { return fmt.Appendf(nil, "%05d", i) }
+	for i := range keys {
+		m.do(SetWith(key(i), b("7"), 0, ForMillis(50)))
+	}
+	m.now += 50
+	last := keys // removed in the order of deadline and key: the last ones linger
+	lingering := func() []byte { last--; return key(last) }
+	k := lingering()
+	m.steps(Del(lingering()), "(0)", GetDel(lingering()), "nil", SetIfAbsent(lingering(), b("v")), "(1)", IncrBy(k, 1), "(1)", Get(k), `"1"`, TTL(k, TTLMillis), "(-1)", DBSize(), "(2)", Expire(lingering(), ForMillis(5), 0), "(0)")
+	for range keys / reapMax {
+		m.do(Get(b("x")))
+	}
+	if m.keys.count != 2 || m.keys.deadlines.Len() != 0 || m.do(Get(k)) != `"1"` {
+		t.Errorf("%d keys and %d deadlines are left, want 2 and none", m.keys.count, m.keys.deadlines.Len())
+	}
+}

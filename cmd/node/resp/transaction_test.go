@@ -72,6 +72,14 @@ func TestTransactionIsOneEntry(t *testing.T) {
 	}
 }
 
+// TestReadBeforeTransaction: a read must not see the transaction behind it.
+func TestReadBeforeTransaction(t *testing.T) {
+	_, addr := serve(t, newFake(), Options{})
+	c := dial(t, addr)
+	c.send(cmd("SET", "k", "old") + cmd("GET", "k") + cmd("MULTI") + cmd("SET", "k", "new") + cmd("EXEC") + cmd("GET", "k"))
+	c.expect("+OK\r\n$3\r\nold\r\n+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n$3\r\nnew\r\n")
+}
+
 func TestTransactionThatIsTooLarge(t *testing.T) {
 	_, addr := serve(t, newFake(), Options{})
 	c := dial(t, addr)
