@@ -10,7 +10,7 @@ import (
 	"github.com/protoraft/protoraft/cmd/node/web"
 )
 
-// kvGroup is the group that holds the key-value machine.
+// kvGroup is the group that holds the keys and locks.
 const kvGroup = 1
 
 // respBackend gives the RESP front end's commands to the cluster.

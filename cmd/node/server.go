@@ -13,9 +13,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/protoraft/protoraft/cluster"
+	"github.com/protoraft/protoraft/cmd/node/machine"
 	"github.com/protoraft/protoraft/cmd/node/resp"
 	"github.com/protoraft/protoraft/cmd/node/web"
-	"github.com/protoraft/protoraft/fsm/kv"
 )
 
 // server is a node with its front ends.
@@ -86,7 +86,7 @@ func startNode(f *serveFlags, logger hclog.Logger) (*cluster.Node, error) {
 		return nil, err
 	}
 	logger.Info("node started", "version", currentBuild().Version, "cluster", node.ClusterID(), "members", len(f.members), "data", f.data)
-	if _, err := node.StartGroup(kvGroup, kv.New()); err != nil {
+	if _, err := node.StartGroup(kvGroup, machine.New()); err != nil {
 		return nil, errors.Join(err, within(abandonTimeout, node.Shutdown))
 	}
 	return node, nil

@@ -13,12 +13,15 @@ import (
 //	message Command {
 //	  uint32 op = 1;
 //	  bytes key = 2;           // SCAN: the type asked for
-//	  bytes value = 3;         // KEYS, SCAN: the pattern
-//	  sint64 number = 4;       // increment, offset, first position, COUNT
+//	  bytes value = 3;         // KEYS, SCAN: the pattern; EXEC: per key watched its
+//	                           // length, key and version
+//	  sint64 number = 4;       // increment, offset, first position, COUNT, lifetime in ms
 //	  sint64 end = 5;          // last position
 //	  uint32 flags = 6;
-//	  repeated bytes args = 7; // keys; MSET: key, value, key, value, …
-//	  uint64 cursor = 8;
+//	  repeated bytes args = 7; // keys; MSET: key, value, key, value, …; EXEC: commands;
+//	                           // the value asked for
+//	  uint64 cursor = 8;       // SCAN; the version asked for
+//	  uint64 asked = 9;        // of a query: the asker's clock, ms since 1970
 //	}
 //
 // written and read by hand. Numbers of fields and operations never change their
@@ -33,6 +36,7 @@ type command struct {
 	flags  uint64
 	args   [][]byte
 	cursor uint64
+	asked  uint64
 }
 
 type op uint64
@@ -50,6 +54,17 @@ const (
 	opSetRange    op = 9
 	opFlushAll    op = 10
 
+	firstVersioned op = 11 // those up to lastVersioned make the group keep versions
+	opSetWith      op = 11
+	opExpire       op = 12
+	opPersist      op = 13
+	opGetEx        op = 14
+	opSetIfVersion op = 15
+	opSetIfValue   op = 16
+	opNext         op = 17
+	opExec         op = 18
+	lastVersioned  op = 18
+
 	firstQuery op = 64
 	opGet      op = 64
 	opMGet     op = 65
@@ -60,10 +75,18 @@ const (
 	opKeys     op = 70
 	opScan     op = 71
 	opDBSize   op = 72
-	queryEnd   op = 128
+
+	opTTL          op = 73
+	opVersions     op = 74
+	opGetVersioned op = 75
+
+	queryEnd op = 128
 )
 
 func (o op) isQuery() bool { return o >= firstQuery && o < queryEnd }
+
+// asksVersions tells whether a query's answer depends on versions.
+func (o op) asksVersions() bool { return o == opVersions || o == opGetVersioned }
 
 // SetFlags are the conditions of Set.
 type SetFlags uint64
@@ -89,6 +112,7 @@ const (
 	tagFlags  = 6 << 3
 	tagArg    = 7<<3 | 2
 	tagCursor = 8 << 3
+	tagAsked  = 9 << 3
 )
 
 // Set stores value under key. Reply: OK; nil where the condition failed; with
@@ -212,6 +236,9 @@ func (c *command) encode() []byte {
 	if c.cursor != 0 {
 		b = binary.AppendUvarint(append(b, tagCursor), c.cursor)
 	}
+	if c.asked != 0 {
+		b = binary.AppendUvarint(append(b, tagAsked), c.asked)
+	}
 	return b
 }
 
@@ -271,6 +298,8 @@ func (c *command) setNumber(tag byte, v uint64) error {
 		c.flags = v
 	case tagCursor:
 		c.cursor = v
+	case tagAsked:
+		c.asked = v
 	default:
 		return fmt.Errorf("unknown tag %#x", tag)
 	}
@@ -280,6 +309,9 @@ func (c *command) setNumber(tag byte, v uint64) error {
 // checkSizes returns the refusal of a command with a key, value or pattern that
 // is too large, or nil.
 func (c *command) checkSizes() []byte {
+	if c.op == opExec { // its commands are checked one by one
+		return nil
+	}
 	if len(c.key) > MaxKeyBytes {
 		return tooLarge("key", len(c.key), MaxKeyBytes)
 	}
@@ -287,7 +319,7 @@ func (c *command) checkSizes() []byte {
 		return tooLarge("value", len(c.value), limit)
 	}
 	for i, a := range c.args {
-		if c.op == opMSet && i%2 == 1 {
+		if c.op == opMSet && i%2 == 1 || c.op == opSetIfValue {
 			if len(a) > MaxValueBytes {
 				return tooLarge("value", len(a), MaxValueBytes)
 			}

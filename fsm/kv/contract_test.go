@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/protoraft/protoraft/fsm"
 	"github.com/protoraft/protoraft/fsm/fsmtest"
@@ -35,7 +36,9 @@ func drawValue(rng *rand.Rand) []byte {
 
 func drawCommand(rng *rand.Rand) []byte {
 	key, value := drawKey(rng), drawValue(rng)
-	switch rng.IntN(14) {
+	switch rng.IntN(20) {
+	case 13, 14, 15, 16, 17, 18:
+		return drawVersioned(rng)
 	case 0, 1, 2:
 		return kv.Set(key, value, kv.SetFlags(rng.IntN(8)))
 	case 3:
@@ -65,9 +68,52 @@ func drawCommand(rng *rand.Rand) []byte {
 	return kv.Set(key, value, 0)
 }
 
+func drawLifetime(rng *rand.Rand) kv.Lifetime {
+	switch rng.IntN(4) {
+	case 0:
+		return kv.Keep
+	case 1: // about the time of the simulated clock and of the trials, and long before
+		return kv.UntilMillis([]int64{1_700_000_050_000, 1_700_000_100_000, 5}[rng.IntN(3)])
+	}
+	return kv.ForMillis(rng.Int64N(3000))
+}
+
+func drawVersioned(rng *rand.Rand) []byte {
+	key, value := drawKey(rng), drawValue(rng)
+	switch rng.IntN(8) {
+	case 0, 1:
+		return kv.SetWith(key, value, kv.SetFlags(rng.IntN(8)), drawLifetime(rng))
+	case 2:
+		return kv.Expire(key, drawLifetime(rng), kv.ExpireFlags(rng.IntN(16)))
+	case 3:
+		return kv.GetEx(key, drawLifetime(rng))
+	case 4:
+		return kv.SetIfVersion(key, rng.Uint64N(20), value)
+	case 5:
+		return kv.SetIfValue(key, []byte("7"), []byte("8"))
+	case 6:
+		return kv.Next(key, rng.Int64N(5))
+	}
+	var commands [][]byte
+	for range rng.IntN(4) {
+		commands = append(commands, drawCommand(rng))
+	}
+	var watched []kv.Watched
+	if rng.IntN(2) == 0 {
+		watched = append(watched, kv.Watched{Key: key, Version: rng.Uint64N(3)})
+	}
+	return kv.Exec(watched, commands...)
+}
+
 func drawQuery(rng *rand.Rand) []byte {
 	key := drawKey(rng)
-	switch rng.IntN(9) {
+	switch rng.IntN(12) {
+	case 8:
+		return kv.TTL(key, kv.TTLUnit(rng.IntN(4)))
+	case 9:
+		return kv.GetVersioned(key)
+	case 10:
+		return kv.AskedAt(kv.Get(key), time.UnixMilli(1_700_000_000_000+rng.Int64N(200_000)))
 	case 0:
 		return kv.Get(key)
 	case 1:

@@ -7,35 +7,46 @@ import (
 
 const maxHash = 1<<63 - 1
 
-// item is a key with its value, and whatever other keys have the same hash, in
+// cell is what a key holds.
+type cell struct {
+	value    []byte
+	deadline int64  // log time, ms since 1970, from which on the key is no more; 0: none
+	version  uint64 // index of the entry that changed it last
+}
+
+// item is a key with its cell, and whatever other keys have the same hash, in
 // ascending order. Trees that were copied share items: one of an older generation
 // is immutable.
 type item struct {
+	cell
 	key        string
-	value      []byte
 	next       *item
 	generation uint64
 }
 
-// keyspace maps keys to values, ordered by (hash of key, key). The hash is fixed
-// for good: members, snapshots and cursors depend on it.
+// keyspace maps keys to cells, ordered by (hash of key, key). The hash is fixed
+// for good: members, snapshots and cursors depend on it. Keys whose deadline has
+// passed are still in the tree for a while; only expire.go and snapshots see them.
 type keyspace struct {
 	tree       *btree.Map[uint64, *item]
-	count      int
+	deadlines  *btree.BTreeG[due] // of the tree's keys
+	now        int64              // log time, ms since 1970
+	count      int                // of the tree, expired keys included
 	hash       func([]byte) uint64
 	generation uint64 // goes up with every copy: items of this one are in no copy
 }
 
 func newKeyspace() keyspace {
-	return keyspace{tree: btree.NewMap[uint64, *item](0), hash: hashKey}
+	return keyspace{tree: btree.NewMap[uint64, *item](0), deadlines: newDeadlines(), hash: hashKey}
 }
 
 func hashKey(key []byte) uint64 { return xxhash.Sum64(key) >> 1 }
 
-func (k *keyspace) len() int { return k.count }
+// len is the number of keys that have not expired.
+func (k *keyspace) len() int { return k.count - k.expired() }
 
 func (k *keyspace) clear() {
-	k.tree, k.count = btree.NewMap[uint64, *item](0), 0
+	k.tree, k.deadlines, k.count = btree.NewMap[uint64, *item](0), newDeadlines(), 0
 }
 
 // copy returns the tree as it is. It stays so while the keyspace changes.
@@ -44,12 +55,13 @@ func (k *keyspace) copy() *btree.Map[uint64, *item] {
 	return k.tree.Copy()
 }
 
+// find returns the key's item, nil when there is none or it has expired.
 func (k *keyspace) find(key []byte) *item {
-	it, _ := k.tree.Get(k.hash(key))
-	for it != nil && it.key != string(key) {
-		it = it.next
+	first, _ := k.tree.Get(k.hash(key))
+	if it := first.of(key); it.alive(k.now) {
+		return it
 	}
-	return it
+	return nil
 }
 
 func (k *keyspace) get(key []byte) ([]byte, bool) {
@@ -59,46 +71,61 @@ func (k *keyspace) get(key []byte) ([]byte, bool) {
 	return nil, false
 }
 
-// put keeps value and copies key.
-func (k *keyspace) put(key, value []byte) { k.store(k.find(key), key, value) }
-
-// store is put where find has been called for key already.
-func (k *keyspace) store(found *item, key, value []byte) {
+// store sets a key for which find has returned found. It keeps the value and copies
+// the key.
+func (k *keyspace) store(found *item, key []byte, c cell) {
 	if found != nil && found.generation == k.generation {
-		found.value = value
+		k.reschedule(found.key, found.deadline, c.deadline)
+		found.cell = c
 		return
 	}
 	hash := k.hash(key)
 	first, _ := k.tree.Get(hash)
-	k.tree.Set(hash, first.with(key, value, k.generation))
-	if found == nil {
+	before := found
+	if before == nil && first != nil {
+		before = first.of(key) // expired
+	}
+	chain := first.with(key, c, k.generation)
+	k.tree.Set(hash, chain)
+	old, name := int64(0), ""
+	if before != nil {
+		old, name = before.deadline, before.key
+	} else {
 		k.count++
+	}
+	if old|c.deadline != 0 {
+		if name == "" {
+			name = chain.of(key).key // shared with the item
+		}
+		k.reschedule(name, old, c.deadline)
 	}
 }
 
+// delete removes the key and tells whether it was there and had not expired.
 func (k *keyspace) delete(key []byte) bool {
 	hash := k.hash(key)
 	first, ok := k.tree.Get(hash)
 	if !ok {
 		return false
 	}
-	chain, removed := first.without(key, k.generation)
-	if !removed {
+	it := first.of(key)
+	if it == nil {
 		return false
 	}
+	k.reschedule(it.key, it.deadline, 0)
 	k.count--
-	if chain == nil {
+	if chain := first.without(key, k.generation); chain == nil {
 		k.tree.Delete(hash)
 	} else {
 		k.tree.Set(hash, chain)
 	}
-	return true
+	return it.alive(k.now)
 }
 
-// ascend calls f for every key with a hash of from or above, in order, until f
-// returns false.
+// ascend calls f for every key that has not expired with a hash of from or above,
+// in order, until f returns false.
 func (k *keyspace) ascend(from uint64, f func(hash uint64, it *item) bool) {
-	ascend(k.tree, from, f)
+	ascend(k.tree, from, func(hash uint64, it *item) bool { return !it.alive(k.now) || f(hash, it) })
 }
 
 func ascend(tree *btree.Map[uint64, *item], from uint64, f func(hash uint64, it *item) bool) {
@@ -112,29 +139,31 @@ func ascend(tree *btree.Map[uint64, *item], from uint64, f func(hash uint64, it 
 	})
 }
 
-// with returns the chain with key set. It changes no item.
-func (it *item) with(key, value []byte, generation uint64) *item {
-	switch {
-	case it == nil || it.key > string(key):
-		return &item{key: string(key), value: value, next: it, generation: generation}
-	case it.key == string(key):
-		return &item{key: it.key, value: value, next: it.next, generation: generation}
+// of returns the item of key in the chain, or nil.
+func (it *item) of(key []byte) *item {
+	for it != nil && it.key != string(key) {
+		it = it.next
 	}
-	rest := it.next.with(key, value, generation)
-	return &item{key: it.key, value: it.value, next: rest, generation: generation}
+	return it
 }
 
-// without returns the chain without key, and whether it was there.
-func (it *item) without(key []byte, generation uint64) (chain *item, removed bool) {
-	if it == nil {
-		return nil, false
+// with returns the chain with key set. It changes no item.
+func (it *item) with(key []byte, c cell, generation uint64) *item {
+	switch {
+	case it == nil || it.key > string(key):
+		return &item{key: string(key), cell: c, next: it, generation: generation}
+	case it.key == string(key):
+		return &item{key: it.key, cell: c, next: it.next, generation: generation}
 	}
+	rest := it.next.with(key, c, generation)
+	return &item{key: it.key, cell: it.cell, next: rest, generation: generation}
+}
+
+// without returns the chain without key, which is in it.
+func (it *item) without(key []byte, generation uint64) *item {
 	if it.key == string(key) {
-		return it.next, true
+		return it.next
 	}
-	rest, removed := it.next.without(key, generation)
-	if !removed {
-		return it, false
-	}
-	return &item{key: it.key, value: it.value, next: rest, generation: generation}, true
+	rest := it.next.without(key, generation)
+	return &item{key: it.key, cell: it.cell, next: rest, generation: generation}
 }

@@ -1,5 +1,6 @@
 // Package kv is a replicated key-value machine: Redis strings and counters over
-// a copy-on-write tree.
+// a copy-on-write tree, with deadlines (expire.go), versions to compare with
+// (version.go) and transactions (exec.go).
 //
 // Commands and queries are built by the functions of command.go (Set, IncrBy,
 // Get, Scan, …) and answered with a Reply (reply.go). What the machine refuses
@@ -39,8 +40,11 @@ var ErrNotQuery = errors.New("kv: not a query")
 
 // Machine implements fsm.StateMachine and fsm.Querier. Make it with New.
 type Machine struct {
-	keys keyspace
-	cmd  command // decoded into again and again, so that a command costs no allocation
+	keys  keyspace
+	index uint64 // of the entry at hand
+	since uint64 // versions are kept from this entry on; 0: not yet
+
+	cmd, inner command // decoded into again and again, so that a command costs no allocation
 }
 
 var (
@@ -55,11 +59,21 @@ func New() *Machine { return &Machine{keys: newKeyspace()} }
 // refused by reply, the same on every member. The reply may be shared with
 // others and must not be changed.
 func (m *Machine) Apply(e fsm.Entry) ([]byte, error) {
+	m.index = e.Index
+	m.keys.advance(e.Time.UnixMilli())
 	if err := m.cmd.decode(e.Data); err != nil {
+		m.keys.reap(reapMax)
 		return errorReply("ERR malformed command: " + err.Error()), nil
 	}
+	m.keys.reap(reapMax + len(m.cmd.args))
 	if m.cmd.op.isQuery() {
+		if m.cmd.op.asksVersions() {
+			m.begin()
+		}
 		return m.read(&m.cmd), nil
+	}
+	if m.cmd.op >= firstVersioned && m.cmd.op <= lastVersioned {
+		m.begin()
 	}
 	return m.write(&m.cmd), nil
 }
@@ -71,6 +85,9 @@ func (m *Machine) Query(query []byte) ([]byte, error) {
 	}
 	if !m.cmd.op.isQuery() {
 		return nil, ErrNotQuery
+	}
+	if m.needsLog(&m.cmd) {
+		return replyNeedsLog, nil
 	}
 	return m.read(&m.cmd), nil
 }
@@ -101,39 +118,78 @@ func (m *Machine) write(c *command) []byte {
 	case opFlushAll:
 		m.keys.clear()
 		return replyOK
+	case opSetWith:
+		return m.setWith(c)
+	case opExpire:
+		return m.expire(c)
+	case opPersist:
+		return m.persist(c)
+	case opGetEx:
+		return m.getEx(c)
+	case opSetIfVersion:
+		return m.setIfVersion(c)
+	case opSetIfValue:
+		return m.setIfValue(c)
+	case opNext:
+		return m.next(c)
+	case opExec:
+		return m.exec(c)
 	}
 	return errorReply("ERR unknown operation " + strconv.Itoa(int(c.op)) + ": a newer version wrote it")
 }
 
+// put sets a key for which find has returned found.
+func (m *Machine) put(found *item, key, value []byte, deadline int64) {
+	m.keys.store(found, key, cell{value, deadline, m.index})
+}
+
+// putNew sets a key and takes away its deadline.
+func (m *Machine) putNew(key, value []byte) { m.put(m.keys.find(key), key, value, 0) }
+
+// change sets a key and leaves its deadline.
+func (m *Machine) change(found *item, key, value []byte) {
+	deadline := int64(0)
+	if found != nil {
+		deadline = found.deadline
+	}
+	m.put(found, key, value, deadline)
+}
+
 func (m *Machine) set(c *command) []byte {
-	const nx, xx, get = uint64(SetNX), uint64(SetXX), uint64(SetGet)
-	if c.flags&^(nx|xx|get) != 0 || c.flags&nx != 0 && c.flags&xx != 0 {
+	if c.flags&^setCondition != 0 || c.flags&uint64(SetNX) != 0 && c.flags&uint64(SetXX) != 0 {
 		return replySyntax
 	}
-	if c.flags == 0 {
-		m.keys.put(c.key, clone(c.value))
-		return replyOK
+	return m.setIf(m.keys.find(c.key), c, SetFlags(c.flags), 0)
+}
+
+// setIf sets a key where its conditions hold.
+func (m *Machine) setIf(found *item, c *command, conditions SetFlags, deadline int64) []byte {
+	reply := replyOK
+	if conditions&SetGet != 0 {
+		reply = replyNil
+		if found != nil {
+			reply = bulkReply(found.value)
+		}
 	}
-	old, exists := m.keys.get(c.key)
-	done := c.flags&nx != 0 && !exists || c.flags&xx != 0 && exists || c.flags&(nx|xx) == 0
-	if done {
-		m.keys.put(c.key, clone(c.value))
+	if conditions&SetNX != 0 && found != nil || conditions&SetXX != 0 && found == nil {
+		if conditions&SetGet == 0 {
+			return replyNil
+		}
+		return reply
 	}
-	switch {
-	case c.flags&get != 0:
-		return bulkOrNil(old, exists)
-	case done:
-		return replyOK
-	default:
-		return replyNil
+	if deadline != 0 && deadline <= m.keys.now {
+		m.keys.delete(c.key)
+	} else {
+		m.put(found, c.key, clone(c.value), deadline)
 	}
+	return reply
 }
 
 func (m *Machine) setNX(c *command) []byte {
 	if _, exists := m.keys.get(c.key); exists {
 		return replyZero
 	}
-	m.keys.put(c.key, clone(c.value))
+	m.putNew(c.key, clone(c.value))
 	return replyOne
 }
 
@@ -150,7 +206,7 @@ func (m *Machine) mset(c *command) []byte {
 		return errorReply("ERR wrong number of arguments for 'mset' command")
 	}
 	for i := 0; i < len(c.args); i += 2 {
-		m.keys.put(c.args[i], clone(c.args[i+1]))
+		m.putNew(c.args[i], clone(c.args[i+1]))
 	}
 	return replyOK
 }
@@ -167,7 +223,7 @@ func (m *Machine) append(c *command) []byte {
 	// In place where there is room: views hold the shorter slice and never look
 	// beyond it, and no two values share an array.
 	grown := append(old, c.value...)
-	m.keys.store(found, c.key, grown)
+	m.change(found, c.key, grown)
 	return intReply(int64(len(grown)))
 }
 
@@ -195,20 +251,24 @@ func (m *Machine) incrBy(c *command) []byte {
 		return replyOverflow
 	}
 	n += d
-	m.keys.store(found, c.key, strconv.AppendInt(make([]byte, 0, 20), n, 10))
+	m.storeInt(found, c.key, n)
 	return intReply(n)
 }
 
+func (m *Machine) storeInt(found *item, key []byte, n int64) {
+	m.change(found, key, strconv.AppendInt(make([]byte, 0, 20), n, 10))
+}
+
 func (m *Machine) incrByFloat(c *command) []byte {
-	old, exists := m.keys.get(c.key)
-	if !exists {
-		old = []byte("0")
+	found, old := m.keys.find(c.key), []byte("0")
+	if found != nil {
+		old = found.value
 	}
 	sum, err := addFloats(old, c.value)
 	if err != nil {
 		return errorReply("ERR " + err.Error())
 	}
-	m.keys.put(c.key, sum)
+	m.change(found, c.key, sum)
 	return bulkReply(sum)
 }
 
@@ -216,7 +276,11 @@ func (m *Machine) setRange(c *command) []byte {
 	if c.number < 0 {
 		return errorReply("ERR offset is out of range")
 	}
-	old, _ := m.keys.get(c.key)
+	found := m.keys.find(c.key)
+	var old []byte
+	if found != nil {
+		old = found.value
+	}
 	if len(c.value) == 0 {
 		return intReply(int64(len(old)))
 	}
@@ -227,7 +291,7 @@ func (m *Machine) setRange(c *command) []byte {
 	changed := make([]byte, max(end, len(old)))
 	copy(changed, old)
 	copy(changed[c.number:], c.value)
-	m.keys.put(c.key, changed)
+	m.change(found, c.key, changed)
 	return intReply(int64(len(changed)))
 }
 

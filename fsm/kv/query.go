@@ -2,6 +2,7 @@ package kv
 
 import (
 	"encoding/binary"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -33,8 +34,37 @@ func (m *Machine) read(c *command) []byte {
 		return m.scan(c)
 	case opDBSize:
 		return intReply(int64(m.keys.len()))
+	case opTTL:
+		return m.ttl(c)
+	case opVersions:
+		return m.versions(c)
+	case opGetVersioned:
+		return m.getVersioned(c)
 	}
 	return errorReply("ERR unknown query " + strconv.Itoa(int(c.op)))
+}
+
+// needsLog tells whether a query can only be answered by an entry; see NeedsLog.
+func (m *Machine) needsLog(c *command) bool {
+	if c.op.asksVersions() && m.since == 0 {
+		return true
+	}
+	asked := int64(min(c.asked, math.MaxInt64))
+	if asked <= m.keys.now || m.keys.deadlines.Len() == 0 {
+		return false
+	}
+	switch c.op {
+	case opKeys, opScan, opDBSize:
+		return m.keys.anyDueBy(asked)
+	case opMGet, opExists, opVersions:
+		for _, key := range c.args {
+			if m.keys.dueBy(asked, key) {
+				return true
+			}
+		}
+		return false
+	}
+	return m.keys.dueBy(asked, c.key)
 }
 
 func (m *Machine) mget(c *command) []byte {

@@ -67,6 +67,9 @@ var (
 	replyNotInteger = errorReply("ERR value is not an integer or out of range")
 	replyOverflow   = errorReply("ERR increment or decrement would overflow")
 	replyTooLong    = errorReply("ERR string exceeds maximum allowed size (524288 bytes)")
+
+	replyNeedsLog        = errorReply("LOGTIME the answer depends on the time of the log: propose the query as a command")
+	replyTransactionFull = errorReply("ERR reply is too large: those of a transaction have at most 1572864 bytes of values")
 )
 
 func intReply(n int64) []byte {

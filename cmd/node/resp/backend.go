@@ -1,6 +1,6 @@
 package resp
 
-// Backend is where commands go: a cluster client, for a machine of package kv.
+// Backend is where commands go: a cluster client, for a machine of package machine.
 // Neither method blocks. What a Backend is handed it may keep.
 type Backend interface {
 	// Propose starts a command. Commands of one goroutine are applied in the order

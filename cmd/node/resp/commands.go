@@ -8,7 +8,7 @@ import (
 )
 
 // commandSpec is a command as COMMAND describes it, and how it is executed:
-// either here (local), or by the machine (build makes its command or query).
+// either here (local, run), or by the machine (build makes its command or query).
 type commandSpec struct {
 	name              string
 	arity             int // with the name; negative: at least
@@ -16,9 +16,12 @@ type commandSpec struct {
 	first, last, step int // where the keys stand; last -1: to the end
 	summary           string
 
-	local func(c *conn, dst []byte, args [][]byte) []byte
-	build func(args [][]byte) (data []byte, refusal string)
-	once  bool // see once.go
+	local     func(c *conn, dst []byte, args [][]byte) []byte
+	run       func(c *conn, args [][]byte) // answers by itself, in MULTI, too
+	build     func(args [][]byte) (data []byte, refusal string)
+	alone     bool // of the locks: not in a transaction, nor asked by a clock added here
+	immediate bool // executed though it comes after MULTI
+	once      bool // see once.go
 
 	read   bool // build makes a query
 	weight int  // of the reply, see admit
@@ -34,7 +37,7 @@ const longestName = 16
 var commands = make(map[string]*commandSpec)
 
 func init() {
-	for _, list := range [][]commandSpec{dataCommands, onceCommands, sessionCommands} {
+	for _, list := range [][]commandSpec{dataCommands, expireCommands, versionCommands, lockCommands, transactionCommands, onceCommands, sessionCommands} {
 		for i := range list {
 			commands[strings.ToUpper(list[i].name)] = &list[i]
 		}
@@ -51,7 +54,7 @@ var dataCommands = []commandSpec{
 	{name: "get", arity: 2, flags: "readonly fast", first: 1, last: 1, step: 1, read: true, weight: weightValue,
 		summary: "Returns a value.", build: keyOnly(kv.Get)},
 	{name: "set", arity: -3, flags: "write denyoom", first: 1, last: 1, step: 1, weight: weightValue,
-		summary: "Sets a value: NX, XX, GET, KEEPTTL.", build: buildSet},
+		summary: "Sets a value: NX, XX, GET, EX, PX, EXAT, PXAT, KEEPTTL.", build: buildSet},
 	{name: "setnx", arity: 3, flags: "write denyoom fast", first: 1, last: 1, step: 1,
 		summary: "Sets a value where there is none.", build: keyValue(kv.SetIfAbsent)},
 	{name: "getset", arity: 3, flags: "write denyoom fast", first: 1, last: 1, step: 1, weight: weightValue,
@@ -162,10 +165,22 @@ func (cmd *commandSpec) eachKey(args [][]byte, f func(key []byte)) {
 func (cmd *commandSpec) checkKeys(args [][]byte) (refusal string) {
 	cmd.eachKey(args, func(key []byte) {
 		if len(key) > kv.MaxKeyBytes {
-			refusal = "ERR key is too large: " + strconv.Itoa(len(key)) + " bytes, at most " + strconv.Itoa(kv.MaxKeyBytes)
+			refusal = keyTooLarge(key)
 		}
 	})
 	return refusal
+}
+
+func keyTooLarge(key []byte) string {
+	return "ERR key is too large: " + strconv.Itoa(len(key)) + " bytes, at most " + strconv.Itoa(kv.MaxKeyBytes)
+}
+
+// dataOf makes the command or query for the machine, or says why it is refused.
+func (cmd *commandSpec) dataOf(args [][]byte) (data []byte, refusal string) {
+	if refusal = cmd.checkKeys(args); refusal != "" {
+		return nil, refusal
+	}
+	return cmd.build(args)
 }
 
 // onlyKey is the key of a command that has exactly one, nil of any other. An
@@ -179,7 +194,7 @@ func (cmd *commandSpec) onlyKey(args [][]byte) []byte {
 
 // weightOf is the weight of the reply. A SET without options replies OK.
 func (cmd *commandSpec) weightOf(args [][]byte) int {
-	if !cmd.read && len(args) == -cmd.arity {
+	if cmd.name == "set" && len(args) == -cmd.arity {
 		return 0
 	}
 	return cmd.weight
@@ -195,29 +210,6 @@ func keyValue(make func(key, value []byte) []byte) func([][]byte) ([]byte, strin
 
 func allKeys(make func(keys ...[]byte) []byte) func([][]byte) ([]byte, string) {
 	return func(args [][]byte) ([]byte, string) { return make(args[1:]...), "" }
-}
-
-func buildSet(args [][]byte) ([]byte, string) {
-	var flags kv.SetFlags
-	for _, option := range args[3:] {
-		switch strings.ToUpper(string(option)) {
-		case "NX":
-			flags |= kv.SetNX
-		case "XX":
-			flags |= kv.SetXX
-		case "GET":
-			flags |= kv.SetGet
-		case "KEEPTTL": // keys never expire: nothing to keep
-		case "EX", "PX", "EXAT", "PXAT":
-			return nil, "ERR expiry is not supported: SET takes NX, XX, GET"
-		default:
-			return nil, errSyntax
-		}
-	}
-	if flags&kv.SetNX != 0 && flags&kv.SetXX != 0 {
-		return nil, errSyntax
-	}
-	return kv.Set(args[1], args[2], flags), ""
 }
 
 func buildMSet(args [][]byte) ([]byte, string) {

@@ -35,11 +35,14 @@ type conn struct {
 	id     int64
 	since  time.Time
 
-	proto             int
-	name              string
-	libName, libVer   string
-	closing           bool // after the replies that are due
-	broken            bool // the client is gone: nothing is written any more
+	proto           int
+	name            string
+	libName, libVer string
+	closing         bool         // after the replies that are due
+	broken          bool         // the client is gone: nothing is written any more
+	tx              *transaction // after MULTI
+	watched         []kv.Watched
+
 	in                reader
 	out               []byte
 	queue             []pending // submitted, in order; the first head are done
@@ -59,6 +62,7 @@ type pending struct {
 	read   bool
 	key    []byte // the one key a read looks at; nil: perhaps any
 	weight int
+	tx     *transaction // of an EXEC
 }
 
 func newConn(s *Server, nc net.Conn, id int64) *conn {
@@ -151,7 +155,7 @@ func (c *conn) linger() {
 func (c *conn) submit(req request) {
 	c.server.commands.Add(1)
 	if req.refused != "" {
-		c.answer(redcon.AppendError(nil, "ERR "+req.refused))
+		c.refuse("ERR " + req.refused)
 		return
 	}
 	if len(req.args) == 0 {
@@ -160,7 +164,11 @@ func (c *conn) submit(req request) {
 	cmd, refusal := lookup(req.args)
 	switch {
 	case refusal != "":
-		c.answer(redcon.AppendError(nil, refusal))
+		c.refuse(refusal)
+	case cmd.run != nil:
+		cmd.run(c, req.args)
+	case c.tx != nil && !cmd.immediate:
+		c.enqueue(cmd, req.args)
 	case cmd.local != nil:
 		c.answer(cmd.local(c, nil, req.args))
 	case cmd.once:
@@ -173,11 +181,7 @@ func (c *conn) submit(req request) {
 // submitData starts a command of the machine; with once it is a part of a session, in
 // which a read is a command like any other, to be answered alike when it is repeated.
 func (c *conn) submitData(cmd *commandSpec, args [][]byte, once *onceKey) {
-	if refusal := cmd.checkKeys(args); refusal != "" {
-		c.answer(redcon.AppendError(nil, refusal))
-		return
-	}
-	data, refusal := cmd.build(args)
+	data, refusal := cmd.dataOf(args)
 	if refusal != "" {
 		c.answer(redcon.AppendError(nil, refusal))
 		return
@@ -190,7 +194,10 @@ func (c *conn) submitData(cmd *commandSpec, args [][]byte, once *onceKey) {
 		p.op = c.server.backend.ProposeOnce(once.id, once.sequence, data)
 		c.writes++
 	case p.read:
-		p.op = c.server.backend.Query(data, false, c.writes > 0)
+		if !cmd.alone {
+			data = kv.AskedAt(data, time.Now())
+		}
+		p.op = c.ask(data)
 		c.reads++
 	default:
 		c.settleConflicts(p.key)
@@ -269,9 +276,12 @@ func (c *conn) settleOne() {
 	if p.weight > 0 {
 		c.adapt(len(reply))
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		c.out = appendFailure(c.out, err, p.read)
-	} else {
+	case p.tx != nil:
+		c.out = c.appendExec(c.out, reply, &p)
+	default:
 		c.out = appendReply(c.out, reply, p.proto)
 	}
 	if len(c.out) >= flushBytes {

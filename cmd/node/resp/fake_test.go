@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/protoraft/protoraft/cmd/node/machine"
 	"github.com/protoraft/protoraft/fsm"
-	"github.com/protoraft/protoraft/fsm/kv"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 )
@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // the front end does not enforce.
 type fake struct {
 	mu      sync.Mutex
-	machine *kv.Machine
+	machine *machine.Machine
 	log     []*fakeOp
 	applied int
 	seen    map[string]*fakeOp // by id and sequence
@@ -47,7 +47,7 @@ type fakeOp struct {
 }
 
 func newFake() *fake {
-	return &fake{machine: kv.New(), seen: map[string]*fakeOp{}, waiting: make(chan struct{}, 1000)}
+	return &fake{machine: machine.New(), seen: map[string]*fakeOp{}, waiting: make(chan struct{}, 1000)}
 }
 
 func (f *fake) start(op *fakeOp) Pending {
@@ -112,7 +112,7 @@ func (f *fake) applyTo(n int) {
 			continue
 		}
 		f.seen[op.once] = op
-		op.reply, _ = f.machine.Apply(fsm.Entry{Data: op.data})
+		op.reply, _ = f.machine.Apply(fsm.Entry{Index: uint64(f.applied + 1), Time: time.Now(), Data: op.data})
 	}
 }
 

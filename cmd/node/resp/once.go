@@ -11,7 +11,7 @@ import (
 // sequence, however often and through whichever node it is sent; a repeat gets the
 // first reply. So a client may send it again whatever happened to the first try.
 var onceCommands = []commandSpec{
-	{name: "raft.once", arity: -4, flags: "write denyoom", group: "generic", once: true,
+	{name: "raft.once", arity: -4, flags: "write denyoom", group: "generic", once: true, alone: true,
 		summary: "Applies a command once for each id and sequence: RAFT.ONCE id sequence command …"},
 }
 
@@ -36,7 +36,7 @@ func (c *conn) submitOnce(args [][]byte) {
 		refusal = errOnceID + strconv.Itoa(cluster.MaxSessionIDBytes) + " bytes"
 	case err != nil || sequence == 0:
 		refusal = errOnceSequence
-	case refusal == "" && (cmd.local != nil || cmd.once):
+	case refusal == "" && (cmd.local != nil || cmd.run != nil || cmd.once):
 		refusal = errOnceCommand
 	}
 	if refusal != "" {

@@ -126,6 +126,7 @@ func TestAsRedis(t *testing.T) {
 		{"SCAN"}, {"SCAN", "x"}, {"SCAN", "0", "COUNT"}, {"SCAN", "0", "COUNT", "0"}, {"SCAN", "0", "COUNT", "x"}, {"SCAN", "0", "FOO", "1"}, {"SCAN", "0", "MATCH", "none*"}, {"SCAN", "0", "TYPE", "list"}, {"KEYS"}, {"KEYS", "none*"}, {"KEYS", "[n"},
 		{"DBSIZE"}, {"DBSIZE", "x"}, {"FLUSHALL", "FOO"}, {"FLUSHALL", "ASYNC", "SYNC"}, {"FLUSHALL", "ASYNC"}, {"DBSIZE"}, {"INFO", "none"}, {"RESET"}, {"CLIENT", "GETNAME"}, {"CLIENT", "SETINFO", "foo", "x"},
 	}
+	edges = append(edges, expireEdges()...)
 	for _, version := range []string{"2", "3"} {
 		ours.do("HELLO", version)
 		theirs.do("HELLO", version)
@@ -139,14 +140,113 @@ func TestAsRedis(t *testing.T) {
 			compare(args...)
 		}
 		for _, name := range commands {
-			if name.local == nil && !name.once {
+			if name.local == nil && name.run == nil && !name.once && !strings.Contains(name.name, ".") {
 				compare(name.name)
 				compare(append([]string{name.name}, strings.Fields("a b c d e f g h i")...)...)
 			}
 		}
 		compare("FLUSHALL")
+		compareTransactions(compare)
+		compare("FLUSHALL")
 	}
 	compareRandom(compare)
+}
+
+// expireEdges have no answer that depends on how fast they are executed.
+func expireEdges() (edges [][]string) {
+	const far, farMillis, max = "33177117420", "33177117420000", "9223372036854775807"
+	add := func(args ...string) { edges = append(edges, args) }
+	for _, option := range []string{"EX", "px", "EXAT", "PXAT"} {
+		for _, n := range []string{"0", "-1", "x", "1.5", "", max, "-9223372036854775808", "9223372036854775", "9223372036854776", "1000", far} {
+			add("SET", "e", "v", option, n)
+			add("SET", "e", "v")
+			add("GETEX", "e", option, n)
+			add("EXISTS", "e")
+		}
+		add("SET", "e", "v", option)
+		add("GETEX", "e", option)
+		add("SET", "e", "v", option, "1000", "KEEPTTL")
+		add("SET", "e", "v", "NX", option, "1000", "XX")
+		add("GETEX", "e", option, "1000", "PERSIST")
+		add("SET", "e", "v", option, "1000", option, "1000")
+	}
+	for _, name := range []string{"EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT"} {
+		for _, n := range []string{"0", "-1", "x", "", max, "-9223372036854775808", "9223372036854775", "9223372036854776", far} {
+			add("SET", "e", "v")
+			add(name, "e", n)
+			add("EXISTS", "e")
+			add(name, "none", n)
+		}
+		for _, options := range [][]string{{"NX"}, {"xx"}, {"GT"}, {"lt"}, {"NX", "XX"}, {"NX", "GT"}, {"GT", "LT"}, {"XX", "GT"}, {"XX", "LT"}, {"FOO"}, {"NX", "NX"}} {
+			for _, before := range []string{"", far, "99999999999"} {
+				add("SET", "e", "v")
+				if before != "" {
+					add("EXPIREAT", "e", before)
+				}
+				add(append([]string{name, "e", farMillis[:11+len(name)/9]}, options...)...)
+				add("EXISTS", "e")
+			}
+		}
+	}
+	for _, name := range []string{"TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME", "PERSIST"} {
+		add("SET", "e", "v")
+		add(name, "e")
+		add(name, "none")
+		if name != "TTL" && name != "PTTL" {
+			add("PEXPIREAT", "e", "33177117420499")
+			add(name, "e")
+			add("PEXPIREAT", "e", "33177117420500")
+			add(name, "e")
+		}
+	}
+	add("SET", "e", "v", "EX", "1000")
+	add("TTL", "e")
+	add("SET", "e", "w", "KEEPTTL", "GET")
+	add("TTL", "e")
+	add("APPEND", "e", "x")
+	add("SETRANGE", "e", "0", "y")
+	add("TTL", "e")
+	add("SET", "e", "1")
+	add("TTL", "e")
+	add("SETEX", "e", "1000", "1")
+	add("INCR", "e")
+	add("INCRBYFLOAT", "e", "1.5")
+	add("TTL", "e")
+	add("GETEX", "e", "PERSIST")
+	add("TTL", "e")
+	for _, n := range []string{"0", "-1", "x", max} {
+		add("SETEX", "e", n, "v")
+		add("PSETEX", "e", n, "v")
+	}
+	add("PSETEX", "e", "1000000", "v")
+	add("GETSET", "e", "w")
+	add("TTL", "e")
+	add("GETEX", "e", "FOO")
+	add("GETEX", "e", "KEEPTTL")
+	add("SET", "e", "v", "PERSIST")
+	return edges
+}
+
+func compareTransactions(compare func(args ...string)) {
+	for _, line := range []string{
+		"EXEC", "DISCARD", "MULTI x", "UNWATCH", "WATCH",
+		"MULTI", "EXEC", "MULTI", "DISCARD", "EXEC",
+		"MULTI", "SET k 1", "INCR k", "GET k", "GET none", "MGET k none", "EXEC",
+		"MULTI", "MULTI", "WATCH k", "SET k 5", "EXEC", "GET k",
+		"MULTI", "FOO", "SET k 6", "EXEC", "GET k",
+		"MULTI", "SET k", "EXEC", "MULTI", "SET k 7 FOO", "INCRBY k x", "SETRANGE k -1 x", "INCR k", "EXEC", "GET k",
+		"MULTI", "PING", "ECHO hi", "SELECT 0", "SELECT 99", "INCR k", "CLIENT GETNAME", "EXEC",
+		"MULTI", "PING", "EXEC", "MULTI", "UNWATCH", "INCR k", "EXEC",
+		"WATCH k", "MULTI", "INCR k", "EXEC", "WATCH k", "SET k 1", "MULTI", "INCR k", "EXEC", "GET k", "MULTI", "INCR k", "EXEC",
+		"WATCH k none", "MULTI", "INCR k", "EXEC", "WATCH none", "SET none x", "MULTI", "INCR k", "EXEC", "DEL none",
+		"WATCH k", "INCR k", "UNWATCH", "MULTI", "GET k", "EXEC", "WATCH k", "INCR k", "MULTI", "DISCARD", "MULTI", "GET k", "EXEC",
+		"WATCH k", "EXPIRE k 1000", "MULTI", "EXEC", "WATCH k", "PERSIST k", "MULTI", "EXEC", "WATCH k", "GETEX k", "MULTI", "EXEC",
+		"WATCH k", "SET k 1 NX", "SETNX k 1", "EXPIRE k 10 XX", "DEL none", "MULTI", "EXEC", "WATCH k", "APPEND k 5", "MULTI", "EXEC",
+		"WATCH k", "FLUSHALL", "MULTI", "EXEC", "MULTI", "SET k 5", "FLUSHALL", "DBSIZE", "SET k 6 EX 100", "TTL k", "EXEC", "GET k",
+		"WATCH k", "INCR k", "WATCH k", "MULTI", "EXEC",
+	} {
+		compare(strings.Fields(line)...)
+	}
 }
 
 func compareRandom(compare func(args ...string)) {
@@ -157,7 +257,19 @@ func compareRandom(compare func(args ...string)) {
 	key := func() string { return "k" + strconv.Itoa(r.IntN(5)) }
 	number := func() string { return strconv.Itoa(r.IntN(24) - 12) }
 	for range 6000 {
-		switch r.IntN(19) {
+		switch r.IntN(23) {
+		case 18:
+			compare("SET", key(), word(), "PXAT", "33177117420000")
+		case 19:
+			compare([]string{"EXPIREAT", "PEXPIREAT"}[r.IntN(2)], key(), []string{"33177117420", "33177117420000"}[r.IntN(2)], []string{"NX", "XX", "GT", "LT"}[r.IntN(4)])
+		case 20:
+			compare([]string{"PERSIST", "EXPIRETIME", "TTL", "GETEX"}[r.IntN(4)], key())
+		case 21:
+			compare("WATCH", key())
+			compare("MULTI")
+			compare("INCR", key())
+			compare("GET", key())
+			compare("EXEC")
 		case 0:
 			compare("SET", key(), word())
 		case 1:

@@ -194,7 +194,17 @@ func TestHandshakes(t *testing.T) {
 		{"QUIT", cmd("SET", "k", "1") + cmd("QUIT") + cmd("SET", "k", "2"), "+OK\r\n+OK\r\n"},
 		{"unknown", cmd("FOO", "a b", "c\r\nd"), "-ERR unknown command 'FOO', with args beginning with: 'a b' 'c  d' \r\n"},
 		{"wrong arity", cmd("get") + cmd("CLIENT", "ID", "1"), "-ERR wrong number of arguments for 'get' command\r\n-ERR wrong number of arguments for 'client|id' command\r\n"},
-		{"expiry", cmd("SET", "k", "v", "EX", "1") + cmd("GET", "k"), "-ERR expiry is not supported: SET takes NX, XX, GET\r\n$-1\r\n"},
+		{"expiry", cmd("SET", "k", "v", "EX", "100") + cmd("TTL", "k") + cmd("GET", "k"), "+OK\r\n:100\r\n$1\r\nv\r\n"},
+		{"versions", cmd("CAS.GET", "k") + cmd("CAS.SETVER", "k", "0", "a") + cmd("CAS.SETVER", "k", "0", "b") + cmd("CAS.SETVAL", "k", "a", "c") + cmd("CAS.GET", "k") + cmd("CAS.SETVER", "k", "-1", "b"),
+			"*2\r\n:0\r\n$-1\r\n:2\r\n$-1\r\n:4\r\n*2\r\n:4\r\n$1\r\nc\r\n-ERR version is not an integer or out of range\r\n"},
+		{"locks", cmd("LOCK.TRY", "l", "a", "60000") + cmd("LOCK.TRY", "l", "b", "1") + cmd("LOCK.ACQUIRE", "l", "b", "60000", "60000") + cmd("LOCK.RENEW", "l", "1", "0") + cmd("LOCK.RENEW", "l", "9", "5") + cmd("LOCK.RENEW", "l", "1", "60000") +
+			cmd("LOCK.RELEASE", "l", "1") + cmd("LOCK.ACQUIRE", "l", "b", "60000", "0") + cmd("LOCK.INSPECT", "l2") + cmd("LOCK.RELEASE", "l", "8") + cmd("LOCK.INSPECT", "l") + cmd("LOCK.LEAVE", "l", "b"),
+			":1\r\n$-1\r\n$-1\r\n-ERR a TTL of 0 ms, expected 1 to 86400000\r\n:0\r\n:1\r\n:1\r\n:8\r\n$-1\r\n:1\r\n$-1\r\n:0\r\n"},
+		{"lock arguments", cmd("LOCK.TRY", "l", "a") + cmd("LOCK.TRY", "l", "a", "x") + cmd("LOCK.RELEASE", "l", "-1") + cmd("LOCK.TRY", "l", "a", "9223372036854775807") + cmd("LOCK.TRY", "", "a", "5") + cmd("MULTI") + cmd("LOCK.TRY", "l", "a", "5") + cmd("EXEC"),
+			"-ERR wrong number of arguments for 'lock.try' command\r\n-ERR value is not an integer or out of range\r\n-ERR token is not an integer or out of range\r\n-ERR a time of 9223372036854775807 ms, expected at most 86400000\r\n" +
+				"-ERR a lock's name has 0 bytes, expected 1 to 512\r\n+OK\r\n-ERR Command not allowed inside a transaction\r\n-EXECABORT Transaction discarded because of previous errors.\r\n"},
+		{"ids", cmd("SEQ.NEXT", "n") + cmd("SEQ.NEXT", "n", "10") + cmd("SEQ.NEXT", "n") + cmd("SEQ.NEXT", "n", "0") + cmd("SEQ.NEXT", "n", "x") + cmd("SEQ.NEXT", "n", "1", "1"),
+			":1\r\n:2\r\n:12\r\n-ERR value is out of range, must be positive\r\n-ERR value is not an integer or out of range\r\n-ERR syntax error\r\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, addr := serve(t, newFake(), Options{})

@@ -18,8 +18,8 @@ var sessionCommands = []commandSpec{
 	{name: "ping", arity: -1, flags: "fast", group: "connection", summary: "Answers.", local: ping},
 	{name: "echo", arity: 2, flags: "fast", group: "connection", summary: "Returns its argument.",
 		local: func(_ *conn, dst []byte, args [][]byte) []byte { return redcon.AppendBulk(dst, args[1]) }},
-	{name: "quit", arity: -1, flags: "fast", group: "connection", summary: "Closes the connection.", local: quit},
-	{name: "reset", arity: 1, flags: "fast", group: "connection", summary: "Makes the connection as new.", local: reset},
+	{name: "quit", arity: -1, immediate: true, flags: "fast", group: "connection", summary: "Closes the connection.", local: quit},
+	{name: "reset", arity: 1, immediate: true, flags: "fast", group: "connection", summary: "Makes the connection as new.", local: reset},
 	{name: "select", arity: 2, flags: "fast", group: "connection", summary: "Chooses the database: there is 0.", local: selectDB},
 	{name: "auth", arity: -2, flags: "fast", group: "connection", summary: "Accepts the user default: there are no passwords.", local: auth},
 	{name: "hello", arity: -1, flags: "fast", group: "connection", summary: "Chooses RESP2 or RESP3.", local: hello},
@@ -28,8 +28,8 @@ var sessionCommands = []commandSpec{
 	{name: "info", arity: -1, group: "server", summary: "Describes this node.", local: info},
 	{name: "config", arity: -2, flags: "admin", group: "server", summary: "Shows settings.", local: config},
 	// What a browser or curl sends first, and what follows it.
-	{name: "post", arity: -1, group: "connection", summary: "Closes the connection of an HTTP client.", local: refuseHTTP},
-	{name: "host:", arity: -1, group: "connection", summary: "Closes the connection of an HTTP client.", local: refuseHTTP},
+	{name: "post", arity: -1, immediate: true, group: "connection", summary: "Closes the connection of an HTTP client.", local: refuseHTTP},
+	{name: "host:", arity: -1, immediate: true, group: "connection", summary: "Closes the connection of an HTTP client.", local: refuseHTTP},
 }
 
 func ok(dst []byte) []byte { return redcon.AppendOK(dst) }
@@ -60,7 +60,7 @@ func refuseHTTP(c *conn, dst []byte, _ [][]byte) []byte {
 }
 
 func reset(c *conn, dst []byte, _ [][]byte) []byte {
-	c.proto, c.name = 2, ""
+	c.proto, c.name, c.tx, c.watched = 2, "", nil, nil
 	return redcon.AppendString(dst, "RESET")
 }
 

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/protoraft/protoraft/cluster"
 	"github.com/protoraft/protoraft/fsm/kv"
@@ -56,16 +58,10 @@ func (h *handler) serveKey(w http.ResponseWriter, r *http.Request, escaped strin
 	if !allow(w, r, http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete) {
 		return
 	}
-	text, err := url.PathUnescape(escaped)
-	if err != nil || text == "" {
-		badRequest(w, "bad_key", "the key after "+keyPrefix+" is empty or wrongly percent-encoded")
+	key, ok := readKey(w, keyPrefix, escaped)
+	if !ok {
 		return
 	}
-	if len(text) > kv.MaxKeyBytes {
-		tooLarge(w, fmt.Sprintf("key is too large: %d bytes, at most %d", len(text), kv.MaxKeyBytes))
-		return
-	}
-	key := []byte(text)
 	switch r.Method {
 	case http.MethodPut:
 		h.put(w, r, key)
@@ -74,6 +70,47 @@ func (h *handler) serveKey(w http.ResponseWriter, r *http.Request, escaped strin
 	default:
 		h.read(w, r, key)
 	}
+}
+
+func readKey(w http.ResponseWriter, prefix, escaped string) (key []byte, ok bool) {
+	text, err := url.PathUnescape(escaped)
+	switch {
+	case err != nil || text == "":
+		badRequest(w, "bad_key", "the key after "+prefix+" is empty or wrongly percent-encoded")
+		return nil, false
+	case len(text) > kv.MaxKeyBytes:
+		tooLarge(w, fmt.Sprintf("key is too large: %d bytes, at most %d", len(text), kv.MaxKeyBytes))
+		return nil, false
+	}
+	return []byte(text), true
+}
+
+// ask is a linearizable query. Where the answer depends on the time of the log, it is
+// asked again by way of an entry.
+func (h *handler) ask(query []byte) Pending {
+	return &question{h.backend, query, h.backend.Query(query, false, false)}
+}
+
+type question struct {
+	backend Backend
+	query   []byte
+	asked   Pending
+}
+
+func (q *question) Wait() ([]byte, error) {
+	reply, err := q.asked.Wait()
+	if err == nil && kv.NeedsLog(reply) {
+		q.asked = q.backend.Propose(q.query)
+		return q.asked.Wait()
+	}
+	return reply, err
+}
+
+func (q *question) Index() uint64 {
+	if at, ok := q.asked.(interface{ Index() uint64 }); ok {
+		return at.Index()
+	}
+	return 0
 }
 
 func (h *handler) read(w http.ResponseWriter, r *http.Request, key []byte) {
@@ -86,7 +123,28 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request, key []byte) {
 		badRequest(w, "bad_consistency", fmt.Sprintf("consistency %q is unknown; expected linearizable or stale", level))
 		return
 	}
-	reply, ok := settle(w, h.backend.Query(kv.Get(key), stale, false))
+	versioned := r.URL.Query().Get("version") == "true"
+	if versioned && stale {
+		badRequest(w, "bad_consistency", "a version is only told with consistency=linearizable")
+		return
+	}
+	query := kv.Get(key)
+	if versioned {
+		query = kv.GetVersioned(key)
+	}
+	var op Pending
+	if stale { // by no clock: it may be past its deadline, as it may be overwritten
+		op = h.backend.Query(query, true, false)
+	} else {
+		op = h.ask(kv.AskedAt(query, time.Now()))
+	}
+	reply, ok := settle(w, op)
+	if ok && versioned && len(reply.Items) == 2 {
+		if version := reply.Items[0].Int; version != 0 {
+			w.Header().Set("ETag", etag(version))
+		}
+		reply = reply.Items[1]
+	}
 	switch {
 	case !ok:
 	case reply.Kind == kv.Nil:
@@ -113,9 +171,55 @@ func (h *handler) put(w http.ResponseWriter, r *http.Request, key []byte) {
 	case err != nil:
 		badRequest(w, "bad_body", "the body could not be read: "+err.Error())
 	default:
-		if _, ok := h.propose(w, r, kv.Set(key, value, 0)); ok {
-			writeJSON(w, http.StatusOK, map[string]any{"outcome": outcomeApplied})
+		h.store(w, r, key, value)
+	}
+}
+
+// etag shows a version. Versions are indexes, so a PUT's X-Raft-Index is one, too.
+func etag(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }
+
+// store is a PUT under its conditions: If-Match: "version", or If-None-Match: *; and
+// for so long as ttl says.
+func (h *handler) store(w http.ResponseWriter, r *http.Request, key, value []byte) {
+	life := kv.Forever
+	if text := r.URL.Query().Get("ttl"); text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil || d < time.Millisecond {
+			badRequest(w, "bad_ttl", fmt.Sprintf("ttl %q, expected a duration of at least 1ms, such as 30s", text))
+			return
 		}
+		life = kv.For(d)
+	}
+	match, none := r.Header.Get("If-Match"), r.Header.Get("If-None-Match")
+	command := kv.SetWith(key, value, 0, life)
+	switch {
+	case match == "" && none == "":
+	case match != "" && none == "" && life == kv.Forever:
+		version, err := strconv.ParseUint(strings.Trim(match, `"`), 10, 63)
+		if err != nil || version == 0 {
+			badRequest(w, "bad_condition", fmt.Sprintf("If-Match: %s, expected the version of an ETag", match))
+			return
+		}
+		command = kv.SetIfVersion(key, version, value)
+	case none == "*" && match == "":
+		command = kv.SetWith(key, value, kv.SetNX, life)
+	default:
+		badRequest(w, "bad_condition", `expected If-Match: "version" without a ttl, or If-None-Match: *, or neither`)
+		return
+	}
+	reply, ok := h.propose(w, r, command)
+	switch {
+	case !ok:
+	case reply.Kind == kv.Nil:
+		writeError(w, http.StatusPreconditionFailed, problem{Error: "the key has changed, or there is one", Outcome: outcomeApplied, Reason: "changed"})
+	default:
+		writeJSON(w, http.StatusOK, map[string]any{"outcome": outcomeApplied})
+	}
+}
+
+func (h *handler) next(w http.ResponseWriter, r *http.Request, key []byte, count int64) {
+	if reply, ok := h.propose(w, r, kv.Next(key, count)); ok {
+		writeJSON(w, http.StatusOK, map[string]any{"outcome": outcomeApplied, "first": reply.Int, "last": reply.Int + count - 1})
 	}
 }
 

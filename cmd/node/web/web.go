@@ -1,12 +1,20 @@
-// Package web serves a node over HTTP with JSON: probes, status, and the values
-// of a replicated kv machine.
+// Package web serves a node over HTTP with JSON: probes, status, and the keys and
+// locks of a replicated machine.
 //
 //	GET    /livez         200 while the process answers; never depends on others
 //	GET    /readyz        200 when a linearizable read is answered in time, else 503
 //	GET    /v1/status     Status
 //	GET    /v1/kv/{key}   the value's bytes; ?consistency=linearizable|stale
-//	PUT    /v1/kv/{key}   stores the body's bytes
+//	                      &version=true: with its version as ETag
+//	PUT    /v1/kv/{key}   stores the body's bytes; ?ttl=30s: for so long;
+//	                      If-Match: "version", If-None-Match: *: else 412
 //	DELETE /v1/kv/{key}   removes the key
+//	POST   /v1/ids/{key}  hands out an id, or ?count=10: {"first": 1, "last": 10}
+//	GET    /v1/lock/{name}  who holds a lock: owner, token, left_ms, waiting
+//	POST   /v1/lock/{name}  {"owner": "me", "ttl_ms": 5000, "wait_ms": 0}: acquires
+//	                        it: {"token": 12}; else 409, with wait_ms in the queue
+//	PUT    /v1/lock/{name}  {"token": 12, "ttl_ms": 5000}: renews it, else 409
+//	DELETE /v1/lock/{name}?token=12  releases it, else 409
 //
 // A key is all that follows /v1/kv/, percent-decoded; it may contain slashes.
 // Errors are JSON with what went wrong (error), what is known of the operation
@@ -22,7 +30,7 @@ import (
 	"time"
 )
 
-// Backend is where commands go: a cluster client, for a machine of package kv.
+// Backend is where commands go: a cluster client, for a machine of package machine.
 // Neither method blocks.
 type Backend interface {
 	Propose(command []byte) Pending
@@ -99,7 +107,11 @@ const (
 	headerBytesMax = 256 << 10
 )
 
-const keyPrefix = "/v1/kv/"
+const (
+	keyPrefix  = "/v1/kv/"
+	idsPrefix  = "/v1/ids/"
+	lockPrefix = "/v1/lock/"
+)
 
 type handler struct {
 	backend Backend
@@ -140,6 +152,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(path, keyPrefix):
 		h.serveKey(w, r, strings.TrimPrefix(path, keyPrefix))
+	case strings.HasPrefix(path, idsPrefix):
+		h.serveIDs(w, r, strings.TrimPrefix(path, idsPrefix))
+	case strings.HasPrefix(path, lockPrefix):
+		h.serveLock(w, r, strings.TrimPrefix(path, lockPrefix))
 	case path == "/livez":
 		h.get(w, r, h.live)
 	case path == "/readyz":
@@ -148,7 +164,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.get(w, r, h.showStatus)
 	default:
 		writeError(w, http.StatusNotFound, problem{
-			Error:   "no such path; there are /livez, /readyz, /v1/status and /v1/kv/{key}",
+			Error:   "no such path; there are /livez, /readyz, /v1/status, /v1/kv/{key}, /v1/ids/{key} and /v1/lock/{name}",
 			Outcome: outcomeNotApplied, Reason: "no_such_path",
 		})
 	}

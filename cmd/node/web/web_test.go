@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/protoraft/protoraft/cluster"
+	"github.com/protoraft/protoraft/cmd/node/machine"
 	"github.com/protoraft/protoraft/fsm"
 	"github.com/protoraft/protoraft/fsm/kv"
 )
@@ -24,7 +25,7 @@ import (
 // fake applies at once, or fails with err, or does not answer before hold closes.
 type fake struct {
 	mu      sync.Mutex
-	machine *kv.Machine
+	machine *machine.Machine
 	index   uint64
 	err     error
 	stale   bool // of the last query
@@ -55,7 +56,7 @@ func (f *fake) Propose(command []byte) Pending {
 		return done{err: f.err}
 	}
 	f.index++
-	reply, err := f.machine.Apply(fsm.Entry{Data: command})
+	reply, err := f.machine.Apply(fsm.Entry{Index: f.index, Time: time.Now(), Data: command})
 	return done{reply: reply, err: err, index: f.index}
 }
 
@@ -90,7 +91,7 @@ func (f *fake) Status(context.Context) (Status, error) {
 
 func start(t *testing.T, o Options) (*fake, string) {
 	t.Helper()
-	f := &fake{machine: kv.New(), once: map[string]Pending{}}
+	f := &fake{machine: machine.New(), once: map[string]Pending{}}
 	s := httptest.NewServer(New(f, f, o))
 	t.Cleanup(s.Close)
 	return f, s.URL
@@ -272,7 +273,7 @@ func TestStatus(t *testing.T) {
 }
 
 func TestServerTakesTheLongestKey(t *testing.T) {
-	f := &fake{machine: kv.New(), once: map[string]Pending{}}
+	f := &fake{machine: machine.New(), once: map[string]Pending{}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
