@@ -63,8 +63,8 @@ func count(ctx context.Context, client *cluster.Client, out io.Writer, delta int
 			done++
 			fmt.Fprintf(out, "add %+d: %d  (%v)\n", delta, value, took)
 		case cluster.OutcomeOf(err) == cluster.Unknown:
-			// The leader was lost on the way. Adding again could count twice, so that
-			// is for a person to decide; here we go on.
+			// Sent again for as long as the request timeout, and no answer. Adding it
+			// anew could count twice, so that is for a person to decide; here we go on.
 			fmt.Fprintf(out, "add %+d: %v  (%v)\n", delta, err, took)
 		default:
 			return err
