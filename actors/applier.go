@@ -15,8 +15,8 @@ import (
 // Applier
 //
 //	owns   the state machine and its applied index
-//	hears  ApplyCommitted, AnswerQueries and news of the leadership from its Raft,
-//	       EntriesRead
+//	hears  ApplyCommitted, AnswerQueries, MemberHalted and news of the leadership from
+//	       its Raft, EntriesRead, MachineWoken
 //	says   Results to whoever asked, EntriesApplied and ApplierFailed to its Raft,
 //	       ReadEntries to the LogReader
 //
@@ -50,6 +50,8 @@ type applier struct {
 	waiters []Waiter    // of entries
 	answers [][]byte
 	failed  bool
+
+	failureTold bool // to the machine
 }
 
 type followed struct {
@@ -66,9 +68,17 @@ func (r *raft) applierProps(raftPID *actor.PID) *actor.Props {
 	})
 }
 
-func (a *applier) started(actor.Context) {}
+func (a *applier) started(ctx actor.Context) { a.startMachine(ctx) }
 
 func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
+	switch m := message.(type) {
+	case *MachineWoken:
+		a.onMachineWoken()
+		return
+	case *MemberHalted:
+		a.onMemberHalted(ctx, m)
+		return
+	}
 	if a.failed {
 		a.refuse(message)
 		return
@@ -82,6 +92,7 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 	case *AnswerQueries:
 		a.onAnswerQueries(m)
 	case *LeadershipBegun:
+		a.stopFollowing()
 		a.term, a.leads, a.serving = m.Term, true, false
 	case *LeadershipEnded:
 		a.onLeadershipEnded(m)
@@ -287,15 +298,12 @@ func (a *applier) onLeadershipEnded(m *LeadershipEnded) {
 }
 
 func (a *applier) onLeaderFollowed(m *LeaderFollowed) {
-	o, ok := a.machine.(fsm.FollowObserver)
-	if !ok {
+	a.stopFollowing()
+	if m.Leader == "" {
 		return
 	}
-	if a.followed.leader != "" {
-		o.StopFollowing(string(a.followed.leader), uint64(a.followed.term))
-	}
 	a.followed = followed{m.Term, m.Leader}
-	if m.Leader != "" {
+	if o, ok := a.machine.(fsm.FollowObserver); ok {
 		o.StartFollowing(string(m.Leader), uint64(m.Term))
 	}
 }
@@ -351,6 +359,7 @@ func (a *applier) answer(q PendingQuery) {
 
 func (a *applier) stopping(ctx actor.Context) {
 	a.stop(ctx)
+	a.stopMachine()
 }
 
 // crashed: a panic in the machine is its failure, with the stack in the log.
@@ -364,6 +373,7 @@ func (a *applier) crashed(ctx actor.Context, reason any, stack []byte) {
 func (a *applier) fail(ctx actor.Context, reason string) {
 	ctx.Send(a.raft, &ApplierFailed{Reason: reason})
 	a.stop(ctx)
+	a.tellFailure(reason)
 }
 
 // stop answers everybody who still waits here. A command at hand may have been

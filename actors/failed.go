@@ -48,6 +48,7 @@ func (r *raft) fail(ctx actor.Context, reason string) {
 	was.exit(ctx)
 	r.election.cancel()
 	r.held = nil
+	ctx.Send(r.applier, &MemberHalted{Reason: reason})
 	ctx.Send(r.links.Node, &MemberFailed{Group: r.opts.Group, Reason: reason})
 }
 

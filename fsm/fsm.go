@@ -4,6 +4,7 @@ package fsm
 
 import (
 	"io"
+	"math/rand/v2"
 	"time"
 )
 
@@ -26,12 +27,33 @@ type Entry struct {
 	Session, Sequence uint64
 }
 
+// Rand returns a source of chance for the command: the same on every replica and in
+// every replay, another one for each entry. It is seeded from group, index and term,
+// which a client can guess, so it is no source of secrets. Each call begins anew.
+func (e Entry) Rand() *rand.Rand {
+	return rand.New(rand.NewPCG(e.Group*0x9e3779b97f4a7c15^e.Term, e.Index))
+}
+
 // StateMachine is replicated by a group: every member applies the same entries
 // in the same order and so reaches the same state. All methods but those of the
 // View are called by the group's Applier, one at a time.
 //
-// A StateMachine must be deterministic: no clock, no randomness, no map order,
-// nothing but its state and the entry. It may send nothing and wait for nothing.
+// A StateMachine must be deterministic: no clock, no randomness but the entry's, no
+// map order, nothing but its state and the entry. It may send nothing and wait for
+// nothing.
+//
+// What else there is to know of its group it learns by the interfaces below, each of
+// which it may have. All are called in order with its entries:
+//
+//	Hosted.Start                  once, first of all
+//	Restore                       where there is a snapshot to begin with, or one is installed
+//	ConfigurationCommitted        with each configuration, at its index
+//	StartFollowing, StopFollowing in pairs, with every change of whom to follow
+//	LeaderStart, LeaderStop       in pairs, after the first entry of the own term
+//	Failed                        once, when the group stops here
+//	Shutdown, Hosted.Stop         once, when the member ends; nothing comes after them
+//
+// A crash of the process calls nothing. An actor gets them as messages: see FromProps.
 type StateMachine interface {
 	// Apply executes a committed command and returns the reply for whoever proposed
 	// it. A command the machine refuses (a bad argument, a failed condition) is an
@@ -76,14 +98,19 @@ type BatchApplier interface {
 // Both are called between entries, in order with them.
 type LeaderObserver interface {
 	// LeaderStart is called when this member leads in term and has applied the
-	// first entry of that term, so that its state is complete.
+	// first entry of that term, so that its state is complete. A leader that loses
+	// its term before that is never told.
 	LeaderStart(term uint64)
-	// LeaderStop is called when it no longer does, after any LeaderStart of the
-	// same term. A leader that is cut off learns it late: LeaderStop is no fence.
+	// LeaderStop is called once for each LeaderStart, when the member has stepped
+	// down, before it follows another. A hand-over that fails does not stop it. A
+	// leader that is cut off learns it late: LeaderStop is no fence.
 	LeaderStop(term uint64)
 }
 
 // FollowObserver is a StateMachine that wants to know whom its member follows.
+// StopFollowing comes before the next StartFollowing or LeaderStart, with the same
+// leader and term as the StartFollowing it ends. The same leader in a later term is
+// followed anew.
 type FollowObserver interface {
 	StartFollowing(leader string, term uint64)
 	StopFollowing(leader string, term uint64)
@@ -93,4 +120,20 @@ type FollowObserver interface {
 type ConfigurationObserver interface {
 	// ConfigurationCommitted is called when a configuration is applied at index.
 	ConfigurationCommitted(index uint64, members []string)
+}
+
+// FailureObserver is a StateMachine that wants to know when its group has stopped on
+// this node.
+type FailureObserver interface {
+	// Failed is called once, whatever the cause: the machine's own error or panic, the
+	// log, the storage, a state that differs from the other members'. Nothing is applied
+	// or asked afterwards. The reason is the one in status.
+	Failed(reason string)
+}
+
+// ShutdownObserver is a StateMachine that has something to close.
+type ShutdownObserver interface {
+	// Shutdown is called once, when the member ends in an orderly way, also after
+	// Failed. A view that is being written may still be in use.
+	Shutdown()
 }
