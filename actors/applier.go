@@ -51,6 +51,7 @@ type applier struct {
 	answers [][]byte
 	failed  bool
 
+	hashes      hashes
 	failureTold bool // to the machine
 }
 
@@ -63,7 +64,7 @@ func (r *raft) applierProps(raftPID *actor.PID) *actor.Props {
 	return r.rt.props(0, func() behavior {
 		return &applier{
 			raft: raftPID, logReader: r.links.LogReader, group: r.opts.Group, machine: r.opts.Machine,
-			fetchBytes: r.opts.Limits.BlockBytes, logger: r.logger,
+			fetchBytes: r.opts.Limits.BlockBytes, logger: r.logger, hashes: newHashes(r.opts.Machine),
 		}
 	})
 }
@@ -105,7 +106,7 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 func (a *applier) endTurn(ctx actor.Context) {
 	a.replies.send(ctx)
 	if a.applied != a.reported || a.settled > 0 {
-		ctx.Send(a.raft, &EntriesApplied{Index: a.applied, Queries: a.settled})
+		ctx.Send(a.raft, &EntriesApplied{Index: a.applied, Queries: a.settled, Checkpoints: a.hashes.take()})
 		a.reported, a.settled = a.applied, 0
 	}
 }
@@ -166,6 +167,7 @@ func (a *applier) applyBlock(b *messages.Block, waiters []Waiter, commit core.In
 	if err := b.Verify(); err != nil {
 		panic(fmt.Sprintf("block in memory damaged: %v", err))
 	}
+	a.hashes.resume(a.applied)
 	when := time.Unix(0, b.Time).UTC()
 	err := b.Entries(func(index uint64, e messages.EntryView) error {
 		if core.Index(index) <= a.applied || core.Index(index) > commit {
@@ -181,6 +183,9 @@ func (a *applier) applyBlock(b *messages.Block, waiters []Waiter, commit core.In
 				Data: e.Data, Session: e.Session, Sequence: e.Sequence,
 			})
 			a.waiters = append(a.waiters, w)
+			if a.hashes.mustStop(index) {
+				return a.applyCommands()
+			}
 			return nil
 		}
 		if err := a.applyCommands(); err != nil {
@@ -194,6 +199,7 @@ func (a *applier) applyBlock(b *messages.Block, waiters []Waiter, commit core.In
 	if err != nil {
 		panic(fmt.Sprintf("applying after index %d: %v", a.applied, err))
 	}
+	a.hashes.applied = a.applied
 	a.answerReached()
 }
 
@@ -219,6 +225,7 @@ func (a *applier) applyCommands() error {
 		}
 	}
 	for i, w := range a.waiters {
+		a.hashes.replied(a.entries[i].Index, a.answers[i])
 		a.replies.add(w, messages.ResultItem{
 			Outcome: messages.Outcome_APPLIED, Index: a.entries[i].Index, Data: a.answers[i],
 		})
@@ -233,6 +240,7 @@ func (a *applier) applyCommands() error {
 // applyOther handles the entries that are Raft's own.
 func (a *applier) applyOther(index uint64, term core.Term, e messages.EntryView, w Waiter) error {
 	a.applied = core.Index(index)
+	a.hashes.passed(index)
 	switch e.Kind {
 	case messages.EntryKind_NOOP:
 		a.startServing(term)

@@ -138,8 +138,9 @@ type LeaderFollowed struct {
 // EntriesApplied: Applier → Raft, local. The machine has applied up to Index, and
 // answered so many more queries.
 type EntriesApplied struct {
-	Index   core.Index
-	Queries int
+	Index       core.Index
+	Queries     int
+	Checkpoints []core.Checkpoint // passed on the way, in order
 }
 
 // ApplierFailed: Applier → Raft, local. The state machine cannot go on.

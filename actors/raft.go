@@ -48,6 +48,7 @@ type raft struct {
 	asked   int           // queries given to the Applier and not answered
 	diskAt  time.Duration // when the own disk last got work while idle, or reported
 
+	states     states        // of the machine, for comparison
 	leader     core.NodeID   // of term, empty while not known
 	leaderTerm core.Term     // the term in which it was heard of
 	heardAt    time.Duration // when a leader was last heard
@@ -195,6 +196,8 @@ func (r *raft) inTerm(ctx actor.Context, message any, sender *actor.PID) bool {
 	case *FetchEntries:
 		return m.Term == r.term
 	case *messages.TimeoutNow:
+		return core.Term(m.Term) == r.term
+	case *messages.StateDiverged:
 		return core.Term(m.Term) == r.term
 	}
 	return true

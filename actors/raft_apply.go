@@ -47,6 +47,7 @@ func (r *raft) onEntriesApplied(ctx actor.Context, m *EntriesApplied) {
 	r.applied = m.Index
 	r.asked -= m.Queries
 	r.backlog.upTo(m.Index)
+	r.noteCheckpoints(ctx, m.Checkpoints)
 }
 
 // onDescribeGroup answers in every role, failed included.
@@ -74,10 +75,12 @@ func (l *leader) describePeers() []*messages.PeerStatus {
 	var out []*messages.PeerStatus
 	l.eachPeer(func(id core.NodeID, _ *actor.PID) {
 		p := l.progress[id]
+		compared, diverged := l.agreement.Compared(id)
 		out = append(out, &messages.PeerStatus{
 			Id: string(id), MatchIndex: uint64(l.tally.Match(id)),
 			State: p.GetState(), NextIndex: p.GetNextIndex(), Inflight: p.GetInflight(),
-			Active: l.now-l.contact[id] < l.opts.ElectionTimeout,
+			Active:        l.now-l.contact[id] < l.opts.ElectionTimeout,
+			ComparedIndex: uint64(compared), DivergedIndex: uint64(diverged),
 		})
 	})
 	return out

@@ -111,7 +111,7 @@ func wireTypes() map[string]class {
 		&messages.RequestPreVote{}, &messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 		&messages.RequestVote{}, &messages.VoteGranted{}, &messages.VoteRejected{}, &messages.TimeoutNow{},
 		&messages.AppendEntries{}, &messages.AppendAccepted{}, &messages.AppendRejected{},
-		&messages.Heartbeat{}, &messages.HeartbeatAcked{})
+		&messages.Heartbeat{}, &messages.HeartbeatAcked{}, &messages.StateDiverged{})
 	add(requests, &messages.ForwardRequests{}, &messages.FindLeader{})
 	add(answers, &messages.ResultsFrame{}, &messages.LeaderFound{})
 	return types

@@ -94,6 +94,18 @@ type BatchApplier interface {
 	ApplyBatch(entries []Entry, replies [][]byte) error
 }
 
+// Hasher is a StateMachine that keeps a hash of its state. The members of a group
+// compare where they have come to, again and again, and the minority that differs stops,
+// named. Without Hasher they compare their replies instead: every one so far, so that a
+// difference is found as soon as it shows in one. With it, replies may differ.
+type Hasher interface {
+	// StateHash returns a number for the state: equal for equal states, whatever led
+	// to them and whatever process asks, and almost surely another one for others. It
+	// is asked for after every 64th entry, so it must be kept as the state changes. 0
+	// says that it is not known.
+	StateHash() uint64
+}
+
 // LeaderObserver is a StateMachine that wants to know when its member leads.
 // Both are called between entries, in order with them.
 type LeaderObserver interface {
