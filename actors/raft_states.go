@@ -45,7 +45,7 @@ func (r *raft) noteCheckpoints(ctx actor.Context, points []core.Checkpoint) {
 	for _, c := range points {
 		r.states.add(c)
 		if l, ok := r.role.(*leader); ok && l.agreement.Reached(c) {
-			l.judgeStates(ctx)
+			l.judgeStates(ctx, "")
 		}
 	}
 }
@@ -53,25 +53,27 @@ func (r *raft) noteCheckpoints(ctx actor.Context, points []core.Checkpoint) {
 // compareState compares a peer's machine with the own one.
 func (l *leader) compareState(ctx actor.Context, peer core.NodeID, m *messages.Checkpoint) {
 	if m.GetIndex() != 0 && l.agreement.Reported(peer, checkpointOf(m)) {
-		l.judgeStates(ctx)
+		l.judgeStates(ctx, peer)
 	}
 }
 
 // judgeStates stops who is in a state that a majority is not in. Replicas that have
 // applied the same entries and differ have a machine that is not deterministic, or
-// memory that has failed; what they answer cannot be trusted.
-func (l *leader) judgeStates(ctx actor.Context) {
+// memory that has failed; what they answer cannot be trusted. Who has been told so is
+// told again when it reports once more: it has not heard.
+func (l *leader) judgeStates(ctx actor.Context, reporter core.NodeID) {
 	config := l.config()
 	switch v := l.agreement.Judge(config.StateQuorum(), l.opts.Node); {
 	case v.SelfWrong:
-		l.fail(ctx, fmt.Sprintf("state diverged: after entry %d the state machine here is in another state than a majority's", v.At))
+		l.fail(ctx, fmt.Sprintf("state diverged: after entry %d a majority is in another state than the leader here", v.At))
 	case v.Split:
 		l.eachPeer(func(id core.NodeID, _ *actor.PID) { l.stopDiverged(ctx, id, v.At, true) })
 		l.fail(ctx, splitReason(v.At))
 	default:
 		for _, id := range v.Wrong {
-			_, at := l.agreement.Compared(id)
-			l.stopDiverged(ctx, id, at, false)
+			if _, at := l.agreement.Compared(id); id == reporter || !l.toldDiverged[id] {
+				l.stopDiverged(ctx, id, at, false)
+			}
 		}
 	}
 }

@@ -63,6 +63,8 @@ func TestDivergedMinorityIsToldToStop(t *testing.T) {
 		t.Fatalf("told %v, expected the checkpoint %v", d, c)
 	}
 	expectNone[*messages.StateDiverged](t, m.peer("n2"), "it is equal")
+	m.report("n2", c)
+	expectNone[*messages.StateDiverged](t, m.peer("n3"), "it has not reported again")
 	m.report("n3", other(c))
 	takeOne[*messages.StateDiverged](t, m.peer("n3")) // the first may be lost
 	s := m.status()
@@ -77,7 +79,7 @@ func TestDivergedLeaderStops(t *testing.T) {
 	m.report("n2", other(c))
 	m.expectRole("leader", 2)
 	m.report("n3", other(c))
-	m.expectFailure("after entry 64 the state machine here is in another state than a majority's")
+	m.expectFailure("after entry 64 a majority is in another state than the leader here")
 	takeOne[*messages.TimeoutNow](t, m.peer("n2"))
 	expectNone[*messages.StateDiverged](t, m.peer("n2"), "it is the leader who is wrong")
 }

@@ -86,6 +86,7 @@ type Agreement struct {
 }
 
 type compared struct {
+	last    Index        // reported
 	early   Checkpoint   // reported before the leader got there itself
 	agreed  Index        // the last at which it was equal
 	differs []Checkpoint // what it reported where it was not, lowest index first
@@ -103,10 +104,11 @@ func NewAgreement(own *Checkpoints) *Agreement {
 // Checkpoints by now. They return whether any peer is known to differ: then Judge.
 func (a *Agreement) Reported(id NodeID, c Checkpoint) bool {
 	p := a.peers[id]
-	if p == nil {
+	if p == nil || c.Index < p.last { // a member that goes back has started again
 		p = &compared{}
 		a.peers[id] = p
 	}
+	p.last = c.Index
 	if mine, ok := a.own.At(c.Index); ok {
 		p.compare(c, mine)
 	} else if c.Index > a.own.last && p.early.Index <= a.own.last {
@@ -130,6 +132,8 @@ func (p *compared) compare(c, mine Checkpoint) {
 	case !ok:
 	case !differs:
 		p.agreed = max(p.agreed, c.Index)
+		// One that has started again has come to the right state this time.
+		p.differs = slices.DeleteFunc(p.differs, func(d Checkpoint) bool { return d.Index <= c.Index })
 	case len(p.differs) < differsMax && !slices.Contains(p.differs, c):
 		p.differs = append(p.differs, c)
 		slices.SortFunc(p.differs, func(x, y Checkpoint) int { return int(x.Index) - int(y.Index) })

@@ -112,3 +112,27 @@ func TestCheckpointsCompareWhatBothKnow(t *testing.T) {
 		}
 	}
 }
+
+// A member that was wrong, has started again and is right now is wrong no more.
+func TestStartedAgainIsComparedAnew(t *testing.T) {
+	for name, later := range map[string][]Checkpoint{
+		"equal at the same index": {at(128, 1)},
+		"equal later":             {at(192, 1)},
+		"reports from the start":  {at(64, 1)},
+	} {
+		own := &Checkpoints{}
+		a := NewAgreement(own)
+		for i := Index(64); i <= 192; i += 64 {
+			own.Add(at(i, 1))
+		}
+		a.Reported("n2", at(192, 1))
+		if !a.Reported("n3", at(128, 2)) || len(a.Judge(voters(3), "n1").Wrong) != 1 {
+			t.Fatalf("%s: n3 is not wrong before", name)
+		}
+		for _, c := range later {
+			if a.Reported("n3", c); len(a.Judge(voters(3), "n1").Wrong) != 0 {
+				t.Errorf("%s: n3 is still wrong", name)
+			}
+		}
+	}
+}

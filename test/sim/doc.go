@@ -13,6 +13,7 @@
 //	network.go   directed links that delay, lose, repeat, reorder and reset
 //	chaos.go     when which fault strikes
 //	machine.go   the replicated state; client.go who works on it
+//	drift.go     a machine whose state is not what it should be, and who notices
 //	model.go     what the checks know of every member's log, in memory and on disk
 //	check_*.go   one invariant, or a few that share their state, each
 //	guest.go     somebody else's state machine in a run, for package fsmtest

@@ -50,6 +50,8 @@ func (w *World) newMachine(n *node, group uint64) fsm.StateMachine {
 	switch {
 	case w.script != nil:
 		return &scripted{machine: own, s: w.script}
+	case w.guests == nil && w.setup.hashing:
+		return &hashing{own}
 	case w.guests == nil:
 		return own
 	}

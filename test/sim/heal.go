@@ -45,6 +45,7 @@ func (w *World) heal() {
 	for i, factor := range w.setup.syncOf {
 		w.setup.syncOf[i] = min(factor, 1)
 	}
+	w.endDrift()
 	for _, n := range w.everyone {
 		n.actsLeft = -1
 		n.disk.Inject(nil)

@@ -29,6 +29,7 @@ type position struct{ index, term uint64 }
 
 // groupModel is what is known of a group across all members and all time.
 type groupModel struct {
+	drifted   bool // a member's machine once has
 	id        uint64
 	members   []*memberModel // by node
 	known     map[position]entry
@@ -66,6 +67,7 @@ type memberModel struct {
 	lastTime  int64
 	loaded    uint64 // end of the log when it started
 	failed    bool
+	drifts    bool // its machine's state is not what it should be
 }
 
 // image is what a disk holds of a member.
@@ -132,6 +134,9 @@ func (c *checks) sent(from, to *node, message any) {
 	case *messages.AppendRejected:
 		c.w.cover.add("append rejected")
 		c.member(from, m.Group).saysTerm("AppendRejected", m.Term)
+	case *messages.StateDiverged:
+		c.w.cover.add("order to stop for a diverged state")
+		c.member(from, m.Group).saysTerm("StateDiverged", m.Term)
 	case *messages.HeartbeatAcked:
 		c.member(from, m.Group).saysTerm("HeartbeatAcked", m.Term)
 	case *messages.VoteRejected:

@@ -40,6 +40,7 @@ type setup struct {
 	clients, keys int
 	think         time.Duration
 	padding       int
+	hashing       bool         // the machine keeps a hash of its state
 	kinds         [opKinds]int // weights
 
 	// Chaos: what may strike, and the mean time between two strikes.
@@ -102,6 +103,7 @@ func drawSetup(rng *rand.Rand) setup {
 	s.drawClients(d)
 	s.drawChaos(d)
 	s.outsiders = d.one(0, 0, 0, 1, 2)
+	s.hashing = d.chance(0.5)
 	return s
 }
 
