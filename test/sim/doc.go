@@ -17,5 +17,6 @@
 //	model.go     what the checks know of every member's log, in memory and on disk
 //	check_*.go   one invariant, or a few that share their state, each
 //	guest.go     somebody else's state machine in a run, for package fsmtest
+//	host.go      where machines live that are actors
 //	script*.go   a world without chance, for test/scenarios
 package sim

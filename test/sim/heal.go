@@ -34,6 +34,7 @@ func (w *World) healPhase() {
 	w.runUntil(w.now+2*w.setup.requestTimeout+time.Second, nil)
 	if w.failure == nil {
 		w.checks.history.finish()
+		w.guests.compare()
 		w.scan()
 	}
 }
