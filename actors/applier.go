@@ -15,7 +15,7 @@ import (
 // Applier
 //
 //	owns   the state machine and its applied index
-//	hears  ApplyCommitted, AnswerQueries, MemberHalted and news of the leadership from
+//	hears  ApplyCommitted, AnswerQueries, LogFound, MemberHalted and news of the leadership from
 //	       its Raft, EntriesRead, MachineWoken
 //	says   Results to whoever asked, EntriesApplied and ApplierFailed to its Raft,
 //	       ReadEntries to the LogReader
@@ -31,6 +31,8 @@ type applier struct {
 
 	applied  core.Index
 	reported core.Index
+	ahead    core.Index        // what the machine had by itself when it started
+	given    core.Index        // the highest commit handed over
 	work     []*ApplyCommitted // not finished
 	fetching bool
 	fetches  uint64     // numbers reads of the log
@@ -86,8 +88,11 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 	}
 	switch m := message.(type) {
 	case *ApplyCommitted:
+		a.given = max(a.given, m.Commit)
 		a.work = append(a.work, m)
 		a.proceed(ctx)
+	case *LogFound:
+		a.onLogFound(ctx, m)
 	case *EntriesRead:
 		a.onEntriesRead(ctx, m)
 	case *AnswerQueries:
@@ -105,9 +110,9 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 // endTurn sends the turn's answers, one message for each receiver.
 func (a *applier) endTurn(ctx actor.Context) {
 	a.replies.send(ctx)
-	if a.applied != a.reported || a.settled > 0 {
-		ctx.Send(a.raft, &EntriesApplied{Index: a.applied, Queries: a.settled, Checkpoints: a.hashes.take()})
-		a.reported, a.settled = a.applied, 0
+	if applied := a.reportable(); applied != a.reported || a.settled > 0 {
+		ctx.Send(a.raft, &EntriesApplied{Index: applied, Queries: a.settled, Checkpoints: a.hashes.take()})
+		a.reported, a.settled = applied, 0
 	}
 }
 

@@ -46,6 +46,7 @@ func (e Entry) Rand() *rand.Rand {
 // which it may have. All are called in order with its entries:
 //
 //	Hosted.Start                  once, first of all
+//	Durable.AppliedIndex          once, after it
 //	Restore                       where there is a snapshot to begin with, or one is installed
 //	ConfigurationCommitted        with each configuration, at its index
 //	StartFollowing, StopFollowing in pairs, with every change of whom to follow
@@ -92,6 +93,22 @@ type BatchApplier interface {
 	// ApplyBatch executes entries in order and stores each one's reply at the same
 	// position of replies. The error has the meaning of Apply's.
 	ApplyBatch(entries []Entry, replies [][]byte) error
+}
+
+// Durable is a StateMachine that keeps its state on disk by itself. It is not given
+// the log again from the start, only what it lacks.
+//
+// The contract of its disk: an entry and its index become durable together, in the
+// order of the log, so that after a crash the state is as of AppliedIndex and no other
+// entry. It need not be durable when Apply returns: what was lost is applied again. But
+// what AppliedIndex has once returned must never be lost. Configurations up to there
+// are not told again.
+type Durable interface {
+	// AppliedIndex returns the last entry that is durable in the state, 0 for none. It
+	// is asked for once, when a member starts. A machine that lacks entries which the log
+	// does not have any more has gone backwards, and one that has any while its group's
+	// log is empty has lost its log: both stop the group here, by name. So does an error.
+	AppliedIndex() (uint64, error)
 }
 
 // Hasher is a StateMachine that keeps a hash of its state. The members of a group
