@@ -169,10 +169,10 @@ func (a *applier) applyBlock(b *messages.Block, waiters []Waiter, commit core.In
 	if core.Index(b.LastIndex()) <= a.applied || core.Index(b.FirstIndex) > commit {
 		return
 	}
+	a.hashes.resume(a.applied)
 	if err := b.Verify(); err != nil {
 		panic(fmt.Sprintf("block in memory damaged: %v", err))
 	}
-	a.hashes.resume(a.applied)
 	when := time.Unix(0, b.Time).UTC()
 	err := b.Entries(func(index uint64, e messages.EntryView) error {
 		if core.Index(index) <= a.applied || core.Index(index) > commit {
