@@ -31,8 +31,8 @@ type leader struct {
 	reads       readQueue
 	transfer    *transfer
 	agreement   *core.Agreement // of the members' machines
-	// toldDiverged are the peers that were told that theirs differs.
-	toldDiverged map[core.NodeID]bool
+	// toldDiverged are the peers that were told that theirs differs, and where.
+	toldDiverged map[core.NodeID]core.Index
 }
 
 type replicatorOf struct {
@@ -51,7 +51,7 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 		contact:   make(map[core.NodeID]time.Duration),
 		early:     &earlyOperations{},
 		progress:  make(map[core.NodeID]*messages.ProgressReported),
-		agreement: core.NewAgreement(&r.states.own), toldDiverged: make(map[core.NodeID]bool),
+		agreement: core.NewAgreement(&r.states.own), toldDiverged: make(map[core.NodeID]core.Index),
 		reads: readQueue{rounds: core.NewReads(quorum, r.opts.Node)},
 	}
 	r.role = l

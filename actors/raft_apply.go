@@ -80,7 +80,7 @@ func (l *leader) describePeers() []*messages.PeerStatus {
 			Id: string(id), MatchIndex: uint64(l.tally.Match(id)),
 			State: p.GetState(), NextIndex: p.GetNextIndex(), Inflight: p.GetInflight(),
 			Active:        l.now-l.contact[id] < l.opts.ElectionTimeout,
-			ComparedIndex: uint64(compared), DivergedIndex: uint64(diverged),
+			ComparedIndex: uint64(compared), DivergedIndex: uint64(max(diverged, l.toldDiverged[id])),
 		})
 	})
 	return out

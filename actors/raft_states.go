@@ -45,7 +45,7 @@ func (r *raft) noteCheckpoints(ctx actor.Context, points []core.Checkpoint) {
 	for _, c := range points {
 		r.states.add(c)
 		if l, ok := r.role.(*leader); ok && l.agreement.Reached(c) {
-			l.judgeStates(ctx, "")
+			l.judgeStates(ctx)
 		}
 	}
 }
@@ -53,7 +53,7 @@ func (r *raft) noteCheckpoints(ctx actor.Context, points []core.Checkpoint) {
 // compareState compares a peer's machine with the own one.
 func (l *leader) compareState(ctx actor.Context, peer core.NodeID, m *messages.Checkpoint) {
 	if m.GetIndex() != 0 && l.agreement.Reported(peer, checkpointOf(m)) {
-		l.judgeStates(ctx, peer)
+		l.judgeStates(ctx)
 	}
 }
 
@@ -61,7 +61,7 @@ func (l *leader) compareState(ctx actor.Context, peer core.NodeID, m *messages.C
 // applied the same entries and differ have a machine that is not deterministic, or
 // memory that has failed; what they answer cannot be trusted. Who has been told so is
 // told again when it reports once more: it has not heard.
-func (l *leader) judgeStates(ctx actor.Context, reporter core.NodeID) {
+func (l *leader) judgeStates(ctx actor.Context) {
 	config := l.config()
 	switch v := l.agreement.Judge(config.StateQuorum(), l.opts.Node); {
 	case v.SelfWrong:
@@ -71,9 +71,9 @@ func (l *leader) judgeStates(ctx actor.Context, reporter core.NodeID) {
 		l.fail(ctx, splitReason(v.At))
 	default:
 		for _, id := range v.Wrong {
-			if _, at := l.agreement.Compared(id); id == reporter || !l.toldDiverged[id] {
-				l.stopDiverged(ctx, id, at, false)
-			}
+			_, at := l.agreement.Compared(id)
+			l.stopDiverged(ctx, id, at, false)
+			l.agreement.Forget(id)
 		}
 	}
 }
@@ -85,8 +85,8 @@ func (l *leader) stopDiverged(ctx actor.Context, peer core.NodeID, at core.Index
 	if !ok || pid == nil {
 		return // it reports another one soon
 	}
-	if !l.toldDiverged[peer] {
-		l.toldDiverged[peer] = true
+	if l.toldDiverged[peer] != at {
+		l.toldDiverged[peer] = at
 		l.logger.Error("state diverged, stopping the member", "peer", peer, "index", at, "split", split, "term", l.term)
 	}
 	l.answer(ctx, pid, &messages.StateDiverged{

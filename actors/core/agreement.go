@@ -117,6 +117,10 @@ func (a *Agreement) Reported(id NodeID, c Checkpoint) bool {
 	return a.anyDiffers()
 }
 
+// Forget drops what a peer has reported: it is told to stop, and what it reports from
+// then on decides anew, or else its next life would be judged by this one.
+func (a *Agreement) Forget(id NodeID) { delete(a.peers, id) }
+
 // Reached: see Reported.
 func (a *Agreement) Reached(mine Checkpoint) bool {
 	for _, p := range a.peers {
