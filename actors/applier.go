@@ -17,8 +17,8 @@ import (
 // Applier
 //
 //	owns   the state machine, its clients' sessions and its applied index
-//	hears  ApplyCommitted, AnswerQueries and news of the leadership from its Raft,
-//	       EntriesRead
+//	hears  ApplyCommitted, AnswerQueries, LogFound, MemberHalted and news of the leadership from
+//	       its Raft, EntriesRead, MachineWoken
 //	says   Results to whoever asked, EntriesApplied and ApplierFailed to its Raft,
 //	       ReadEntries to the LogReader
 //
@@ -35,6 +35,8 @@ type applier struct {
 
 	applied  core.Index
 	reported core.Index
+	ahead    core.Index        // what the machine had by itself when it started
+	given    core.Index        // the highest commit handed over
 	work     []*ApplyCommitted // not finished
 	fetching bool
 	fetches  uint64     // numbers reads of the log
@@ -56,6 +58,9 @@ type applier struct {
 	waiters []Waiter    // of entries
 	answers [][]byte
 	failed  bool
+
+	hashes      hashes
+	failureTold bool // to the machine
 }
 
 type followed struct {
@@ -68,21 +73,33 @@ func (r *raft) applierProps(raftPID *actor.PID) *actor.Props {
 		return &applier{
 			raft: raftPID, logReader: r.links.LogReader, group: r.opts.Group, machine: r.opts.Machine,
 			sessions: r.opts.sessions(), fetchBytes: r.opts.Limits.BlockBytes, logger: r.logger, clock: r.rt.Clock,
+			hashes: newHashes(r.opts.Machine),
 		}
 	})
 }
 
-func (a *applier) started(actor.Context) {}
+func (a *applier) started(ctx actor.Context) { a.startMachine(ctx) }
 
 func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
+	switch m := message.(type) {
+	case *MachineWoken:
+		a.onMachineWoken()
+		return
+	case *MemberHalted:
+		a.onMemberHalted(ctx, m)
+		return
+	}
 	if a.failed {
 		a.refuse(message)
 		return
 	}
 	switch m := message.(type) {
 	case *ApplyCommitted:
+		a.given = max(a.given, m.Commit)
 		a.work = append(a.work, m)
 		a.proceed(ctx)
+	case *LogFound:
+		a.onLogFound(ctx, m)
 	case *EntriesRead:
 		a.onEntriesRead(ctx, m)
 	case *AnswerQueries:
@@ -90,6 +107,7 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 	case *ExpireQueries:
 		a.onExpireQueries(m)
 	case *LeadershipBegun:
+		a.stopFollowing()
 		a.term, a.leads, a.serving = m.Term, true, false
 	case *LeadershipEnded:
 		a.onLeadershipEnded(m)
@@ -101,9 +119,9 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 // endTurn sends the turn's answers, one message for each receiver.
 func (a *applier) endTurn(ctx actor.Context) {
 	a.replies.send(ctx)
-	if a.applied != a.reported || a.settled > 0 {
-		ctx.Send(a.raft, &EntriesApplied{Index: a.applied, Queries: a.settled, Leased: a.released})
-		a.reported, a.settled, a.released = a.applied, 0, 0
+	if applied := a.reportable(); applied != a.reported || a.settled > 0 {
+		ctx.Send(a.raft, &EntriesApplied{Index: applied, Queries: a.settled, Leased: a.released, Checkpoints: a.hashes.take()})
+		a.reported, a.settled, a.released = applied, 0, 0
 	}
 }
 
@@ -160,6 +178,7 @@ func (a *applier) applyBlock(ctx actor.Context, b *messages.Block, waiters []Wai
 	if core.Index(b.LastIndex()) <= a.applied || core.Index(b.FirstIndex) > commit {
 		return
 	}
+	a.hashes.resume(a.applied)
 	if err := b.Verify(); err != nil {
 		panic(fmt.Sprintf("block in memory damaged: %v", err))
 	}
@@ -178,6 +197,9 @@ func (a *applier) applyBlock(ctx actor.Context, b *messages.Block, waiters []Wai
 				Data: e.Data,
 			})
 			a.waiters = append(a.waiters, w)
+			if a.hashes.mustStop(index) {
+				return a.applyCommands()
+			}
 			return nil
 		}
 		if e.Kind == messages.EntryKind_COMMAND || e.Kind == messages.EntryKind_NAMED_COMMAND {
@@ -194,6 +216,7 @@ func (a *applier) applyBlock(ctx actor.Context, b *messages.Block, waiters []Wai
 	if err != nil {
 		panic(fmt.Sprintf("applying after index %d: %v", a.applied, err))
 	}
+	a.hashes.applied = a.applied
 	a.answerReached(ctx)
 }
 
@@ -219,6 +242,7 @@ func (a *applier) applyCommands() error {
 		}
 	}
 	for i, w := range a.waiters {
+		a.hashes.replied(a.entries[i].Index, a.answers[i])
 		a.replies.add(w, messages.ResultItem{
 			Outcome: messages.Outcome_APPLIED, Index: a.entries[i].Index, Data: a.answers[i],
 		})
@@ -236,6 +260,7 @@ func (a *applier) applyCommands() error {
 // applyOther handles the entries that are Raft's own.
 func (a *applier) applyOther(ctx actor.Context, index uint64, b *messages.Block, e messages.EntryView, w Waiter) error {
 	a.applied = core.Index(index)
+	a.hashes.passed(index)
 	switch e.Kind {
 	case messages.EntryKind_NOOP:
 		a.startServing(core.Term(b.Term))
@@ -305,15 +330,12 @@ func (a *applier) onLeadershipEnded(m *LeadershipEnded) {
 }
 
 func (a *applier) onLeaderFollowed(m *LeaderFollowed) {
-	o, ok := a.machine.(fsm.FollowObserver)
-	if !ok {
+	a.stopFollowing()
+	if m.Leader == "" {
 		return
 	}
-	if a.followed.leader != "" {
-		o.StopFollowing(string(a.followed.leader), uint64(a.followed.term))
-	}
 	a.followed = followed{m.Term, m.Leader}
-	if m.Leader != "" {
+	if o, ok := a.machine.(fsm.FollowObserver); ok {
 		o.StartFollowing(string(m.Leader), uint64(m.Term))
 	}
 }
@@ -427,6 +449,7 @@ func (a *applier) answer(q PendingQuery) messages.ResultItem {
 
 func (a *applier) stopping(ctx actor.Context) {
 	a.stop(ctx)
+	a.stopMachine()
 }
 
 // crashed: a panic in the machine is its failure, with the stack in the log.
@@ -440,6 +463,7 @@ func (a *applier) crashed(ctx actor.Context, reason any, stack []byte) {
 func (a *applier) fail(ctx actor.Context, reason string) {
 	ctx.Send(a.raft, &ApplierFailed{Reason: reason})
 	a.stop(ctx)
+	a.tellFailure(reason)
 }
 
 // stop answers everybody who still waits here. A command at hand may have been

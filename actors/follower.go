@@ -50,6 +50,8 @@ func (f *follower) receive(ctx actor.Context, message any, sender *actor.PID) {
 		f.onHeartbeat(ctx, m, sender)
 	case *messages.TimeoutNow:
 		f.onTimeoutNow(ctx)
+	case *messages.StateDiverged:
+		f.onStateDiverged(ctx, m)
 	case *messages.ElectionTimeout:
 		f.onElectionTimeout(ctx, m)
 	case *messages.Propose, *messages.Query:
@@ -139,6 +141,7 @@ func (f *follower) onHeartbeat(ctx actor.Context, m *messages.Heartbeat, sender 
 	f.commitTo(core.FollowerCommit(f.commit, core.Index(m.Commit), f.tail.last().Index))
 	f.answer(ctx, sender, &messages.HeartbeatAcked{
 		Group: m.Group, Term: uint64(f.term), From: string(f.opts.Node), Round: m.Round,
+		Checkpoint: f.states.report(),
 	})
 }
 

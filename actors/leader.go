@@ -29,6 +29,9 @@ type leader struct {
 	uncommitted backlog
 	reads       readQueue
 	transfer    *transfer
+	agreement   *core.Agreement // of the members' machines
+	// toldDiverged are the peers that were told that theirs differs, and where.
+	toldDiverged map[core.NodeID]core.Index
 }
 
 type replicatorOf struct {
@@ -42,12 +45,13 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 	r.election.cancel()
 	quorum, start := r.config().Quorum(), r.tail.last().Index+1
 	l := &leader{
-		raft:     r,
-		tally:    core.NewTally(quorum, start, r.commit),
-		contact:  make(map[core.NodeID]time.Duration),
-		early:    &earlyOperations{},
-		progress: make(map[core.NodeID]*messages.ProgressReported),
-		reads:    readQueue{rounds: core.NewReads(quorum, r.opts.Node)},
+		raft:      r,
+		tally:     core.NewTally(quorum, start, r.commit),
+		contact:   make(map[core.NodeID]time.Duration),
+		early:     &earlyOperations{},
+		progress:  make(map[core.NodeID]*messages.ProgressReported),
+		agreement: core.NewAgreement(&r.states.own), toldDiverged: make(map[core.NodeID]core.Index),
+		reads: readQueue{rounds: core.NewReads(quorum, r.opts.Node)},
 	}
 	r.role = l
 	r.setLeader(ctx, r.opts.Node)
@@ -101,7 +105,7 @@ func (l *leader) receive(ctx actor.Context, message any, sender *actor.PID) {
 // leaderIgnores: votes that came late, timers of earlier roles, and what only a
 // second leader of this term could send, which inTerm has caught.
 var leaderIgnores = ignored(
-	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.TimeoutNow{},
+	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.TimeoutNow{}, &messages.StateDiverged{},
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
 	&messages.ElectionTimeout{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{},
@@ -246,6 +250,7 @@ func (l *leader) onHeartbeatAcked(ctx actor.Context, m *messages.HeartbeatAcked)
 	peer := core.NodeID(m.From)
 	l.contact[peer] = l.now
 	l.reads.rounds.Acked(peer, core.Round(m.Round))
+	l.compareState(ctx, peer, m.Checkpoint)
 }
 
 // onFetchEntries serves a Replicator that does not stand at the log's end: from

@@ -155,9 +155,10 @@ type LeaderFollowed struct {
 // EntriesApplied: Applier → Raft, local. The machine has applied up to Index, and
 // answered so many more queries.
 type EntriesApplied struct {
-	Index   core.Index
-	Queries int
-	Leased  int // of them, by lease
+	Index       core.Index
+	Queries     int
+	Leased      int               // of them, by lease
+	Checkpoints []core.Checkpoint // passed on the way, in order
 }
 
 // ApplierFailed: Applier → Raft, local. The state machine cannot go on.

@@ -52,6 +52,7 @@ type raft struct {
 	skipped  int           // election timeouts left to members of higher priority
 	diskAt   time.Duration // when the own disk last got work while idle, or reported
 
+	states     states        // of the machine, for comparison
 	leader     core.NodeID   // of term, empty while not known
 	leaderTerm core.Term     // the term in which it was heard of
 	heardAt    time.Duration // when a leader was last heard
@@ -213,6 +214,8 @@ func (r *raft) inTerm(ctx actor.Context, message any, sender *actor.PID) bool {
 	case *messages.TimeoutNow:
 		return core.Term(m.Term) == r.term
 	case *messages.ConfirmReadIndex:
+		return core.Term(m.Term) == r.term
+	case *messages.StateDiverged:
 		return core.Term(m.Term) == r.term
 	}
 	return true

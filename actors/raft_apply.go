@@ -48,6 +48,7 @@ func (r *raft) onEntriesApplied(ctx actor.Context, m *EntriesApplied) {
 	r.asked -= m.Queries
 	r.leased -= m.Leased
 	r.backlog.upTo(m.Index)
+	r.noteCheckpoints(ctx, m.Checkpoints)
 }
 
 // onDescribeGroup answers in every role, failed included.
@@ -75,10 +76,12 @@ func (l *leader) describePeers() []*messages.PeerStatus {
 	var out []*messages.PeerStatus
 	l.eachPeer(func(id core.NodeID, _ *actor.PID) {
 		p := l.progress[id]
+		compared, diverged := l.agreement.Compared(id)
 		out = append(out, &messages.PeerStatus{
 			Id: string(id), MatchIndex: uint64(l.tally.Match(id)),
 			State: p.GetState(), NextIndex: p.GetNextIndex(), Inflight: p.GetInflight(),
-			Active: l.now-l.contact[id] < l.opts.ElectionTimeout,
+			Active:        l.now-l.contact[id] < l.opts.ElectionTimeout,
+			ComparedIndex: uint64(compared), DivergedIndex: uint64(max(diverged, l.toldDiverged[id])),
 		})
 	})
 	return out

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/fsm"
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/messages"
 )
@@ -70,8 +71,16 @@ func (s *starting) onGroupLoaded(ctx actor.Context, m *GroupLoaded) {
 	if s.opts.ClockDrift > 0 {
 		s.cautiousUntil = s.now + s.opts.ElectionTimeout
 	}
+	s.showLog(ctx, false)
 	s.logger.Info("member loaded", "term", s.term, "first", s.tail.shape.First(), "last", s.tail.last().Index)
 	s.begin(ctx)
+}
+
+// showLog lets a machine that keeps its own state find out whether the log fits it.
+func (s *starting) showLog(ctx actor.Context, isNew bool) {
+	if _, ok := s.opts.Machine.(fsm.Durable); ok {
+		ctx.Send(s.applier, &LogFound{First: s.tail.shape.First(), New: isNew})
+	}
 }
 
 // begin takes part from here on. A member that is its whole group need not wait to
@@ -109,6 +118,7 @@ func (s *starting) bootstrap(ctx actor.Context, stored *logstore.GroupState) {
 		return
 	}
 	s.persist(ctx, b, 0)
+	s.showLog(ctx, true)
 	s.logger.Info("new group", "members", len(s.config().Members))
 }
 

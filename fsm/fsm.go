@@ -4,6 +4,7 @@ package fsm
 
 import (
 	"io"
+	"math/rand/v2"
 	"time"
 )
 
@@ -27,12 +28,34 @@ type Entry struct {
 	Session, Sequence uint64
 }
 
+// Rand returns a source of chance for the command: the same on every replica and in
+// every replay, another one for each entry. It is seeded from group, index and term,
+// which a client can guess, so it is no source of secrets. Each call begins anew.
+func (e Entry) Rand() *rand.Rand {
+	return rand.New(rand.NewPCG(e.Group*0x9e3779b97f4a7c15^e.Term, e.Index))
+}
+
 // StateMachine is replicated by a group: every member applies the same entries
 // in the same order and so reaches the same state. All methods but those of the
 // View are called by the group's Applier, one at a time.
 //
-// A StateMachine must be deterministic: no clock, no randomness, no map order,
-// nothing but its state and the entry. It may send nothing and wait for nothing.
+// A StateMachine must be deterministic: no clock, no randomness but the entry's, no
+// map order, nothing but its state and the entry. It may send nothing and wait for
+// nothing.
+//
+// What else there is to know of its group it learns by the interfaces below, each of
+// which it may have. All are called in order with its entries:
+//
+//	Hosted.Start                  once, first of all
+//	Durable.AppliedIndex          once, after it
+//	Restore                       where there is a snapshot to begin with, or one is installed
+//	ConfigurationCommitted        with each configuration, at its index
+//	StartFollowing, StopFollowing in pairs, with every change of whom to follow
+//	LeaderStart, LeaderStop       in pairs, after the first entry of the own term
+//	Failed                        once, when the group stops here
+//	Shutdown, Hosted.Stop         once, when the member ends; nothing comes after them
+//
+// A crash of the process calls nothing. An actor gets them as messages: see FromProps.
 type StateMachine interface {
 	// Apply executes a committed command and returns the reply for whoever proposed
 	// it. A command the machine refuses (a bad argument, a failed condition) is an
@@ -73,18 +96,51 @@ type BatchApplier interface {
 	ApplyBatch(entries []Entry, replies [][]byte) error
 }
 
+// Durable is a StateMachine that keeps its state on disk by itself. It is not given
+// the log again from the start, only what it lacks.
+//
+// The contract of its disk: an entry and its index become durable together, in the
+// order of the log, so that after a crash the state is as of AppliedIndex and no other
+// entry. It need not be durable when Apply returns: what was lost is applied again. But
+// what AppliedIndex has once returned must never be lost. Configurations up to there
+// are not told again.
+type Durable interface {
+	// AppliedIndex returns the last entry that is durable in the state, 0 for none. It
+	// is asked for once, when a member starts. A machine that lacks entries which the log
+	// does not have any more has gone backwards, and one that has any while its group's
+	// log is empty has lost its log: both stop the group here, by name. So does an error.
+	AppliedIndex() (uint64, error)
+}
+
+// Hasher is a StateMachine that keeps a hash of its state. The members of a group
+// compare where they have come to, again and again, and the minority that differs stops,
+// named. Without Hasher they compare their replies instead: every one so far, so that a
+// difference is found as soon as it shows in one. With it, replies may differ.
+type Hasher interface {
+	// StateHash returns a number for the state: equal for equal states, whatever led
+	// to them and whatever process asks, and almost surely another one for others. It
+	// is asked for after every 64th entry, so it must be kept as the state changes. 0
+	// says that it is not known.
+	StateHash() uint64
+}
+
 // LeaderObserver is a StateMachine that wants to know when its member leads.
 // Both are called between entries, in order with them.
 type LeaderObserver interface {
 	// LeaderStart is called when this member leads in term and has applied the
-	// first entry of that term, so that its state is complete.
+	// first entry of that term, so that its state is complete. A leader that loses
+	// its term before that is never told.
 	LeaderStart(term uint64)
-	// LeaderStop is called when it no longer does, after any LeaderStart of the
-	// same term. A leader that is cut off learns it late: LeaderStop is no fence.
+	// LeaderStop is called once for each LeaderStart, when the member has stepped
+	// down, before it follows another. A hand-over that fails does not stop it. A
+	// leader that is cut off learns it late: LeaderStop is no fence.
 	LeaderStop(term uint64)
 }
 
 // FollowObserver is a StateMachine that wants to know whom its member follows.
+// StopFollowing comes before the next StartFollowing or LeaderStart, with the same
+// leader and term as the StartFollowing it ends. The same leader in a later term is
+// followed anew.
 type FollowObserver interface {
 	StartFollowing(leader string, term uint64)
 	StopFollowing(leader string, term uint64)
@@ -94,4 +150,20 @@ type FollowObserver interface {
 type ConfigurationObserver interface {
 	// ConfigurationCommitted is called when a configuration is applied at index.
 	ConfigurationCommitted(index uint64, members []string)
+}
+
+// FailureObserver is a StateMachine that wants to know when its group has stopped on
+// this node.
+type FailureObserver interface {
+	// Failed is called once, whatever the cause: the machine's own error or panic, the
+	// log, the storage, a state that differs from the other members'. Nothing is applied
+	// or asked afterwards. The reason is the one in status.
+	Failed(reason string)
+}
+
+// ShutdownObserver is a StateMachine that has something to close.
+type ShutdownObserver interface {
+	// Shutdown is called once, when the member ends in an orderly way, also after
+	// Failed. A view that is being written may still be in use.
+	Shutdown()
 }

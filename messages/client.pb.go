@@ -984,8 +984,10 @@ type PeerStatus struct {
 	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // probe or replicate
 	MatchIndex    uint64                 `protobuf:"varint,3,opt,name=match_index,json=matchIndex,proto3" json:"match_index,omitempty"`
 	NextIndex     uint64                 `protobuf:"varint,4,opt,name=next_index,json=nextIndex,proto3" json:"next_index,omitempty"`
-	Inflight      uint64                 `protobuf:"varint,5,opt,name=inflight,proto3" json:"inflight,omitempty"` // appends sent and not answered
-	Active        bool                   `protobuf:"varint,6,opt,name=active,proto3" json:"active,omitempty"`     // answered within the last election timeout
+	Inflight      uint64                 `protobuf:"varint,5,opt,name=inflight,proto3" json:"inflight,omitempty"`                                 // appends sent and not answered
+	Active        bool                   `protobuf:"varint,6,opt,name=active,proto3" json:"active,omitempty"`                                     // answered within the last election timeout
+	ComparedIndex uint64                 `protobuf:"varint,20,opt,name=compared_index,json=comparedIndex,proto3" json:"compared_index,omitempty"` // the last at which its state machine was seen to equal the leader's
+	DivergedIndex uint64                 `protobuf:"varint,21,opt,name=diverged_index,json=divergedIndex,proto3" json:"diverged_index,omitempty"` // the first at which it was seen to differ, 0 for none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1062,6 +1064,20 @@ func (x *PeerStatus) GetActive() bool {
 	return false
 }
 
+func (x *PeerStatus) GetComparedIndex() uint64 {
+	if x != nil {
+		return x.ComparedIndex
+	}
+	return 0
+}
+
+func (x *PeerStatus) GetDivergedIndex() uint64 {
+	if x != nil {
+		return x.DivergedIndex
+	}
+	return 0
+}
+
 var File_messages_client_proto protoreflect.FileDescriptor
 
 const file_messages_client_proto_rawDesc = "" +
@@ -1128,7 +1144,7 @@ const file_messages_client_proto_rawDesc = "" +
 	" \x01(\x04R\fappliedIndex\x12\x18\n" +
 	"\afailure\x18\v \x01(\tR\afailure\x12>\n" +
 	"\rconfiguration\x18\f \x01(\v2\x18.protoraft.ConfigurationR\rconfiguration\x12+\n" +
-	"\x05peers\x18\r \x03(\v2\x15.protoraft.PeerStatusR\x05peers\"\xa6\x01\n" +
+	"\x05peers\x18\r \x03(\v2\x15.protoraft.PeerStatusR\x05peers\"\xf4\x01\n" +
 	"\n" +
 	"PeerStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
@@ -1138,7 +1154,9 @@ const file_messages_client_proto_rawDesc = "" +
 	"\n" +
 	"next_index\x18\x04 \x01(\x04R\tnextIndex\x12\x1a\n" +
 	"\binflight\x18\x05 \x01(\x04R\binflight\x12\x16\n" +
-	"\x06active\x18\x06 \x01(\bR\x06active*4\n" +
+	"\x06active\x18\x06 \x01(\bR\x06active\x12%\n" +
+	"\x0ecompared_index\x18\x14 \x01(\x04R\rcomparedIndex\x12%\n" +
+	"\x0ediverged_index\x18\x15 \x01(\x04R\rdivergedIndex*4\n" +
 	"\aOutcome\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aAPPLIED\x10\x01\x12\x0f\n" +

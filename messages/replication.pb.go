@@ -643,6 +643,7 @@ type HeartbeatAcked struct {
 	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
 	Round         uint64                 `protobuf:"varint,4,opt,name=round,proto3" json:"round,omitempty"`
+	Checkpoint    *Checkpoint            `protobuf:"bytes,20,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"` // a recent one of the follower's machine, where it has one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -705,6 +706,154 @@ func (x *HeartbeatAcked) GetRound() uint64 {
 	return 0
 }
 
+func (x *HeartbeatAcked) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+// What a member's state machine has come to after the entry at index. Equal machines
+// have equal numbers; 0 is not known.
+type Checkpoint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Replies       uint64                 `protobuf:"fixed64,2,opt,name=replies,proto3" json:"replies,omitempty"` // over every reply up to index
+	State         uint64                 `protobuf:"fixed64,3,opt,name=state,proto3" json:"state,omitempty"`     // of the state at index, from a machine that hashes it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Checkpoint) Reset() {
+	*x = Checkpoint{}
+	mi := &file_messages_replication_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checkpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checkpoint) ProtoMessage() {}
+
+func (x *Checkpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_replication_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
+func (*Checkpoint) Descriptor() ([]byte, []int) {
+	return file_messages_replication_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Checkpoint) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetReplies() uint64 {
+	if x != nil {
+		return x.Replies
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetState() uint64 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+// Raft(leader) → Raft(peer), wire. Your state machine is not where it should be at
+// this checkpoint, or nobody knows whose is: stop. Sent again while the peer answers.
+// Stale when term is not the receiver's, or its own checkpoint is equal.
+type StateDiverged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	Checkpoint    *Checkpoint            `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"` // the majority's; the leader's own where it is split
+	Split         bool                   `protobuf:"varint,5,opt,name=split,proto3" json:"split,omitempty"`          // no state is a majority's: every member stops
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StateDiverged) Reset() {
+	*x = StateDiverged{}
+	mi := &file_messages_replication_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StateDiverged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StateDiverged) ProtoMessage() {}
+
+func (x *StateDiverged) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_replication_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StateDiverged.ProtoReflect.Descriptor instead.
+func (*StateDiverged) Descriptor() ([]byte, []int) {
+	return file_messages_replication_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *StateDiverged) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *StateDiverged) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *StateDiverged) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *StateDiverged) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *StateDiverged) GetSplit() bool {
+	if x != nil {
+		return x.Split
+	}
+	return false
+}
+
 // Replicator → Raft(leader), local.
 // The peer has durably stored everything up to match_index.
 // Stale when term is not the receiver's.
@@ -719,7 +868,7 @@ type PeerAdvanced struct {
 
 func (x *PeerAdvanced) Reset() {
 	*x = PeerAdvanced{}
-	mi := &file_messages_replication_proto_msgTypes[7]
+	mi := &file_messages_replication_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -731,7 +880,7 @@ func (x *PeerAdvanced) String() string {
 func (*PeerAdvanced) ProtoMessage() {}
 
 func (x *PeerAdvanced) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_replication_proto_msgTypes[7]
+	mi := &file_messages_replication_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -744,7 +893,7 @@ func (x *PeerAdvanced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerAdvanced.ProtoReflect.Descriptor instead.
 func (*PeerAdvanced) Descriptor() ([]byte, []int) {
-	return file_messages_replication_proto_rawDescGZIP(), []int{7}
+	return file_messages_replication_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PeerAdvanced) GetTerm() uint64 {
@@ -779,7 +928,7 @@ type HigherTermSeen struct {
 
 func (x *HigherTermSeen) Reset() {
 	*x = HigherTermSeen{}
-	mi := &file_messages_replication_proto_msgTypes[8]
+	mi := &file_messages_replication_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +940,7 @@ func (x *HigherTermSeen) String() string {
 func (*HigherTermSeen) ProtoMessage() {}
 
 func (x *HigherTermSeen) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_replication_proto_msgTypes[8]
+	mi := &file_messages_replication_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +953,7 @@ func (x *HigherTermSeen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HigherTermSeen.ProtoReflect.Descriptor instead.
 func (*HigherTermSeen) Descriptor() ([]byte, []int) {
-	return file_messages_replication_proto_rawDescGZIP(), []int{8}
+	return file_messages_replication_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *HigherTermSeen) GetTerm() uint64 {
@@ -831,7 +980,7 @@ type CheckProgress struct {
 
 func (x *CheckProgress) Reset() {
 	*x = CheckProgress{}
-	mi := &file_messages_replication_proto_msgTypes[9]
+	mi := &file_messages_replication_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +992,7 @@ func (x *CheckProgress) String() string {
 func (*CheckProgress) ProtoMessage() {}
 
 func (x *CheckProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_replication_proto_msgTypes[9]
+	mi := &file_messages_replication_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +1005,7 @@ func (x *CheckProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckProgress.ProtoReflect.Descriptor instead.
 func (*CheckProgress) Descriptor() ([]byte, []int) {
-	return file_messages_replication_proto_rawDescGZIP(), []int{9}
+	return file_messages_replication_proto_rawDescGZIP(), []int{11}
 }
 
 // Replicator → Raft(leader), local, after every CheckProgress: for whoever looks at
@@ -874,7 +1023,7 @@ type ProgressReported struct {
 
 func (x *ProgressReported) Reset() {
 	*x = ProgressReported{}
-	mi := &file_messages_replication_proto_msgTypes[10]
+	mi := &file_messages_replication_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -886,7 +1035,7 @@ func (x *ProgressReported) String() string {
 func (*ProgressReported) ProtoMessage() {}
 
 func (x *ProgressReported) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_replication_proto_msgTypes[10]
+	mi := &file_messages_replication_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -899,7 +1048,7 @@ func (x *ProgressReported) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressReported.ProtoReflect.Descriptor instead.
 func (*ProgressReported) Descriptor() ([]byte, []int) {
-	return file_messages_replication_proto_rawDescGZIP(), []int{10}
+	return file_messages_replication_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ProgressReported) GetTerm() uint64 {
@@ -994,12 +1143,28 @@ const file_messages_replication_proto_rawDesc = "" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x16\n" +
 	"\x06commit\x18\x04 \x01(\x04R\x06commit\x12\x14\n" +
-	"\x05round\x18\x05 \x01(\x04R\x05round\"d\n" +
+	"\x05round\x18\x05 \x01(\x04R\x05round\"\x9b\x01\n" +
 	"\x0eHeartbeatAcked\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\tR\x04from\x12\x14\n" +
-	"\x05round\x18\x04 \x01(\x04R\x05round\"W\n" +
+	"\x05round\x18\x04 \x01(\x04R\x05round\x125\n" +
+	"\n" +
+	"checkpoint\x18\x14 \x01(\v2\x15.protoraft.CheckpointR\n" +
+	"checkpoint\"R\n" +
+	"\n" +
+	"Checkpoint\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x18\n" +
+	"\areplies\x18\x02 \x01(\x06R\areplies\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\x06R\x05state\"\x9a\x01\n" +
+	"\rStateDiverged\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\tR\x04from\x125\n" +
+	"\n" +
+	"checkpoint\x18\x04 \x01(\v2\x15.protoraft.CheckpointR\n" +
+	"checkpoint\x12\x14\n" +
+	"\x05split\x18\x05 \x01(\bR\x05split\"W\n" +
 	"\fPeerAdvanced\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x1f\n" +
@@ -1037,7 +1202,7 @@ func file_messages_replication_proto_rawDescGZIP() []byte {
 }
 
 var file_messages_replication_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_messages_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_messages_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_messages_replication_proto_goTypes = []any{
 	(EntryKind)(0),           // 0: protoraft.EntryKind
 	(*Entry)(nil),            // 1: protoraft.Entry
@@ -1047,19 +1212,23 @@ var file_messages_replication_proto_goTypes = []any{
 	(*AppendRejected)(nil),   // 5: protoraft.AppendRejected
 	(*Heartbeat)(nil),        // 6: protoraft.Heartbeat
 	(*HeartbeatAcked)(nil),   // 7: protoraft.HeartbeatAcked
-	(*PeerAdvanced)(nil),     // 8: protoraft.PeerAdvanced
-	(*HigherTermSeen)(nil),   // 9: protoraft.HigherTermSeen
-	(*CheckProgress)(nil),    // 10: protoraft.CheckProgress
-	(*ProgressReported)(nil), // 11: protoraft.ProgressReported
+	(*Checkpoint)(nil),       // 8: protoraft.Checkpoint
+	(*StateDiverged)(nil),    // 9: protoraft.StateDiverged
+	(*PeerAdvanced)(nil),     // 10: protoraft.PeerAdvanced
+	(*HigherTermSeen)(nil),   // 11: protoraft.HigherTermSeen
+	(*CheckProgress)(nil),    // 12: protoraft.CheckProgress
+	(*ProgressReported)(nil), // 13: protoraft.ProgressReported
 }
 var file_messages_replication_proto_depIdxs = []int32{
 	0, // 0: protoraft.Entry.kind:type_name -> protoraft.EntryKind
 	1, // 1: protoraft.EntryBlock.entries:type_name -> protoraft.Entry
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	8, // 2: protoraft.HeartbeatAcked.checkpoint:type_name -> protoraft.Checkpoint
+	8, // 3: protoraft.StateDiverged.checkpoint:type_name -> protoraft.Checkpoint
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_messages_replication_proto_init() }
@@ -1073,7 +1242,7 @@ func file_messages_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messages_replication_proto_rawDesc), len(file_messages_replication_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -88,6 +88,16 @@ func (c *Configuration) Quorum() Quorum {
 	return Quorum{Voters: c.Voters(), Outgoing: slices.Clone(c.Outgoing)}
 }
 
+// StateQuorum is Quorum without witnesses, who hold no state to compare.
+func (c *Configuration) StateQuorum() Quorum {
+	witness := func(id NodeID) bool {
+		m, ok := c.Member(id)
+		return ok && m.Role == RoleWitness
+	}
+	q := c.Quorum()
+	return Quorum{Voters: slices.DeleteFunc(q.Voters, witness), Outgoing: slices.DeleteFunc(q.Outgoing, witness)}
+}
+
 // Quorum decides by majority of Voters and, where it is not empty, of Outgoing.
 // Learners are in neither.
 type Quorum struct {

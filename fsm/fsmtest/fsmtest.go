@@ -34,7 +34,9 @@ var (
 	flagSeeds = flag.Int("fsmtest.seeds", 0, "with how many seeds to try a state machine, 0 for the kit's own number")
 )
 
-// Kit is a state machine and what to try it with. New and Command are needed.
+// Kit is a state machine and what to try it with. New and Command are needed. A machine
+// may be an actor: New then returns what fsm.FromProps makes, and Command and Query
+// what fsm.Encode makes.
 //
 // Command and Query draw from rng and nothing else: what they return is a function
 // of the seed. Small ranges (few keys, small numbers) find more than large ones,
@@ -128,7 +130,9 @@ func (k Kit) try(r rule, seed uint64) (err error) {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	return r.check(k, newTrial(k, seed))
+	t := newTrial(k, seed)
+	defer t.end()
+	return r.check(k, t)
 }
 
 // hosts are used again from world to world.

@@ -27,11 +27,13 @@ var rules = []rule{
 	{"queries", queries},
 }
 
-func (t *trial) replica(k Kit) *replica { return &replica{machine: k.New(), poison: 0x11} }
+func (t *trial) replica(k Kit) *replica { return &replica{machine: t.fresh(k), poison: 0x11} }
 
 // batched is a replica that gets its entries in batches of drawn sizes, as members
 // of a group do.
-func (t *trial) batched(k Kit) *replica { return &replica{machine: k.New(), rng: t.rng, poison: 0xa5} }
+func (t *trial) batched(k Kit) *replica {
+	return &replica{machine: t.fresh(k), rng: t.rng, poison: 0xa5}
+}
 
 // determinism: the same log makes the same replies and the same state, however it is
 // cut into batches, and though the bytes of the commands are gone afterwards.

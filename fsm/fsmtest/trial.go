@@ -8,12 +8,35 @@ import (
 	"time"
 
 	"github.com/protoraft/protoraft/fsm"
+	"github.com/protoraft/protoraft/test/sim"
 )
 
 // trial is what one seed has drawn: a log.
 type trial struct {
-	rng     *rand.Rand
-	entries []fsm.Entry
+	rng      *rand.Rand
+	entries  []fsm.Entry
+	machines []fsm.StateMachine
+}
+
+// fresh makes a machine. One that lives among actors is given a place.
+func (t *trial) fresh(k Kit) fsm.StateMachine {
+	m := k.New()
+	t.machines = append(t.machines, m)
+	if h, ok := m.(fsm.Hosted); ok {
+		if err := h.Start(sim.Alone()); err != nil {
+			panic(err)
+		}
+	}
+	return m
+}
+
+// end stops what fresh has started.
+func (t *trial) end() {
+	for _, m := range t.machines {
+		if h, ok := m.(fsm.Hosted); ok {
+			h.Stop()
+		}
+	}
 }
 
 func newTrial(k Kit, seed uint64) *trial {

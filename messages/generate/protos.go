@@ -20,7 +20,7 @@ import (
 )
 
 // protoDirs are the packages that may hold .proto files.
-var protoDirs = []string{"messages", "fsm/kv"}
+var protoDirs = []string{"messages", "fsm/kv", "examples/orders"}
 
 type sourceFile = linker.File
 

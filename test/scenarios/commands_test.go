@@ -34,6 +34,11 @@ var commands = map[string]func(*play, *arguments) error{
 		return p.each(a, func(id string) error { return p.script.Break(id, group) })
 	},
 
+	"drift": func(p *play, a *arguments) error {
+		group := a.group()
+		return p.each(a, func(id string) error { return p.script.Drift(id, group) })
+	},
+
 	"elect": func(p *play, a *arguments) error {
 		id, group := a.next(), a.group()
 		return p.script.Quietly(func() error {

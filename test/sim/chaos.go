@@ -39,13 +39,14 @@ const (
 	strikeRead
 	strikeSlowDisk
 	strikeStand
+	strikeDrift
 	strikes
 )
 
 func (s strike) String() string {
 	return [...]string{"crash", "crash in turn", "crash all", "freeze", "partition", "one-way", "bridge", "ring", "mend",
 		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer",
-		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk", "stand"}[s]
+		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk", "stand", "drift"}[s]
 }
 
 // everyStrike is all of them. A disk that was lost or put back to an older state is
@@ -155,6 +156,8 @@ func (w *World) strikeNode(s strike, n *node) {
 			group := uint64(1 + w.chaos.IntN(w.setup.groups))
 			n.host.system.Root.RequestWithCustomSender(n.memberPID(group), &messages.StandForElection{Group: group}, w.probe.pid(n))
 		}
+	case strikeDrift:
+		w.drift(n)
 	case strikeTransfer:
 		if n.outsider {
 			return

@@ -47,10 +47,13 @@ func (m *memberModel) recovered(found image) {
 
 func (im image) equal(o image) bool { return im.hard == o.hard && slices.Equal(im.log, o.log) }
 
-// onMemberFailed: only a failed disk is a reason to stop.
+// onMemberFailed: only a failed disk is a reason to stop, or a state that has drifted.
 func (m *memberModel) onMemberFailed(reason string) {
 	m.failed = true
 	if w := m.c.w; w.script != nil && w.script.broken[m] {
+		return
+	}
+	if m.driftNoticed(reason) {
 		return
 	}
 	if m.n.panicked || m.n.misread || strings.Contains(reason, errBroken.Error()) {

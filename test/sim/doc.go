@@ -15,9 +15,11 @@
 //	chance.go    where randomness comes from; decide.go what it decides, or a plan does
 //	plan.go      a run told as its decisions; minimise.go the fewest that break a rule
 //	machine.go   the replicated state; client.go who works on it
+//	drift.go     a machine whose state is not what it should be, and who notices
 //	model.go     what the checks know of every member's log, in memory and on disk
 //	check_*.go   one invariant, or a few that share their state, each; check_turn.go
 //	             compares what an actor says in a turn with what it heard
 //	guest.go     somebody else's state machine in a run, for package fsmtest
+//	host.go      where machines live that are actors
 //	script*.go   a world without chance, for test/scenarios
 package sim

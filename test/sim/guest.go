@@ -50,6 +50,8 @@ func (w *World) newMachine(n *node, group uint64) fsm.StateMachine {
 	switch {
 	case w.script != nil:
 		return &scripted{machine: own, s: w.script}
+	case w.guests == nil && w.setup.hashing:
+		return &hashing{own}
 	case w.guests == nil:
 		return own
 	}
@@ -82,11 +84,16 @@ func (g *guests) compare() {
 	for _, id := range slices.Sorted(maps.Keys(g.groups)) {
 		group := g.groups[id]
 		replay := &hosted{machine: &machine{}, guests: g, group: group, guest: g.New()}
-		if err := replay.applyGuest(group.entries); err != nil {
+		err := replay.Start(Alone())
+		if err == nil {
+			err = replay.applyGuest(group.entries)
+		}
+		if err != nil {
 			g.w.violate("a log can be replayed", "group %d: %v", id, err)
 			return
 		}
 		want, ok := replay.state()
+		replay.Stop()
 		for _, node := range slices.Sorted(maps.Keys(group.newest)) {
 			if got, okay := group.newest[node].state(); ok && okay && got != want {
 				g.w.violate("equal logs make equal states", "group %d: the machine of %s writes another snapshot than one that has replayed its %d commands", id, node, len(group.entries))
@@ -234,6 +241,20 @@ func (h *hosted) StartFollowing(leader string, term uint64) {
 func (h *hosted) StopFollowing(leader string, term uint64) {
 	if o, ok := h.guest.(fsm.FollowObserver); ok {
 		o.StopFollowing(leader, term)
+	}
+}
+
+// Failed implements fsm.FailureObserver.
+func (h *hosted) Failed(reason string) {
+	if o, ok := h.guest.(fsm.FailureObserver); ok {
+		o.Failed(reason)
+	}
+}
+
+// Shutdown implements fsm.ShutdownObserver.
+func (h *hosted) Shutdown() {
+	if o, ok := h.guest.(fsm.ShutdownObserver); ok {
+		o.Shutdown()
 	}
 }
 

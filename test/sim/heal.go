@@ -33,6 +33,7 @@ func (w *World) healPhase() {
 	w.runUntil(w.now+2*w.setup.requestTimeout+time.Second, nil)
 	if w.failure == nil {
 		w.checks.history.finish()
+		w.guests.compare()
 		w.scan()
 	}
 }
@@ -45,6 +46,7 @@ func (w *World) heal() {
 	for i, factor := range w.setup.syncOf {
 		w.setup.syncOf[i] = min(factor, 1)
 	}
+	w.endDrift()
 	for _, n := range w.everyone {
 		n.actsLeft = -1
 		n.disk.Inject(nil)

@@ -34,6 +34,7 @@ type position struct{ index, term uint64 }
 
 // groupModel is what is known of a group across all members and all time.
 type groupModel struct {
+	drifted   bool // a member's machine once has
 	id        uint64
 	members   []*memberModel // by node
 	known     map[position]entry
@@ -113,6 +114,7 @@ type office struct {
 	brokeInTurn bool
 	table       *fsmsession.Table
 	applierDown bool // its Applier has said that it goes on no more
+	drifts      bool // its machine's state is not what it should be
 }
 
 // image is what a disk holds of a member.
@@ -222,6 +224,9 @@ func (c *checks) sent(from, to *node, actor string, message any) {
 		c.w.cover.add("append rejected")
 		c.member(from, m.Group).saysTerm("AppendRejected", m.Term)
 		c.turn.says(to, m)
+	case *messages.StateDiverged:
+		c.w.cover.add("order to stop for a diverged state")
+		c.member(from, m.Group).saysTerm("StateDiverged", m.Term)
 	case *messages.HeartbeatAcked:
 		c.member(from, m.Group).saysTerm("HeartbeatAcked", m.Term)
 		c.turn.says(to, m)

@@ -291,6 +291,7 @@ func (n *node) crash(power bool) {
 	for _, m := range n.mailboxes {
 		n.host.system.ProcessRegistry.Remove(m.pid)
 	}
+	n.forgetGuests()
 	for _, c := range w.clients {
 		c.unregister(n)
 	}

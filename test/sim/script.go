@@ -187,6 +187,9 @@ func (m *scripted) Apply(e fsm.Entry) ([]byte, error) {
 	return reply, err
 }
 
+// StateHash implements fsm.Hasher.
+func (m *scripted) StateHash() uint64 { return (&hashing{m.machine}).StateHash() }
+
 // listenerName is where the script hears answers, on every node.
 const listenerName = "script"
 

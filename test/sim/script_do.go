@@ -175,6 +175,16 @@ func (s *Script) Break(id string, group uint64) error {
 	return err
 }
 
+// Drift makes the number that a member's machine gives for its state wrong from now on.
+func (s *Script) Drift(id string, group uint64) error {
+	n, err := s.running(id)
+	if err == nil {
+		m := s.w.checks.member(n, group)
+		m.drifts, m.g.drifted = true, true
+	}
+	return err
+}
+
 // Tick moves time on, timer by timer. With deliver the network works meanwhile, and
 // nothing is told of what it carries.
 func (s *Script) Tick(d time.Duration, deliver bool) {

@@ -175,6 +175,8 @@ func (s *Script) message(message any) string {
 		return s.group(m.Group) + fmt.Sprintf("refused t%d%s after %d, try %d@%d", m.Term, session(m.Session), m.PrevIndex, m.HintIndex, m.HintTerm)
 	case *messages.Heartbeat:
 		return s.group(m.Group) + fmt.Sprintf("heartbeat t%d commit %d%s", m.Term, m.Commit, round(m.Round))
+	case *messages.StateDiverged:
+		return s.group(m.Group) + fmt.Sprintf("stop t%d: your state after %d is not a majority's", m.Term, m.Checkpoint.GetIndex())
 	case *messages.HeartbeatAcked:
 		return s.group(m.Group) + fmt.Sprintf("alive t%d%s", m.Term, round(m.Round))
 	}

@@ -49,6 +49,7 @@ type setup struct {
 	clients, keys int
 	think         time.Duration
 	padding       int
+	hashing       bool         // the machine keeps a hash of its state
 	kinds         [opKinds]int // weights
 	once          float64      // how often an append belongs to a session
 	sessions      fsmsession.Limits
@@ -117,6 +118,7 @@ func drawSetup(rng *rand.Rand) setup {
 	s.drawChaos(d)
 	s.outsiders = d.one(0, 0, 0, 1, 2)
 	s.drawRare(d)
+	s.hashing = d.chance(0.5)
 	return s
 }
 

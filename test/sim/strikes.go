@@ -99,7 +99,7 @@ func (m *stepMailbox) poison(heard []any) []any {
 	case m.kind == replicatorActor:
 		name, poison = "a Replicator", (*messages.AppendAccepted)(nil)
 	case m.kind == applierActor:
-		name, poison = "an Applier", (*actors.LeadershipEnded)(nil)
+		name, poison = "an Applier", (*actors.ApplyCommitted)(nil)
 	case m.log:
 		name, poison = "the LogWriter", (*actors.PersistEntries)(nil)
 	case m.pid.Id == actors.NodeName:

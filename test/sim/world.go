@@ -114,7 +114,6 @@ func Run(o Options) Result {
 	w.build()
 	w.chaosPhase()
 	w.healPhase()
-	w.guests.compare()
 	w.end()
 	return Result{
 		Seed: o.Seed, Failure: w.failure, Steps: w.steps, Virtual: w.now,
