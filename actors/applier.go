@@ -15,10 +15,10 @@ import (
 // Applier
 //
 //	owns   the state machine and its applied index
-//	hears  ApplyCommitted, AnswerQueries and news of the leadership from its Raft,
-//	       EntriesRead
-//	says   Results to whoever asked, EntriesApplied and ApplierFailed to its Raft,
-//	       ReadEntries to the LogReader
+//	hears  ApplyCommitted, AnswerQueries, CaptureSnapshot, RestoreSnapshot and news of
+//	       the leadership from its Raft, EntriesRead
+//	says   Results to whoever asked, EntriesApplied, SnapshotFailed and ApplierFailed
+//	       to its Raft, ReadEntries to the LogReader, SaveSnapshot to the Snapshotter
 //
 // Entries are applied in order, each once; what is not in memory is read from disk
 // in pieces. A machine that fails stops its group: no entry is ever skipped.
@@ -45,6 +45,8 @@ type applier struct {
 	serving  bool           // and its machine has been told
 	followed followed
 
+	snapshots capturing
+
 	replies replies
 	entries []fsm.Entry // scratch
 	waiters []Waiter    // of entries
@@ -62,6 +64,7 @@ func (r *raft) applierProps(raftPID *actor.PID) *actor.Props {
 		return &applier{
 			raft: raftPID, logReader: r.links.LogReader, group: r.opts.Group, machine: r.opts.Machine,
 			fetchBytes: r.opts.Limits.BlockBytes, logger: r.logger,
+			snapshots: capturing{store: r.opts.Snapshots},
 		}
 	})
 }
@@ -70,7 +73,7 @@ func (a *applier) started(actor.Context) {}
 
 func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 	if a.failed {
-		a.refuse(message)
+		a.refuse(ctx, message)
 		return
 	}
 	switch m := message.(type) {
@@ -81,6 +84,10 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 		a.onEntriesRead(ctx, m)
 	case *AnswerQueries:
 		a.onAnswerQueries(m)
+	case *CaptureSnapshot:
+		a.onCaptureSnapshot(ctx, m)
+	case *RestoreSnapshot:
+		a.onRestoreSnapshot(ctx, m)
 	case *LeadershipBegun:
 		a.term, a.leads, a.serving = m.Term, true, false
 	case *LeadershipEnded:
@@ -93,9 +100,13 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 // endTurn sends the turn's answers, one message for each receiver.
 func (a *applier) endTurn(ctx actor.Context) {
 	a.replies.send(ctx)
+	a.report(ctx)
+}
+
+func (a *applier) report(ctx actor.Context) {
 	if a.applied != a.reported || a.settled > 0 {
-		ctx.Send(a.raft, &EntriesApplied{Index: a.applied, Queries: a.settled})
-		a.reported, a.settled = a.applied, 0
+		ctx.Send(a.raft, &EntriesApplied{Index: a.applied, Queries: a.settled, Bytes: a.snapshots.bytes})
+		a.reported, a.settled, a.snapshots.bytes = a.applied, 0, 0
 	}
 }
 
@@ -183,6 +194,10 @@ func (a *applier) applyBlock(b *messages.Block, waiters []Waiter, commit core.In
 	if err != nil {
 		panic(fmt.Sprintf("applying after index %d: %v", a.applied, err))
 	}
+	if core.Index(b.LastIndex()) == a.applied {
+		a.snapshots.bytes += b.Len()
+	}
+	a.snapshots.term, a.snapshots.time = core.Term(b.Term), b.Time
 	a.answerReached()
 }
 
@@ -240,20 +255,25 @@ func (a *applier) applyOther(index uint64, term core.Term, e messages.EntryView,
 }
 
 func (a *applier) applyConfiguration(index uint64, data []byte) error {
-	observer, ok := a.machine.(fsm.ConfigurationObserver)
-	if !ok {
-		return nil
-	}
 	c, err := decodeConfiguration(data)
 	if err != nil {
 		return fmt.Errorf("index %d: %w", index, err)
+	}
+	a.snapshots.configuration = configuration{core.Index(index), c}
+	a.observeConfiguration(index, &c)
+	return nil
+}
+
+func (a *applier) observeConfiguration(index uint64, c *core.Configuration) {
+	observer, ok := a.machine.(fsm.ConfigurationObserver)
+	if !ok {
+		return
 	}
 	ids := make([]string, len(c.Members))
 	for i, m := range c.Members {
 		ids[i] = string(m.ID)
 	}
 	observer.ConfigurationCommitted(index, ids)
-	return nil
 }
 
 // startServing tells the machine that its member leads, at the first entry of the
@@ -351,6 +371,7 @@ func (a *applier) answer(q PendingQuery) {
 
 func (a *applier) stopping(ctx actor.Context) {
 	a.stop(ctx)
+	a.snapshots.drop()
 }
 
 // crashed: a panic in the machine is its failure, with the stack in the log.
@@ -375,7 +396,7 @@ func (a *applier) stop(ctx actor.Context) {
 	}
 	for _, w := range a.work {
 		for i := range w.Blocks {
-			a.abandon(&w.Blocks[i])
+			a.abandon(&w.Blocks[i], messages.Reason_STOPPED)
 		}
 	}
 	for _, q := range append(a.ready[a.answered:], a.queries...) {
@@ -386,22 +407,24 @@ func (a *applier) stop(ctx actor.Context) {
 }
 
 // abandon answers the waiters of a block that were not answered yet.
-func (a *applier) abandon(b *CommittedBlock) {
+func (a *applier) abandon(b *CommittedBlock, why messages.Reason) {
 	for i, w := range b.Waiters {
 		index := core.Index(b.FirstIndex) + core.Index(i)
 		if index > a.applied+core.Index(len(a.waiters)) {
-			a.replies.add(w, messages.ResultItem{Outcome: messages.Outcome_UNKNOWN, Reason: messages.Reason_STOPPED})
+			a.replies.add(w, messages.ResultItem{Outcome: messages.Outcome_UNKNOWN, Reason: why})
 		}
 	}
 }
 
 // refuse answers what arrives after the end.
-func (a *applier) refuse(message any) {
+func (a *applier) refuse(ctx actor.Context, message any) {
 	switch m := message.(type) {
 	case *ApplyCommitted:
 		for i := range m.Blocks {
-			a.abandon(&m.Blocks[i])
+			a.abandon(&m.Blocks[i], messages.Reason_STOPPED)
 		}
+	case *CaptureSnapshot:
+		ctx.Send(a.raft, &SnapshotFailed{Reason: "the state machine has stopped"})
 	case *AnswerQueries:
 		for _, q := range m.Queries {
 			a.replies.add(q.Waiter, messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_STOPPED})

@@ -61,10 +61,10 @@ func (c *candidate) receive(ctx actor.Context, message any, sender *actor.PID) {
 // made it a follower before they get here; it stands already, so TimeoutNow asks
 // nothing new.
 var candidateIgnores = ignored(
-	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.TimeoutNow{},
+	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{},
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{},
-	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
+	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &SnapshotFound{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
 )
 
 // onOwnVoteDurable counts the candidate's vote for itself.

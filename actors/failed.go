@@ -47,6 +47,7 @@ func (r *raft) fail(ctx actor.Context, reason string) {
 	r.role = &failed{r}
 	was.exit(ctx)
 	r.election.cancel()
+	r.endSnapshots(ctx, "the member has stopped: "+reason)
 	r.held = nil
 	ctx.Send(r.links.Node, &MemberFailed{Group: r.opts.Group, Reason: reason})
 }

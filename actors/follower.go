@@ -48,6 +48,8 @@ func (f *follower) receive(ctx actor.Context, message any, sender *actor.PID) {
 		f.onAppendEntries(ctx, m, sender)
 	case *messages.Heartbeat:
 		f.onHeartbeat(ctx, m, sender)
+	case *messages.OfferSnapshot:
+		f.onOfferSnapshot(ctx, m, sender)
 	case *messages.TimeoutNow:
 		f.onTimeoutNow(ctx)
 	case *messages.ElectionTimeout:
@@ -68,7 +70,7 @@ var followerIgnores = ignored(
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
 	&messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{},
-	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
+	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &SnapshotFound{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
 )
 
 // onAppendEntries stores what is new of an append; the answer leaves when it is

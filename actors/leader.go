@@ -98,10 +98,10 @@ func (l *leader) receive(ctx actor.Context, message any, sender *actor.PID) {
 // leaderIgnores: votes that came late, timers of earlier roles, and what only a
 // second leader of this term could send, which inTerm has caught.
 var leaderIgnores = ignored(
-	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.TimeoutNow{},
+	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{},
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
-	&messages.ElectionTimeout{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{},
+	&messages.ElectionTimeout{}, &GroupLoaded{}, &SnapshotFound{}, &MemberAdmitted{}, &MemberRefused{},
 )
 
 // endTurn acts on the sum of the turn: one block for all that was proposed, one
@@ -128,6 +128,9 @@ func (l *leader) exit(ctx actor.Context) {
 	l.handBackReads(ctx)
 	l.handBackEarly(ctx)
 	ctx.Send(l.applier, &LeadershipEnded{Term: l.term})
+	if l.snapshots.pid != nil {
+		ctx.Send(l.snapshots.pid, &LeadershipEnded{Term: l.term})
+	}
 	if t := l.transfer; t != nil && t.replyTo != nil {
 		ctx.Send(t.replyTo, &messages.LeadershipTransferred{Group: l.opts.Group, Term: uint64(l.term)})
 	}
@@ -140,10 +143,10 @@ func (l *leader) replicate(ctx actor.Context, peer core.NodeID) *actor.PID {
 	if match := l.tally.Match(peer); match > 0 {
 		next = match + 1
 	}
-	prevTerm, _ := l.tail.shape.TermAt(next - 1)
+	prevTerm, known := l.tail.shape.TermAt(next - 1)
 	l.spawned++
 	name := fmt.Sprintf("%s-%d-%d", peer, l.term, l.spawned)
-	pid, err := ctx.SpawnNamed(l.replicatorProps(ctx.Self(), peer, next, prevTerm), name)
+	pid, err := ctx.SpawnNamed(l.replicatorProps(ctx.Self(), peer, next, prevTerm, known), name)
 	if err != nil {
 		panic(fmt.Sprintf("replicator %s: %v", name, err))
 	}
@@ -240,12 +243,16 @@ func (l *leader) onHeartbeatAcked(ctx actor.Context, m *messages.HeartbeatAcked)
 // memory where that reaches, else by the LogReader.
 func (l *leader) onFetchEntries(ctx actor.Context, m *FetchEntries, sender *actor.PID) {
 	first := m.First
+	if first < l.tail.shape.First() {
+		// The peer's log ends below this one's beginning: no entry here can follow there.
+		ctx.Send(sender, &EntriesCompacted{Session: m.Session})
+		return
+	}
 	if m.HintTerm != 0 {
 		// The peer's log has HintTerm just before First. Where this one has a later
 		// term there, go back over all of it at once (paper §5.3).
 		first = l.tail.shape.HintBelow(first-1, m.HintTerm).Index + 1
 	}
-	first = max(first, l.tail.shape.First())
 	prevTerm, _ := l.tail.shape.TermAt(first - 1)
 	switch last := l.tail.last().Index; {
 	case first > last:

@@ -123,7 +123,7 @@ type LeadershipBegun struct {
 	Term core.Term
 }
 
-// LeadershipEnded: Raft → Applier, local. This member leads in Term no more.
+// LeadershipEnded: Raft → Applier and Snapshotter, local. This member leads in Term no more.
 type LeadershipEnded struct {
 	Term core.Term
 }
@@ -140,6 +140,7 @@ type LeaderFollowed struct {
 type EntriesApplied struct {
 	Index   core.Index
 	Queries int
+	Bytes   int // of log applied since the last report
 }
 
 // ApplierFailed: Applier → Raft, local. The state machine cannot go on.

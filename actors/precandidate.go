@@ -68,10 +68,10 @@ func (p *preCandidate) receive(ctx actor.Context, message any, sender *actor.PID
 // made it a follower before they get here; TimeoutNow comes from a leader that this
 // member has given up.
 var preCandidateIgnores = ignored(
-	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.TimeoutNow{},
+	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
 	&messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{},
-	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
+	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &SnapshotFound{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
 )
 
 func (p *preCandidate) record(ctx actor.Context, voter core.NodeID, granted bool) {

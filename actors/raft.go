@@ -52,6 +52,8 @@ type raft struct {
 	leaderTerm core.Term     // the term in which it was heard of
 	heardAt    time.Duration // when a leader was last heard
 
+	snapshots snapshotting
+
 	role     role
 	election timer
 	applier  *actor.PID
@@ -101,11 +103,12 @@ func MemberProps(rt *Runtime, links Links, opts MemberOptions) *actor.Props {
 func (r *raft) started(ctx actor.Context) {
 	r.now = r.rt.Clock.Now()
 	r.peers = make(map[core.NodeID]*actor.PID)
-	r.role = &starting{r}
+	r.role = &starting{raft: r}
 	// The Gateway must know the group before anything is forwarded there.
 	ctx.Request(r.links.Gateway, &LeaderChanged{Group: r.opts.Group})
 	ctx.Request(r.links.Node, &MemberStarted{Group: r.opts.Group, PID: ctx.Self()})
 	r.applier = ctx.Spawn(r.applierProps(ctx.Self()))
+	r.startSnapshots(ctx)
 }
 
 // receive handles what means the same in every role, makes the one term check, and
@@ -117,8 +120,20 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.onHardStatePersisted(ctx, m)
 	case *messages.EntriesPersisted:
 		r.onEntriesPersisted(ctx, m)
+	case *messages.LogCompacted:
+		r.onLogCompacted(ctx, m)
 	case *EntriesApplied:
 		r.onEntriesApplied(ctx, m)
+	case *messages.TakeSnapshot:
+		r.onTakeSnapshot(ctx, sender)
+	case *messages.SnapshotTimeout:
+		r.onSnapshotTimeout(ctx, m)
+	case *SnapshotSaved:
+		r.onSnapshotSaved(ctx, m)
+	case *SnapshotFailed:
+		r.onSnapshotFailed(ctx, m)
+	case *InstallSnapshot:
+		r.onInstallSnapshot(ctx, m)
 	case *ApplierFailed:
 		r.fail(ctx, m.Reason)
 	case *messages.StorageFailed:
@@ -148,6 +163,7 @@ func (r *raft) endTurn(ctx actor.Context) {
 	r.beginTurn()
 	r.role.endTurn(ctx)
 	r.handOver(ctx)
+	r.turnSnapshots(ctx)
 	r.inTurn = false
 }
 
@@ -172,6 +188,15 @@ func (r *raft) inTerm(ctx actor.Context, message any, sender *actor.PID) bool {
 		if core.Term(m.Term) < r.term {
 			r.answer(ctx, sender, &messages.HeartbeatAcked{
 				Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node),
+			})
+			return false
+		}
+		r.follow(ctx, core.Term(m.Term), core.NodeID(m.Leader))
+	case *messages.OfferSnapshot:
+		if core.Term(m.Term) < r.term {
+			r.answer(ctx, sender, &messages.SnapshotDeclined{
+				Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node), Index: m.GetMeta().GetIndex(),
+				Reason: "a later term has begun",
 			})
 			return false
 		}
@@ -431,9 +456,15 @@ func (r *raft) commitTo(commit core.Index) {
 // stopping ends the member with its children. Whoever still waits is told.
 func (r *raft) stopping(ctx actor.Context) {
 	r.release(ctx, r.tail.takeWaiters(r.handed), messages.Outcome_UNKNOWN, messages.Reason_STOPPED)
+	r.endSnapshots(ctx, "the member stops")
 	r.role.exit(ctx)
 	r.election.cancel()
 	r.role = &failed{r}
+}
+
+// stopped follows the end of the children: only now may another member of the group
+// use its files.
+func (r *raft) stopped(ctx actor.Context) {
 	ctx.Send(r.links.Node, &MemberStopped{Group: r.opts.Group, PID: ctx.Self()})
 }
 
@@ -442,14 +473,17 @@ func decodeConfiguration(data []byte) (core.Configuration, error) {
 	if err := proto.Unmarshal(data, &m); err != nil {
 		return core.Configuration{}, err
 	}
-	var c core.Configuration
-	for _, p := range m.Members {
+	return coreConfiguration(&m), nil
+}
+
+func coreConfiguration(m *messages.Configuration) (c core.Configuration) {
+	for _, p := range m.GetMembers() {
 		c.Members = append(c.Members, core.Member{ID: core.NodeID(p.Id), Address: p.Address, Role: core.Role(p.Role)})
 	}
-	for _, id := range m.Outgoing {
+	for _, id := range m.GetOutgoing() {
 		c.Outgoing = append(c.Outgoing, core.NodeID(id))
 	}
-	return c, nil
+	return c
 }
 
 func describeConfiguration(c *core.Configuration) *messages.Configuration {

@@ -47,6 +47,7 @@ func (r *raft) onEntriesApplied(ctx actor.Context, m *EntriesApplied) {
 	r.applied = m.Index
 	r.asked -= m.Queries
 	r.backlog.upTo(m.Index)
+	r.snapshots.bytes += m.Bytes
 }
 
 // onDescribeGroup answers in every role, failed included.
@@ -59,7 +60,8 @@ func (r *raft) onDescribeGroup(ctx actor.Context, sender *actor.PID) {
 		Term: uint64(r.term), Leader: string(r.leader),
 		FirstIndex: uint64(r.tail.shape.First()), LastIndex: uint64(r.tail.last().Index),
 		DurableIndex: uint64(r.tail.durable), CommitIndex: uint64(r.commit), AppliedIndex: uint64(r.applied),
-		Failure: r.failure,
+		Failure:       r.failure,
+		SnapshotIndex: uint64(r.snapshots.newest.Index), SnapshotTerm: uint64(r.snapshots.newest.Term),
 	}
 	if len(r.configs) > 0 {
 		s.Configuration = describeConfiguration(r.config())
@@ -77,6 +79,7 @@ func (l *leader) describePeers() []*messages.PeerStatus {
 		out = append(out, &messages.PeerStatus{
 			Id: string(id), MatchIndex: uint64(l.tally.Match(id)),
 			State: p.GetState(), NextIndex: p.GetNextIndex(), Inflight: p.GetInflight(),
+			SnapshotSent: p.GetSnapshotSent(), SnapshotSize: p.GetSnapshotSize(),
 			Active: l.now-l.contact[id] < l.opts.ElectionTimeout,
 		})
 	})

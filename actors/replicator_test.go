@@ -31,7 +31,7 @@ func newSender(t *testing.T, next, last uint64, window core.Window) *sender {
 	}, logger: w.rt.Logger, term: replicatorTerm, peers: map[core.NodeID]*actor.PID{"n2": s.peer.pid}}
 	m.opts.Limits.Window = window
 	m.tail.shape = core.NewLogShape(core.Position{}, []core.TermRun{{Term: 1, First: 1, Last: core.Index(last)}})
-	s.pid = w.spawn((&leader{raft: m}).replicatorProps(s.raft.pid, "n2", core.Index(next), 1), "replicator")
+	s.pid = w.spawn((&leader{raft: m}).replicatorProps(s.raft.pid, "n2", core.Index(next), 1, true), "replicator")
 	return s
 }
 

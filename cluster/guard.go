@@ -57,7 +57,7 @@ type guardOptions struct {
 type class uint32
 
 const (
-	raftTraffic class = 1 << iota // Raft to Raft and Replicators
+	raftTraffic class = 1 << iota // Raft to Raft, and their Replicators and Snapshotters
 	requests                      // ForwardRequests to a Gateway
 	answers                       // ResultsFrame to a Gateway or a client
 	embedded                      // what the embedding program allowed
@@ -111,7 +111,9 @@ func wireTypes() map[string]class {
 		&messages.RequestPreVote{}, &messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 		&messages.RequestVote{}, &messages.VoteGranted{}, &messages.VoteRejected{}, &messages.TimeoutNow{},
 		&messages.AppendEntries{}, &messages.AppendAccepted{}, &messages.AppendRejected{},
-		&messages.Heartbeat{}, &messages.HeartbeatAcked{})
+		&messages.Heartbeat{}, &messages.HeartbeatAcked{},
+		&messages.OfferSnapshot{}, &messages.SnapshotChunk{}, &messages.SnapshotReceived{},
+		&messages.SnapshotInstalled{}, &messages.SnapshotDeclined{})
 	add(requests, &messages.ForwardRequests{}, &messages.FindLeader{})
 	add(answers, &messages.ResultsFrame{}, &messages.LeaderFound{})
 	return types

@@ -17,6 +17,7 @@ import (
 	"github.com/protoraft/protoraft/fsm"
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/logstore/level"
+	"github.com/protoraft/protoraft/logstore/snapshots"
 	"github.com/protoraft/protoraft/logstore/vfs"
 	"github.com/protoraft/protoraft/messages"
 )
@@ -29,6 +30,7 @@ type Node struct {
 
 	dir         *dataDir
 	store       logstore.Store
+	snapshots   *snapshots.Store
 	remote      *remoteEndpoint
 	runtime     *actors.Runtime
 	stopRuntime func()
@@ -69,6 +71,10 @@ func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 		return nil, fmt.Errorf("open the log in %s: %w", o.DataDir, err)
 	}
 	n.store = store // not before: a nil *level.Store is not a nil Store
+	n.snapshots, err = snapshots.Open(vfs.OS{}, filepath.Join(o.DataDir, snapshotsDir))
+	if err != nil {
+		return nil, fmt.Errorf("open the snapshots in %s: %w", o.DataDir, err)
+	}
 	n.remote, err = startRemote(system, remoteOptions{
 		Listen: o.Listen, Advertise: o.address(), ClusterID: o.ClusterID, NodeID: o.ID,
 		Members: addressBook(o.Members), Insecure: o.Insecure, Logger: o.Logger,
@@ -177,13 +183,17 @@ func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, e
 // Props describes this node's member of a group. Spawn it once, with SpawnNamed and
 // under the same name on every node; a second member of the group on this node
 // stops at once. The member answers *messages.Propose, *messages.Query,
-// *messages.DescribeGroup and *messages.TransferLeadership.
+// *messages.DescribeGroup, *messages.TransferLeadership and *messages.TakeSnapshot.
 func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, error) {
 	o := actors.MemberOptions{
 		Group: group, Node: core.NodeID(n.options.ID), Bootstrap: n.options.bootstrap(), Machine: machine,
 		ElectionTimeout: n.options.ElectionTimeout, HeartbeatInterval: n.options.HeartbeatInterval,
-		Limits: actors.DefaultLimits(),
+		Limits:    actors.DefaultLimits(),
+		Snapshots: n.snapshots, SnapshotInterval: n.options.SnapshotInterval,
+		SnapshotPolicy: core.SnapshotPolicy{Entries: core.Index(n.options.SnapshotEntries), Bytes: n.options.SnapshotBytes},
+		KeepEntries:    core.Index(n.options.KeepEntries),
 	}
+	o.Limits.Transfer.BytesPerSecond = n.options.TransferBytesPerSecond
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("group %d: %w", group, err)
 	}
@@ -222,6 +232,37 @@ func (n *Node) TransferLeadership(ctx context.Context, group uint64, to string) 
 		return fmt.Errorf("group %d: leadership not handed over: %s", group, kept.Reason)
 	}
 	return nil
+}
+
+// TakeSnapshot has this node's member of a group take a snapshot of what it has
+// applied, and cut its log behind it. When it returns, the snapshot up to index is
+// durable. An error says that there is none; the member goes on. Nothing bounds the
+// wait but ctx: the machine is as large as it is.
+func (n *Node) TakeSnapshot(ctx context.Context, group uint64) (index uint64, err error) {
+	pid := n.client.member(group)
+	if pid == nil {
+		return 0, fmt.Errorf("group %d: %w", group, ErrNoGroup)
+	}
+	answers := make(chan any, 1)
+	asker := n.system.Root.Spawn(actor.PropsFromFunc(func(c actor.Context) {
+		switch m := c.Message().(type) {
+		case *actor.Started:
+			c.Request(pid, &messages.TakeSnapshot{Group: group})
+		case *messages.SnapshotTaken, *messages.SnapshotRefused:
+			answers <- m
+			c.Stop(c.Self())
+		}
+	}))
+	select {
+	case answer := <-answers:
+		if refused, ok := answer.(*messages.SnapshotRefused); ok {
+			return 0, fmt.Errorf("group %d: no snapshot taken: %s", group, refused.Reason)
+		}
+		return answer.(*messages.SnapshotTaken).Index, nil
+	case <-ctx.Done():
+		n.system.Root.Stop(asker)
+		return 0, fmt.Errorf("group %d: waiting for a snapshot: %w", group, ctx.Err())
+	}
 }
 
 // Shutdown leaves the cluster in good order: it hands leadership over where it
@@ -277,6 +318,9 @@ func (n *Node) close(graceful bool) error {
 	if n.store != nil {
 		errs = append(errs, n.store.Close())
 	}
+	if n.snapshots != nil {
+		errs = append(errs, n.snapshots.Close())
+	}
 	if n.dir != nil {
 		errs = append(errs, n.dir.Close())
 	}
@@ -319,6 +363,7 @@ type GroupStatus struct {
 	DurableIndex  uint64
 	CommitIndex   uint64
 	AppliedIndex  uint64
+	SnapshotIndex uint64 // of the newest durable snapshot, 0 for none
 	Failure       string // why the member stopped
 	Members       []Member
 	Peers         []PeerStatus // on the leader
@@ -327,11 +372,14 @@ type GroupStatus struct {
 // PeerStatus is what a leader knows of another member.
 type PeerStatus struct {
 	ID         string
-	State      string // probe or replicate
+	State      string // probe, replicate or snapshot
 	MatchIndex uint64
 	NextIndex  uint64
 	Inflight   uint64 // appends sent and not answered
 	Active     bool   // answered within the last election timeout
+
+	// In state snapshot: how many bytes of how many the member has.
+	SnapshotSent, SnapshotSize uint64
 }
 
 // Status describes the node and its members, ordered by group.
@@ -358,6 +406,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 		Group: m.Group, Role: m.Role, Term: m.Term, Leader: m.Leader,
 		FirstIndex: m.FirstIndex, LastIndex: m.LastIndex, DurableIndex: m.DurableIndex,
 		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure,
+		SnapshotIndex: m.SnapshotIndex,
 	}
 	for _, p := range m.GetConfiguration().GetMembers() {
 		g.Members = append(g.Members, Member{ID: p.Id, Address: p.Address})
@@ -369,6 +418,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 		g.Peers = append(g.Peers, PeerStatus{
 			ID: p.Id, State: p.State, MatchIndex: p.MatchIndex, NextIndex: p.NextIndex,
 			Inflight: p.Inflight, Active: p.Active,
+			SnapshotSent: p.SnapshotSent, SnapshotSize: p.SnapshotSize,
 		})
 	}
 	return g

@@ -60,6 +60,24 @@ type Options struct {
 	// Default 5 s.
 	RequestTimeout time.Duration
 
+	// SnapshotEntries has a member take a snapshot after so many entries were applied,
+	// SnapshotBytes after so many bytes of log, SnapshotInterval after that time where
+	// anything was applied at all; negative for never. A member's first one after its
+	// start comes at a random point of each. Behind a snapshot the log is cut.
+	// Default 100,000 entries, 256 MiB and an hour.
+	SnapshotEntries  int
+	SnapshotBytes    int
+	SnapshotInterval time.Duration
+
+	// KeepEntries is how many entries before a snapshot stay in the log: a follower
+	// that lags by no more is sent entries, not a snapshot. Negative for none.
+	// Default 10,000.
+	KeepEntries int
+
+	// TransferBytesPerSecond bounds the sending of a snapshot to one member.
+	// Default 0: as fast as it takes it.
+	TransferBytesPerSecond int
+
 	// Logger hears what happens. Default: none.
 	Logger hclog.Logger
 }
@@ -68,6 +86,11 @@ const (
 	defaultElectionTimeout = time.Second
 	defaultRequestTimeout  = 5 * time.Second
 	heartbeatsPerTimeout   = 10
+
+	defaultSnapshotEntries  = 100_000
+	defaultSnapshotBytes    = 256 << 20
+	defaultSnapshotInterval = time.Hour
+	defaultKeepEntries      = 10_000
 )
 
 // MaxCommandBytes is the largest command Propose takes.
@@ -108,6 +131,10 @@ func (o *Options) fill() error {
 	if o.RequestTimeout < 0 {
 		return fmt.Errorf("cluster: Options.RequestTimeout %v, expected more than 0", o.RequestTimeout)
 	}
+	o.fillSnapshots()
+	if o.TransferBytesPerSecond < 0 {
+		return fmt.Errorf("cluster: Options.TransferBytesPerSecond %d, expected 0 or more", o.TransferBytesPerSecond)
+	}
 	if o.ClusterID == "" {
 		o.ClusterID = deriveClusterID(o.Members)
 	}
@@ -118,6 +145,24 @@ func (o *Options) fill() error {
 		o.Logger = hclog.NewNullLogger()
 	}
 	return nil
+}
+
+// fillSnapshots puts defaults where there is 0, and 0 where there is less: to the
+// members, 0 is never.
+func (o *Options) fillSnapshots() {
+	fill := func(v *int, otherwise int) {
+		if *v == 0 {
+			*v = otherwise
+		}
+		*v = max(*v, 0)
+	}
+	fill(&o.SnapshotEntries, defaultSnapshotEntries)
+	fill(&o.SnapshotBytes, defaultSnapshotBytes)
+	fill(&o.KeepEntries, defaultKeepEntries)
+	if o.SnapshotInterval == 0 {
+		o.SnapshotInterval = defaultSnapshotInterval
+	}
+	o.SnapshotInterval = max(o.SnapshotInterval, 0)
 }
 
 func (o *Options) address() string {

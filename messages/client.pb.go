@@ -805,7 +805,9 @@ type GroupStatus struct {
 	AppliedIndex  uint64                 `protobuf:"varint,10,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
 	Failure       string                 `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"` // why the group stopped here, empty while it runs
 	Configuration *Configuration         `protobuf:"bytes,12,opt,name=configuration,proto3" json:"configuration,omitempty"`
-	Peers         []*PeerStatus          `protobuf:"bytes,13,rep,name=peers,proto3" json:"peers,omitempty"` // on the leader only
+	Peers         []*PeerStatus          `protobuf:"bytes,13,rep,name=peers,proto3" json:"peers,omitempty"`                                       // on the leader only
+	SnapshotIndex uint64                 `protobuf:"varint,14,opt,name=snapshot_index,json=snapshotIndex,proto3" json:"snapshot_index,omitempty"` // of the newest durable snapshot, 0 for none
+	SnapshotTerm  uint64                 `protobuf:"varint,15,opt,name=snapshot_term,json=snapshotTerm,proto3" json:"snapshot_term,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -931,14 +933,30 @@ func (x *GroupStatus) GetPeers() []*PeerStatus {
 	return nil
 }
 
+func (x *GroupStatus) GetSnapshotIndex() uint64 {
+	if x != nil {
+		return x.SnapshotIndex
+	}
+	return 0
+}
+
+func (x *GroupStatus) GetSnapshotTerm() uint64 {
+	if x != nil {
+		return x.SnapshotTerm
+	}
+	return 0
+}
+
 type PeerStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // probe or replicate
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // probe, replicate or snapshot
 	MatchIndex    uint64                 `protobuf:"varint,3,opt,name=match_index,json=matchIndex,proto3" json:"match_index,omitempty"`
 	NextIndex     uint64                 `protobuf:"varint,4,opt,name=next_index,json=nextIndex,proto3" json:"next_index,omitempty"`
-	Inflight      uint64                 `protobuf:"varint,5,opt,name=inflight,proto3" json:"inflight,omitempty"` // appends sent and not answered
-	Active        bool                   `protobuf:"varint,6,opt,name=active,proto3" json:"active,omitempty"`     // answered within the last election timeout
+	Inflight      uint64                 `protobuf:"varint,5,opt,name=inflight,proto3" json:"inflight,omitempty"`                             // appends sent and not answered
+	Active        bool                   `protobuf:"varint,6,opt,name=active,proto3" json:"active,omitempty"`                                 // answered within the last election timeout
+	SnapshotSent  uint64                 `protobuf:"varint,7,opt,name=snapshot_sent,json=snapshotSent,proto3" json:"snapshot_sent,omitempty"` // bytes the peer has of the snapshot sent to it, in state snapshot
+	SnapshotSize  uint64                 `protobuf:"varint,8,opt,name=snapshot_size,json=snapshotSize,proto3" json:"snapshot_size,omitempty"` // of how many
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1015,6 +1033,20 @@ func (x *PeerStatus) GetActive() bool {
 	return false
 }
 
+func (x *PeerStatus) GetSnapshotSent() uint64 {
+	if x != nil {
+		return x.SnapshotSent
+	}
+	return 0
+}
+
+func (x *PeerStatus) GetSnapshotSize() uint64 {
+	if x != nil {
+		return x.SnapshotSize
+	}
+	return 0
+}
+
 var File_messages_client_proto protoreflect.FileDescriptor
 
 const file_messages_client_proto_rawDesc = "" +
@@ -1060,7 +1092,7 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x04data\x18\x05 \x01(\fR\x04data\x12\x16\n" +
 	"\x06leader\x18\x06 \x01(\tR\x06leader\"%\n" +
 	"\rDescribeGroup\x12\x14\n" +
-	"\x05group\x18\x01 \x01(\x04R\x05group\"\xaf\x03\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\"\xfb\x03\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06member\x18\x02 \x01(\tR\x06member\x12\x12\n" +
@@ -1077,7 +1109,9 @@ const file_messages_client_proto_rawDesc = "" +
 	" \x01(\x04R\fappliedIndex\x12\x18\n" +
 	"\afailure\x18\v \x01(\tR\afailure\x12>\n" +
 	"\rconfiguration\x18\f \x01(\v2\x18.protoraft.ConfigurationR\rconfiguration\x12+\n" +
-	"\x05peers\x18\r \x03(\v2\x15.protoraft.PeerStatusR\x05peers\"\xa6\x01\n" +
+	"\x05peers\x18\r \x03(\v2\x15.protoraft.PeerStatusR\x05peers\x12%\n" +
+	"\x0esnapshot_index\x18\x0e \x01(\x04R\rsnapshotIndex\x12#\n" +
+	"\rsnapshot_term\x18\x0f \x01(\x04R\fsnapshotTerm\"\xf0\x01\n" +
 	"\n" +
 	"PeerStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
@@ -1087,7 +1121,9 @@ const file_messages_client_proto_rawDesc = "" +
 	"\n" +
 	"next_index\x18\x04 \x01(\x04R\tnextIndex\x12\x1a\n" +
 	"\binflight\x18\x05 \x01(\x04R\binflight\x12\x16\n" +
-	"\x06active\x18\x06 \x01(\bR\x06active*4\n" +
+	"\x06active\x18\x06 \x01(\bR\x06active\x12#\n" +
+	"\rsnapshot_sent\x18\a \x01(\x04R\fsnapshotSent\x12#\n" +
+	"\rsnapshot_size\x18\b \x01(\x04R\fsnapshotSize*4\n" +
 	"\aOutcome\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aAPPLIED\x10\x01\x12\x0f\n" +

@@ -21,17 +21,17 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What a snapshot is of. It stands at the head of its file.
+// What a snapshot is of. The first record of its file.
 type SnapshotMeta struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	Group              uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
 	Incarnation        uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Index              uint64                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`                                                     // of the last entry it contains
-	Term               uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`                                                       // of that entry
-	Configuration      *Configuration         `protobuf:"bytes,5,opt,name=configuration,proto3" json:"configuration,omitempty"`                                      // the last one at or below index
-	ConfigurationIndex uint64                 `protobuf:"varint,6,opt,name=configuration_index,json=configurationIndex,proto3" json:"configuration_index,omitempty"` // where that one stands in the log
-	Time               int64                  `protobuf:"varint,7,opt,name=time,proto3" json:"time,omitempty"`                                                       // log time at index, nanoseconds since 1970
-	Machine            string                 `protobuf:"bytes,8,opt,name=machine,proto3" json:"machine,omitempty"`                                                  // name and format of the machine's section, may be empty
+	Index              uint64                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`                // the last entry it covers
+	Term               uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`                  // of that entry
+	Configuration      *Configuration         `protobuf:"bytes,5,opt,name=configuration,proto3" json:"configuration,omitempty"` // the last one at or below index
+	ConfigurationIndex uint64                 `protobuf:"varint,6,opt,name=configuration_index,json=configurationIndex,proto3" json:"configuration_index,omitempty"`
+	Time               int64                  `protobuf:"varint,7,opt,name=time,proto3" json:"time,omitempty"`      // log time at index, nanoseconds since 1970
+	Machine            string                 `protobuf:"bytes,8,opt,name=machine,proto3" json:"machine,omitempty"` // name of the state machine's format, empty where it has none
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -122,6 +122,643 @@ func (x *SnapshotMeta) GetMachine() string {
 	return ""
 }
 
+// SnapshotSender → Raft(peer), wire; answered with SnapshotReceived,
+// SnapshotInstalled or SnapshotDeclined to the sender. Your log ends before mine
+// begins: here is a snapshot. Sent again while nothing comes back.
+// Stale when term is below the receiver's; without effect when index is committed there.
+type OfferSnapshot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Leader        string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
+	Meta          *SnapshotMeta          `protobuf:"bytes,4,opt,name=meta,proto3" json:"meta,omitempty"`
+	Size          uint64                 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`          // of the file, in bytes
+	Checksum      uint64                 `protobuf:"fixed64,6,opt,name=checksum,proto3" json:"checksum,omitempty"` // of all of it: with meta and size it names the bytes for good
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferSnapshot) Reset() {
+	*x = OfferSnapshot{}
+	mi := &file_messages_snapshot_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferSnapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferSnapshot) ProtoMessage() {}
+
+func (x *OfferSnapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_snapshot_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferSnapshot.ProtoReflect.Descriptor instead.
+func (*OfferSnapshot) Descriptor() ([]byte, []int) {
+	return file_messages_snapshot_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *OfferSnapshot) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *OfferSnapshot) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *OfferSnapshot) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *OfferSnapshot) GetMeta() *SnapshotMeta {
+	if x != nil {
+		return x.Meta
+	}
+	return nil
+}
+
+func (x *OfferSnapshot) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *OfferSnapshot) GetChecksum() uint64 {
+	if x != nil {
+		return x.Checksum
+	}
+	return 0
+}
+
+// SnapshotSender → Snapshotter(peer), wire; answered with SnapshotReceived.
+// Bytes of the file from offset on, at most 64 KiB.
+// Stale when the receiver takes another snapshot, or has these bytes.
+type SnapshotChunk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	Checksum      uint64                 `protobuf:"fixed64,3,opt,name=checksum,proto3" json:"checksum,omitempty"` // of the whole file, as offered
+	Offset        uint64                 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`
+	Data          []byte                 `protobuf:"bytes,5,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotChunk) Reset() {
+	*x = SnapshotChunk{}
+	mi := &file_messages_snapshot_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotChunk) ProtoMessage() {}
+
+func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_snapshot_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
+func (*SnapshotChunk) Descriptor() ([]byte, []int) {
+	return file_messages_snapshot_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SnapshotChunk) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *SnapshotChunk) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *SnapshotChunk) GetChecksum() uint64 {
+	if x != nil {
+		return x.Checksum
+	}
+	return 0
+}
+
+func (x *SnapshotChunk) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *SnapshotChunk) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+// Snapshotter(peer) → SnapshotSender, wire. Everything below offset is here; go on
+// from there. Stale when index or checksum is not of the snapshot being sent.
+type SnapshotReceived struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	Checksum      uint64                 `protobuf:"fixed64,3,opt,name=checksum,proto3" json:"checksum,omitempty"`
+	Offset        uint64                 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotReceived) Reset() {
+	*x = SnapshotReceived{}
+	mi := &file_messages_snapshot_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotReceived) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotReceived) ProtoMessage() {}
+
+func (x *SnapshotReceived) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_snapshot_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotReceived.ProtoReflect.Descriptor instead.
+func (*SnapshotReceived) Descriptor() ([]byte, []int) {
+	return file_messages_snapshot_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SnapshotReceived) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *SnapshotReceived) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *SnapshotReceived) GetChecksum() uint64 {
+	if x != nil {
+		return x.Checksum
+	}
+	return 0
+}
+
+func (x *SnapshotReceived) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+// Raft(peer) → SnapshotSender, wire. This member holds everything up to the
+// snapshot's index: it has installed it, or had no need of it.
+type SnapshotInstalled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	Index         uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotInstalled) Reset() {
+	*x = SnapshotInstalled{}
+	mi := &file_messages_snapshot_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotInstalled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotInstalled) ProtoMessage() {}
+
+func (x *SnapshotInstalled) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_snapshot_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotInstalled.ProtoReflect.Descriptor instead.
+func (*SnapshotInstalled) Descriptor() ([]byte, []int) {
+	return file_messages_snapshot_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SnapshotInstalled) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *SnapshotInstalled) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *SnapshotInstalled) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *SnapshotInstalled) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+// Raft(peer) or Snapshotter(peer) → SnapshotSender, wire. Not now, or not from you:
+// with a term above the sender's it says only that it leads no more.
+type SnapshotDeclined struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"` // 0 where it is no matter of terms
+	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	Index         uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotDeclined) Reset() {
+	*x = SnapshotDeclined{}
+	mi := &file_messages_snapshot_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotDeclined) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotDeclined) ProtoMessage() {}
+
+func (x *SnapshotDeclined) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_snapshot_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotDeclined.ProtoReflect.Descriptor instead.
+func (*SnapshotDeclined) Descriptor() ([]byte, []int) {
+	return file_messages_snapshot_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SnapshotDeclined) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *SnapshotDeclined) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *SnapshotDeclined) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *SnapshotDeclined) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *SnapshotDeclined) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Clock → SnapshotSender, local. Send what may be sent now, and look whether the
+// peer still answers. Stale when generation is not the timer's.
+type SnapshotSendTimeout struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotSendTimeout) Reset() {
+	*x = SnapshotSendTimeout{}
+	mi := &file_messages_snapshot_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotSendTimeout) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotSendTimeout) ProtoMessage() {}
+
+func (x *SnapshotSendTimeout) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_snapshot_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotSendTimeout.ProtoReflect.Descriptor instead.
+func (*SnapshotSendTimeout) Descriptor() ([]byte, []int) {
+	return file_messages_snapshot_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SnapshotSendTimeout) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+// Any actor → Raft, local; answered with SnapshotTaken or SnapshotRefused. Take a
+// snapshot of what this member has applied. It need not lead.
+type TakeSnapshot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakeSnapshot) Reset() {
+	*x = TakeSnapshot{}
+	mi := &file_messages_snapshot_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeSnapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeSnapshot) ProtoMessage() {}
+
+func (x *TakeSnapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_snapshot_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeSnapshot.ProtoReflect.Descriptor instead.
+func (*TakeSnapshot) Descriptor() ([]byte, []int) {
+	return file_messages_snapshot_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *TakeSnapshot) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+// Raft → whoever sent TakeSnapshot, local. A snapshot up to index is durable here.
+type SnapshotTaken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	Term          uint64                 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotTaken) Reset() {
+	*x = SnapshotTaken{}
+	mi := &file_messages_snapshot_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotTaken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotTaken) ProtoMessage() {}
+
+func (x *SnapshotTaken) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_snapshot_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotTaken.ProtoReflect.Descriptor instead.
+func (*SnapshotTaken) Descriptor() ([]byte, []int) {
+	return file_messages_snapshot_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SnapshotTaken) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *SnapshotTaken) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *SnapshotTaken) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+// Raft → whoever sent TakeSnapshot, local. There is no new snapshot; reason says why.
+type SnapshotRefused struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotRefused) Reset() {
+	*x = SnapshotRefused{}
+	mi := &file_messages_snapshot_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotRefused) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotRefused) ProtoMessage() {}
+
+func (x *SnapshotRefused) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_snapshot_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotRefused.ProtoReflect.Descriptor instead.
+func (*SnapshotRefused) Descriptor() ([]byte, []int) {
+	return file_messages_snapshot_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SnapshotRefused) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *SnapshotRefused) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Clock → Raft, local. The snapshot interval is over.
+// Stale when generation is not the timer's.
+type SnapshotTimeout struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotTimeout) Reset() {
+	*x = SnapshotTimeout{}
+	mi := &file_messages_snapshot_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotTimeout) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotTimeout) ProtoMessage() {}
+
+func (x *SnapshotTimeout) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_snapshot_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotTimeout.ProtoReflect.Descriptor instead.
+func (*SnapshotTimeout) Descriptor() ([]byte, []int) {
+	return file_messages_snapshot_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SnapshotTimeout) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
 var File_messages_snapshot_proto protoreflect.FileDescriptor
 
 const file_messages_snapshot_proto_rawDesc = "" +
@@ -135,7 +772,53 @@ const file_messages_snapshot_proto_rawDesc = "" +
 	"\rconfiguration\x18\x05 \x01(\v2\x18.protoraft.ConfigurationR\rconfiguration\x12/\n" +
 	"\x13configuration_index\x18\x06 \x01(\x04R\x12configurationIndex\x12\x12\n" +
 	"\x04time\x18\a \x01(\x03R\x04time\x12\x18\n" +
-	"\amachine\x18\b \x01(\tR\amachineB)Z'github.com/protoraft/protoraft/messagesb\x06proto3"
+	"\amachine\x18\b \x01(\tR\amachine\"\xae\x01\n" +
+	"\rOfferSnapshot\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
+	"\x06leader\x18\x03 \x01(\tR\x06leader\x12+\n" +
+	"\x04meta\x18\x04 \x01(\v2\x17.protoraft.SnapshotMetaR\x04meta\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x04R\x04size\x12\x1a\n" +
+	"\bchecksum\x18\x06 \x01(\x06R\bchecksum\"\x83\x01\n" +
+	"\rSnapshotChunk\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x1a\n" +
+	"\bchecksum\x18\x03 \x01(\x06R\bchecksum\x12\x16\n" +
+	"\x06offset\x18\x04 \x01(\x04R\x06offset\x12\x12\n" +
+	"\x04data\x18\x05 \x01(\fR\x04data\"r\n" +
+	"\x10SnapshotReceived\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x1a\n" +
+	"\bchecksum\x18\x03 \x01(\x06R\bchecksum\x12\x16\n" +
+	"\x06offset\x18\x04 \x01(\x04R\x06offset\"g\n" +
+	"\x11SnapshotInstalled\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\tR\x04from\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x04R\x05index\"~\n" +
+	"\x10SnapshotDeclined\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\tR\x04from\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x04R\x05index\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"5\n" +
+	"\x13SnapshotSendTimeout\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generation\"$\n" +
+	"\fTakeSnapshot\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\"O\n" +
+	"\rSnapshotTaken\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\"?\n" +
+	"\x0fSnapshotRefused\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"1\n" +
+	"\x0fSnapshotTimeout\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generationB)Z'github.com/protoraft/protoraft/messagesb\x06proto3"
 
 var (
 	file_messages_snapshot_proto_rawDescOnce sync.Once
@@ -149,18 +832,29 @@ func file_messages_snapshot_proto_rawDescGZIP() []byte {
 	return file_messages_snapshot_proto_rawDescData
 }
 
-var file_messages_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_messages_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_messages_snapshot_proto_goTypes = []any{
-	(*SnapshotMeta)(nil),  // 0: protoraft.SnapshotMeta
-	(*Configuration)(nil), // 1: protoraft.Configuration
+	(*SnapshotMeta)(nil),        // 0: protoraft.SnapshotMeta
+	(*OfferSnapshot)(nil),       // 1: protoraft.OfferSnapshot
+	(*SnapshotChunk)(nil),       // 2: protoraft.SnapshotChunk
+	(*SnapshotReceived)(nil),    // 3: protoraft.SnapshotReceived
+	(*SnapshotInstalled)(nil),   // 4: protoraft.SnapshotInstalled
+	(*SnapshotDeclined)(nil),    // 5: protoraft.SnapshotDeclined
+	(*SnapshotSendTimeout)(nil), // 6: protoraft.SnapshotSendTimeout
+	(*TakeSnapshot)(nil),        // 7: protoraft.TakeSnapshot
+	(*SnapshotTaken)(nil),       // 8: protoraft.SnapshotTaken
+	(*SnapshotRefused)(nil),     // 9: protoraft.SnapshotRefused
+	(*SnapshotTimeout)(nil),     // 10: protoraft.SnapshotTimeout
+	(*Configuration)(nil),       // 11: protoraft.Configuration
 }
 var file_messages_snapshot_proto_depIdxs = []int32{
-	1, // 0: protoraft.SnapshotMeta.configuration:type_name -> protoraft.Configuration
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	11, // 0: protoraft.SnapshotMeta.configuration:type_name -> protoraft.Configuration
+	0,  // 1: protoraft.OfferSnapshot.meta:type_name -> protoraft.SnapshotMeta
+	2,  // [2:2] is the sub-list for method output_type
+	2,  // [2:2] is the sub-list for method input_type
+	2,  // [2:2] is the sub-list for extension type_name
+	2,  // [2:2] is the sub-list for extension extendee
+	0,  // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_messages_snapshot_proto_init() }
@@ -175,7 +869,7 @@ func file_messages_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messages_snapshot_proto_rawDesc), len(file_messages_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
