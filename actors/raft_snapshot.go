@@ -273,6 +273,8 @@ func (r *raft) adopt(ctx actor.Context, meta *messages.SnapshotMeta) error {
 	if err != nil {
 		return fmt.Errorf("configuration at %d: %w", meta.ConfigurationIndex, err)
 	}
+	// Who waits for what was handed over is the Applier's to answer.
+	r.release(ctx, r.tail.takeWaiters(r.handed), messages.Outcome_UNKNOWN, messages.Reason_LEADERSHIP_LOST)
 	p := positionOf(meta)
 	r.configs = []configuration{{core.Index(meta.ConfigurationIndex), c}}
 	r.connect(ctx)
@@ -286,7 +288,6 @@ func (r *raft) adopt(ctx actor.Context, meta *messages.SnapshotMeta) error {
 // resetLog begins the log anew after a snapshot, in mind and on disk.
 func (r *raft) resetLog(ctx actor.Context, meta *messages.SnapshotMeta) {
 	p, first := positionOf(meta), r.tail.shape.First()
-	r.release(ctx, r.tail.takeWaiters(0), messages.Outcome_UNKNOWN, messages.Reason_LEADERSHIP_LOST)
 	r.tail.reset(p, meta.Time)
 	ctx.Request(r.links.LogWriter, &CompactLog{
 		Group: r.opts.Group, Incarnation: r.incarnation, TruncateFrom: first, To: p,

@@ -47,6 +47,9 @@ type snapshotSender struct {
 	done      bool
 }
 
+// throttleMoment is what timers cannot tell apart, several times over.
+const throttleMoment = 10 * time.Millisecond
+
 // silentMax is how many election timeouts without any answer end a transfer. What the
 // receiver has it keeps.
 const silentMax = 10
@@ -169,18 +172,19 @@ func (s *snapshotSender) endTurn(ctx actor.Context) {
 }
 
 // allowed takes n bytes from what may leave now, or comes back when there are as many.
-// What gathers while nothing is sent is a chunk at the most.
+// What gathers while nothing is sent is one chunk, or what passes in a moment.
 func (s *snapshotSender) allowed(ctx actor.Context, n int) bool {
 	rate := float64(s.opts.Limits.Transfer.BytesPerSecond)
 	if rate == 0 {
 		return true
 	}
 	now := s.rt.Clock.Now()
-	s.allowance = min(s.allowance+rate*(now-s.filledAt).Seconds(), float64(s.opts.Limits.Transfer.ChunkBytes))
+	most := max(float64(s.opts.Limits.Transfer.ChunkBytes), rate*throttleMoment.Seconds())
+	s.allowance = min(s.allowance+rate*(now-s.filledAt).Seconds(), most)
 	s.filledAt = now
 	if missing := float64(n) - s.allowance; missing > 0 {
-		wait := time.Duration(missing/rate*float64(time.Second)) + 1
-		s.arm(ctx, min(wait, max(s.checkAt-now, 1)))
+		wait := time.Duration(missing / rate * float64(time.Second))
+		s.arm(ctx, min(wait, s.checkAt-now))
 		return false
 	}
 	s.allowance -= float64(n)
@@ -188,7 +192,7 @@ func (s *snapshotSender) allowed(ctx actor.Context, n int) bool {
 }
 
 func (s *snapshotSender) arm(ctx actor.Context, wait time.Duration) {
-	s.timer.set(ctx, s.rt.Clock, wait, func(generation uint64) any {
+	s.timer.set(ctx, s.rt.Clock, max(wait, time.Millisecond), func(generation uint64) any {
 		return &messages.SnapshotSendTimeout{Generation: generation}
 	})
 }

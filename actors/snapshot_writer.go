@@ -16,7 +16,7 @@ import (
 //	hears  nothing: what it is to write it has from its birth
 //	says   SnapshotWritten or SnapshotNotWritten to its Snapshotter
 //
-// It writes in its one turn, while the machine goes on, and ends. The views are
+// It writes in its one turn, while the machine goes on, and is ended then. The views are
 // released whatever becomes of it.
 type snapshotWriter struct {
 	snapshotter *actor.PID
@@ -66,7 +66,6 @@ func (w *snapshotWriter) end(ctx actor.Context, err error) {
 	} else {
 		ctx.Send(w.snapshotter, &SnapshotWritten{Meta: w.save.Meta})
 	}
-	ctx.Stop(ctx.Self())
 }
 
 // release frees the views and what is left of a file that was not finished.

@@ -137,7 +137,6 @@ func (s *snapshotter) onSaveSnapshot(ctx actor.Context, m *SaveSnapshot) {
 		return
 	}
 	s.writer = s.spawn(ctx, snapshotWriterProps(s.rt, ctx.Self(), s.store, m, s.logger), "writer")
-	ctx.Watch(s.writer)
 }
 
 // spawn makes a child under a name that no earlier one had: what is said to one that
@@ -152,15 +151,22 @@ func (s *snapshotter) spawn(ctx actor.Context, props *actor.Props, name string) 
 	return pid
 }
 
-func (s *snapshotter) onSnapshotWritten(ctx actor.Context, m *SnapshotWritten) {
+// endWriter: the writer waits to be ended, for the news of its end would overtake what
+// it has to say.
+func (s *snapshotter) endWriter(ctx actor.Context) {
+	ctx.Stop(s.writer)
 	s.writer = nil
+}
+
+func (s *snapshotter) onSnapshotWritten(ctx actor.Context, m *SnapshotWritten) {
+	s.endWriter(ctx)
 	s.stand(m.Meta)
 	s.logger.Info("snapshot taken", "index", m.Meta.Index, "term", m.Meta.Term)
 	ctx.Send(s.raft, &SnapshotSaved{Meta: m.Meta})
 }
 
 func (s *snapshotter) onSnapshotNotWritten(ctx actor.Context, m *SnapshotNotWritten) {
-	s.writer = nil
+	s.endWriter(ctx)
 	ctx.Send(s.raft, &SnapshotFailed{Reason: m.Reason})
 }
 
@@ -178,12 +184,8 @@ func (s *snapshotter) onDropSnapshots(m *DropSnapshots) {
 	}
 }
 
-// onTerminated: a child that ended without saying how has crashed.
+// onTerminated forgets a sender. Where it has not said how it ended, this does.
 func (s *snapshotter) onTerminated(ctx actor.Context, m *actor.Terminated) {
-	if s.writer != nil && s.writer.Equal(m.Who) {
-		s.writer = nil
-		ctx.Send(s.raft, &SnapshotFailed{Reason: "the writer of the snapshot has ended"})
-	}
 	for _, peer := range sortedKeys(s.senders) {
 		if t := s.senders[peer]; t.pid.Equal(m.Who) {
 			delete(s.senders, peer)

@@ -19,6 +19,9 @@ func (m *memberModel) onLeadershipBegun(term uint64) {
 	w.cover.add("leader elected")
 	m.leads, m.termStart = term, uint64(len(m.log))+1
 	for _, o := range m.g.members {
+		if o.snapshots.receiving != 0 {
+			w.cover.add("leader change during a snapshot's transfer")
+		}
 		if o != m && o.leads != 0 {
 			w.cover.add("two leaders of different terms")
 		}

@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"errors"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/protoraft/protoraft/logstore/snapshots"
 	"github.com/protoraft/protoraft/messages"
 	"github.com/protoraft/protoraft/test/sim/simlog"
 )
@@ -167,8 +169,12 @@ func (w *World) scan() {
 			w.violate("a disk that works can be opened", "%s: %v", n.id, err)
 			return
 		}
+		if n.snapshots, err = snapshots.Open(n.disk, snapshotDir); err != nil {
+			w.violate("a disk that works can be opened", "%s: %v", n.id, err)
+			return
+		}
 		w.checks.booted(n, store)
-		if err := store.Close(); err != nil {
+		if err := errors.Join(store.Close(), n.snapshots.Close()); err != nil {
 			w.violate("a store can be closed", "%s: %v", n.id, err)
 		}
 	}

@@ -127,6 +127,9 @@ func (m *machine) Snapshot() (fsm.View, error) {
 		b = binary.LittleEndian.AppendUint32(b, l.length)
 		b = binary.LittleEndian.AppendUint64(b, l.hash)
 	}
+	if m.member != nil {
+		m.member.viewed(digest(b))
+	}
 	return view(b), nil
 }
 
@@ -143,6 +146,9 @@ func (m *machine) Restore(r io.Reader) error {
 	for i := range m.lists {
 		at := b[8+12*i:]
 		m.lists[i] = list{binary.LittleEndian.Uint32(at), binary.LittleEndian.Uint64(at[4:])}
+	}
+	if m.member != nil {
+		m.member.restored(m.state, digest(b))
 	}
 	return nil
 }

@@ -36,6 +36,7 @@ type groupModel struct {
 	committed []committedEntry      // index i at i-1
 	reference machine               // after everything any member has applied
 	states    map[uint64]uint64     // machine state after an index
+	views     map[uint64]uint64     // what a machine's view wrote, by the last command in it
 	keys      [keysMax]keyModel
 	values    map[uint64]appended // of applied commands, by value
 	refused   map[uint64]*op      // answered as not applied
@@ -66,12 +67,15 @@ type memberModel struct {
 	lastTime  int64
 	loaded    uint64 // end of the log when it started
 	failed    bool
+
+	snapshots snapshotModel
 }
 
 // image is what a disk holds of a member.
 type image struct {
-	log  []entry
-	hard logstore.HardState
+	log    []entry // with what was compacted
+	hard   logstore.HardState
+	purged uint64 // what of it is compacted
 }
 
 func newChecks(w *World) *checks { return &checks{w: w} }
@@ -81,7 +85,7 @@ func (c *checks) begin() {
 	for id := uint64(1); id <= uint64(c.w.setup.groups); id++ {
 		g := &groupModel{
 			id: id, known: map[position]entry{}, leaders: map[uint64]leadership{},
-			states: map[uint64]uint64{}, values: map[uint64]appended{}, refused: map[uint64]*op{},
+			states: map[uint64]uint64{}, views: map[uint64]uint64{}, values: map[uint64]appended{}, refused: map[uint64]*op{},
 		}
 		for _, n := range c.w.nodes {
 			g.members = append(g.members, &memberModel{c: c, n: n, g: g})
@@ -111,6 +115,20 @@ func (c *checks) posted(b *stepMailbox, message any) {
 		c.member(b.n, b.group).onApplyCommitted(uint64(m.Commit))
 	case *actors.EntriesApplied:
 		c.member(b.n, b.group).onEntriesApplied(uint64(m.Index))
+	case *actors.CompactLog:
+		c.member(b.n, m.Group).onCompactLog(m)
+	case *actors.SnapshotWritten:
+		c.member(b.n, b.group).onSnapshotDurable("taken", m.Meta)
+	case *actors.InstallSnapshot:
+		c.member(b.n, b.group).onSnapshotDurable("received", m.Meta)
+	case *actors.ReceiveSnapshot:
+		c.member(b.n, b.group).onReceiveSnapshot(m)
+	case *actors.SnapshotSettled:
+		c.member(b.n, b.group).onSnapshotSettled(m)
+	case *actors.RestoreSnapshot:
+		c.member(b.n, b.group).onRestoreSnapshot(m.Meta)
+	case *actors.SnapshotFailed:
+		c.w.cover.add("snapshot failed")
 	case *actors.MemberFailed:
 		c.member(b.n, m.Group).onMemberFailed(m.Reason)
 	}
@@ -148,7 +166,7 @@ func (c *checks) writing(n *node, updates []logstore.Update) {
 	for i := range updates {
 		m := c.member(n, updates[i].Group)
 		if m.maybe == nil {
-			m.maybe = &image{m.disk, m.hard}
+			m.maybe = &image{m.disk, m.hard, m.snapshots.purged}
 		}
 		m.maybe.apply(m, &updates[i])
 	}
@@ -180,6 +198,12 @@ func (im *image) apply(m *memberModel, u *logstore.Update) {
 			im.log = append(im.log, m.g.known[position{index, b.Term}])
 		}
 	}
+	if u.CompactTo > im.purged {
+		im.purged = u.CompactTo
+		if u.CompactTo > uint64(len(im.log)) {
+			im.log = m.g.prefix(u.CompactTo)
+		}
+	}
 }
 
 // booted sees what a process finds on its disk.
@@ -199,11 +223,13 @@ func (c *checks) booted(n *node, store *simlog.Store) {
 		}
 		m.loaded = uint64(len(m.log))
 		m.leads, m.commit, m.appliedI, m.reported, m.lastTime, m.failed = 0, 0, 0, 0, 0, false
+		m.snapshotsFound()
 	}
 }
 
 func (c *checks) crashed(n *node) {
 	for _, g := range c.groups {
+		g.members[n.number].snapshotsCrashed()
 		g.members[n.number].leads = 0
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/logstore/snapshots"
 	"github.com/protoraft/protoraft/logstore/vfs"
 	"github.com/protoraft/protoraft/test/sim/simlog"
 )
@@ -34,6 +35,7 @@ type node struct {
 	host      *host
 	mailboxes []*stepMailbox
 	store     *watchedStore
+	snapshots *snapshots.Store
 	bootedAt  time.Duration
 	origin    time.Duration // of its monotonic clock
 	rate      float64
@@ -46,7 +48,10 @@ type node struct {
 	restart     *event
 }
 
-const logDir = "/data/log"
+const (
+	logDir      = "/data/log"
+	snapshotDir = "/data/snapshots"
+)
 
 // host is an actor system. Making one takes milliseconds, so they are used again:
 // a crash takes every actor out of it.
@@ -176,6 +181,11 @@ func (n *node) boot() {
 			return
 		}
 		n.store = &watchedStore{n: n, life: n.life, inner: store}
+		if n.snapshots, err = snapshots.Open(n.disk, snapshotDir); err != nil {
+			store.Close() // it has failed with the disk
+			n.bootFailed(err)
+			return
+		}
 		w.checks.booted(n, store)
 	}
 	n.host = w.hosts.take(n)
@@ -295,6 +305,9 @@ func (n *node) crash(power bool) {
 	if err := n.store.Close(); err != nil && !errors.Is(err, vfs.ErrCrashed) {
 		w.violate("a store can be closed", "%s: %v", n.id, err)
 	}
+	if err := n.snapshots.Close(); err != nil && !errors.Is(err, vfs.ErrCrashed) {
+		w.violate("a store can be closed", "%s: %v", n.id, err)
+	}
 	if power || n.disk.Crashed() {
 		n.disk = n.disk.Crash(w.chaos)
 	}
@@ -344,7 +357,7 @@ func (w *World) logger() hclog.Logger {
 type logSpy struct{ w *World }
 
 // alarms are words of a log line that no fault explains.
-var alarms = []string{"unexpected message", "panic", "replicator crashed", "gateway crashed", "writer crashed", "reader crashed", "node crashed"}
+var alarms = []string{"unexpected message", "panic", "replicator crashed", "gateway crashed", "writer crashed", "reader crashed", "node crashed", "snapshotter crashed", "snapshot sender crashed", "the view of the state machine failed"}
 
 func (s logSpy) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))

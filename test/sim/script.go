@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -185,6 +186,15 @@ func (m *scripted) Apply(e fsm.Entry) ([]byte, error) {
 	return reply, err
 }
 
+// Restore implements fsm.StateMachine.
+func (m *scripted) Restore(r io.Reader) error {
+	if err := m.machine.Restore(r); err != nil {
+		return err
+	}
+	m.list = m.s.lists[m.lists[0].hash]
+	return nil
+}
+
 // listenerName is where the script hears answers, on every node.
 const listenerName = "script"
 
@@ -202,6 +212,10 @@ func (s *Script) hear(n *node, message any) {
 		}
 	case *messages.LeadershipTransferred:
 		s.tell("%s: leadership handed over, it was leader in term %d", n.id, m.Term)
+	case *messages.SnapshotTaken:
+		s.tell("%s: snapshot taken, up to %d@%d", n.id, m.Index, m.Term)
+	case *messages.SnapshotRefused:
+		s.tell("%s: no snapshot taken: %s", n.id, m.Reason)
 	case *messages.LeadershipKept:
 		s.tell("%s: leadership not handed over: %s", n.id, m.Reason)
 	case *messages.AppendAccepted, *messages.AppendRejected: // to Receive, which looks at the log

@@ -21,6 +21,7 @@ type setup struct {
 	electionTimeout, heartbeat time.Duration
 	limits                     actors.Limits
 	requestTimeout             time.Duration
+	snapshots                  snapshotSetup
 	gatewayWaiting             int
 
 	// Time and order.
@@ -51,11 +52,13 @@ type setup struct {
 
 // member describes one member of the world.
 func (s *setup) member(n *node, group uint64) actors.MemberOptions {
-	return actors.MemberOptions{
+	o := actors.MemberOptions{
 		Group: group, Node: core.NodeID(n.id), Bootstrap: n.w.configuration(),
 		Machine:         n.w.newMachine(n, group),
 		ElectionTimeout: s.electionTimeout, HeartbeatInterval: s.heartbeat, Limits: s.limits,
 	}
+	s.snapshots.configure(&o, n)
+	return o
 }
 
 // draw is chance with the shapes a setup needs.
@@ -102,6 +105,7 @@ func drawSetup(rng *rand.Rand) setup {
 	s.drawClients(d)
 	s.drawChaos(d)
 	s.outsiders = d.one(0, 0, 0, 1, 2)
+	s.drawSnapshots(d)
 	return s
 }
 
@@ -179,6 +183,6 @@ func (s *setup) drawChaos(d draw) {
 }
 
 func (s *setup) String() string {
-	return fmt.Sprintf("%d nodes, %d groups, %v; election timeout %v, heartbeat %v, limits %+v; links %v+%v drop %.3f duplicate %.3f reorder %.3f; sync %v, drift %.3f; %d clients, %d keys; strikes %v every %v",
-		s.nodes, s.groups, s.length, s.electionTimeout, s.heartbeat, s.limits, s.delay, s.jitter, s.drop, s.duplicate, s.reorder, s.sync, s.drift, s.clients, s.keys, s.strikes, s.interval)
+	return fmt.Sprintf("%d nodes, %d groups, %v; election timeout %v, heartbeat %v, limits %+v; links %v+%v drop %.3f duplicate %.3f reorder %.3f; sync %v, drift %.3f; %d clients, %d keys; %v; strikes %v every %v",
+		s.nodes, s.groups, s.length, s.electionTimeout, s.heartbeat, s.limits, s.delay, s.jitter, s.drop, s.duplicate, s.reorder, s.sync, s.drift, s.clients, s.keys, &s.snapshots, s.strikes, s.interval)
 }
