@@ -22,9 +22,10 @@ type snapshotModel struct {
 	purged  uint64 // what is compacted on disk
 
 	// Of this life.
-	restoring uint64 // the last one given to the machine
-	receiving uint64 // a transfer under way, 0 for none
-	found     uint64 // at the start
+	restoring uint64                   // the last one given to the machine
+	restores  []*messages.SnapshotMeta // given to the machine and not taken yet
+	receiving uint64                   // a transfer under way, 0 for none
+	found     uint64                   // at the start
 }
 
 // prefix is the log up to a committed index.
@@ -138,7 +139,7 @@ func (m *memberModel) onRestoreSnapshot(meta *messages.SnapshotMeta) {
 	}
 	m.snapshots.restoring = meta.Index
 	m.commit = max(m.commit, meta.Index)
-	m.lastTime = max(m.lastTime, meta.Time)
+	m.snapshots.restores = append(m.snapshots.restores, meta)
 }
 
 // lastCommand is the last command at or below an index.
@@ -163,7 +164,13 @@ func (m *memberModel) viewed(sum uint64) {
 // applying the log up to there gives.
 func (m *memberModel) restored(state, sum uint64) {
 	w, g := m.c.w, m.g
-	i := g.lastCommand(m.snapshots.restoring)
+	if len(m.snapshots.restores) == 0 {
+		w.violate("snapshot equivalence", "group %d: %s restores a state it was not given", g.id, m.n.id)
+		return
+	}
+	meta := m.snapshots.restores[0]
+	m.snapshots.restores = m.snapshots.restores[1:]
+	i := g.lastCommand(meta.Index)
 	want := uint64(0)
 	if i > 0 {
 		known, ok := g.states[i]
@@ -174,9 +181,10 @@ func (m *memberModel) restored(state, sum uint64) {
 		want = known
 	}
 	if view, ok := g.views[i]; state != want || !ok || view != sum {
-		w.violate("snapshot equivalence", "group %d: %s restores a snapshot up to %d that is not the state there", g.id, m.n.id, m.snapshots.restoring)
+		w.violate("snapshot equivalence", "group %d: %s restores a snapshot up to %d that is not the state there", g.id, m.n.id, meta.Index)
 	}
-	m.appliedI = m.snapshots.restoring
+	m.appliedI = meta.Index
+	m.lastTime = max(m.lastTime, meta.Time)
 }
 
 // snapshotOrder: what a member says of its snapshots is in order.
@@ -206,7 +214,7 @@ func (m *memberModel) snapshotsFound() {
 		w.cover.add("restart from a snapshot")
 	}
 	m.snapshots.durable, m.snapshots.found = newest, newest
-	m.snapshots.restoring, m.snapshots.receiving = 0, 0
+	m.snapshots.restoring, m.snapshots.receiving, m.snapshots.restores = 0, 0, nil
 }
 
 func (m *memberModel) newestSnapshot() (uint64, error) {
