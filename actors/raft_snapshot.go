@@ -201,7 +201,9 @@ func (r *raft) onOfferSnapshot(ctx actor.Context, m *messages.OfferSnapshot, sen
 	switch meta := m.Meta; {
 	case meta == nil || meta.Group != r.opts.Group || meta.Index == 0:
 		r.logger.Error("snapshot refused: it is of another group or of nothing", "leader", m.Leader, "meta", meta)
-	case core.Index(meta.Index) <= r.commit && !r.installs(meta.Index):
+	case r.installs(meta.Index):
+		r.snapshots.installing.term, r.snapshots.installing.from = r.term, sender // told when it is done
+	case core.Index(meta.Index) <= r.commit:
 		r.tellInstalled(ctx, sender, core.Index(meta.Index))
 	case r.snapshots.pid == nil:
 		r.answer(ctx, sender, &messages.SnapshotDeclined{

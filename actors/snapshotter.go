@@ -34,19 +34,12 @@ type snapshotter struct {
 	store  *snapshots.Store
 	logger hclog.Logger
 
-	newest  *messages.SnapshotMeta // that this member stands on; nil for none
-	writer  *actor.PID             // nil while nothing is written
-	senders map[core.NodeID]sending
-	spawned int // children, for their names
+	newest  *messages.SnapshotMeta     // that this member stands on; nil for none
+	writer  *actor.PID                 // nil while nothing is written
+	senders map[core.NodeID]*actor.PID // SnapshotSenders, by peer
+	spawned int                        // children, for their names
 
 	incoming *incoming
-}
-
-// sending is a transfer to a peer under way.
-type sending struct {
-	pid *actor.PID // of the SnapshotSender
-	SendSnapshot
-	replyTo *actor.PID
 }
 
 // incoming is the snapshot being received.
@@ -64,7 +57,7 @@ const snapshotterName = "snapshotter"
 func (r *raft) snapshotterProps(raftPID *actor.PID) *actor.Props {
 	s := &snapshotter{
 		raft: raftPID, rt: r.rt, opts: &r.opts, store: r.opts.Snapshots,
-		logger: r.logger.Named("snapshot"), senders: map[core.NodeID]sending{},
+		logger: r.logger.Named("snapshot"), senders: map[core.NodeID]*actor.PID{},
 	}
 	return r.rt.props(0, func() behavior { return s })
 }
@@ -94,7 +87,7 @@ func (s *snapshotter) receive(ctx actor.Context, message any, sender *actor.PID)
 	case *FindSnapshot:
 		ctx.Send(sender, s.find())
 	case *actor.Terminated:
-		s.onTerminated(ctx, m)
+		s.onTerminated(m)
 	}
 }
 
@@ -184,21 +177,20 @@ func (s *snapshotter) onDropSnapshots(m *DropSnapshots) {
 	}
 }
 
-// onTerminated forgets a sender. Where it has not said how it ended, this does.
-func (s *snapshotter) onTerminated(ctx actor.Context, m *actor.Terminated) {
+// onTerminated forgets a sender, which has said how it ended.
+func (s *snapshotter) onTerminated(m *actor.Terminated) {
 	for _, peer := range sortedKeys(s.senders) {
-		if t := s.senders[peer]; t.pid.Equal(m.Who) {
+		if s.senders[peer].Equal(m.Who) {
 			delete(s.senders, peer)
-			ctx.Send(t.replyTo, &SnapshotNotDelivered{Session: t.Session, Reason: "the sender has ended"})
 		}
 	}
 }
 
 // onSendSnapshot begins a transfer of the newest snapshot.
 func (s *snapshotter) onSendSnapshot(ctx actor.Context, m *SendSnapshot, sender *actor.PID) {
-	if t, ok := s.senders[m.Peer]; ok {
+	if before, ok := s.senders[m.Peer]; ok {
 		delete(s.senders, m.Peer)
-		ctx.Stop(t.pid)
+		ctx.Stop(before)
 	}
 	fail := func(reason string) {
 		ctx.Send(sender, &SnapshotNotDelivered{Session: m.Session, Reason: reason})
@@ -215,12 +207,12 @@ func (s *snapshotter) onSendSnapshot(ctx actor.Context, m *SendSnapshot, sender 
 	}
 	pid := s.spawn(ctx, s.senderProps(m, file, sender), "to-"+string(m.Peer))
 	ctx.Watch(pid)
-	s.senders[m.Peer] = sending{pid, *m, sender}
+	s.senders[m.Peer] = pid
 }
 
 func (s *snapshotter) stopSending(ctx actor.Context) {
 	for _, peer := range sortedKeys(s.senders) {
-		ctx.Stop(s.senders[peer].pid)
+		ctx.Stop(s.senders[peer])
 	}
 	clear(s.senders)
 }
