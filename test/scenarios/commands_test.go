@@ -106,6 +106,10 @@ var commands = map[string]func(*play, *arguments) error{
 	"transfer": func(p *play, a *arguments) error {
 		return p.script.Transfer(a.next(), a.group(), a.name("to", ""))
 	},
+	"snapshot": func(p *play, a *arguments) error {
+		group := a.group()
+		return p.each(a, func(id string) error { return p.script.Snapshot(id, group) })
+	},
 	"receive": func(p *play, a *arguments) error {
 		id, group := a.next(), a.group()
 		var terms []uint64

@@ -128,6 +128,10 @@ func (m *memberModel) onLogReset(to uint64) {
 		w.cover.add("log begun anew at the start")
 	}
 	m.log = g.prefix(to)
+	if term := lastTerm(m.log); term > m.asked.Term {
+		// At a start: the snapshot came to the disk before the term it was sent in.
+		m.asked.Term, m.asked.Vote = term, ""
+	}
 	m.loaded = min(m.loaded, to)
 }
 

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -197,6 +198,47 @@ func (h *hosted) state() (uint64, bool) {
 		return 0, false
 	}
 	return digest(b.Bytes()), true
+}
+
+// Snapshot implements fsm.StateMachine. The guest's view is written when it has gone
+// on, as any other.
+func (h *hosted) Snapshot() (fsm.View, error) {
+	own, err := h.machine.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	guest, err := h.guest.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return &hostedView{own, guest}, nil
+}
+
+// hostedView writes the world's own state, then the guest's.
+type hostedView struct {
+	own, guest fsm.View
+}
+
+func (v *hostedView) WriteTo(w io.Writer) (int64, error) {
+	n, err := v.own.WriteTo(w)
+	if err != nil {
+		return n, err
+	}
+	more, err := v.guest.WriteTo(w)
+	return n + more, err
+}
+
+func (v *hostedView) Release() {
+	v.own.Release()
+	v.guest.Release()
+}
+
+// Restore implements fsm.StateMachine.
+func (h *hosted) Restore(r io.Reader) error {
+	if err := h.machine.Restore(io.LimitReader(r, viewBytes)); err != nil {
+		return err
+	}
+	return h.guest.Restore(r)
 }
 
 // Query implements fsm.Querier. The guest is asked something too: where that changes

@@ -19,6 +19,9 @@ type machine struct {
 
 const keysMax = 16
 
+// viewBytes is the size of a snapshot.
+const viewBytes = 8 + 12*keysMax
+
 type list struct {
 	length uint32
 	hash   uint64
@@ -139,8 +142,8 @@ func (m *machine) Restore(r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if len(b) != 8+12*keysMax {
-		return fmt.Errorf("snapshot of %d bytes, expected %d", len(b), 8+12*keysMax)
+	if len(b) != viewBytes {
+		return fmt.Errorf("snapshot of %d bytes, expected %d", len(b), viewBytes)
 	}
 	m.state = binary.LittleEndian.Uint64(b)
 	for i := range m.lists {

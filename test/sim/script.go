@@ -43,6 +43,9 @@ type ownTimer struct {
 	of *stepMailbox
 }
 
+// scriptChunkBytes makes two or three chunks of a snapshot.
+const scriptChunkBytes = 200
+
 // The times of every script.
 const (
 	ScriptElectionTimeout   = time.Second
@@ -63,6 +66,7 @@ func NewScript(nodes, groups int) *Script {
 		limits: actors.DefaultLimits(), requestTimeout: ScriptRequestTimeout, gatewayWaiting: 100, keys: 1,
 		syncOf: make([]float64, nodes),
 	}
+	w.setup.limits.Transfer = actors.Transfer{ChunkBytes: scriptChunkBytes, Chunks: 1}
 	w.trace = trace{w: w}
 	w.script = &Script{
 		w: w, broken: map[*memberModel]bool{}, names: map[uint64]string{}, values: map[uint64]string{},

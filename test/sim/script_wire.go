@@ -202,6 +202,22 @@ func (s *Script) election(message any) string {
 	case *messages.TimeoutNow:
 		return s.group(m.Group) + fmt.Sprintf("stand now t%d", m.Term)
 	}
+	return s.snapshot(message)
+}
+
+func (s *Script) snapshot(message any) string {
+	switch m := message.(type) {
+	case *messages.OfferSnapshot:
+		return s.group(m.Group) + fmt.Sprintf("snapshot? t%d, up to %d@%d", m.Term, m.Meta.Index, m.Meta.Term)
+	case *messages.SnapshotChunk:
+		return s.group(m.Group) + fmt.Sprintf("snapshot up to %d: bytes from %d on", m.Index, m.Offset)
+	case *messages.SnapshotReceived:
+		return s.group(m.Group) + fmt.Sprintf("snapshot up to %d: go on at byte %d", m.Index, m.Offset)
+	case *messages.SnapshotInstalled:
+		return s.group(m.Group) + fmt.Sprintf("snapshot installed t%d, up to %d", m.Term, m.Index)
+	case *messages.SnapshotDeclined:
+		return s.group(m.Group) + fmt.Sprintf("snapshot no t%d: %s", m.Term, m.Reason)
+	}
 	return s.forwarded(message)
 }
 
