@@ -313,6 +313,40 @@ func TestRestoreWithWorkOutstanding(t *testing.T) {
 	}
 }
 
+// A snapshot has the configuration that is the last one at its index, not the first
+// nor one that is not applied yet, whether this member has seen it in the log or in a
+// snapshot.
+func TestSnapshotHasTheConfigurationOfItsIndex(t *testing.T) {
+	a := newApplying(t, &recorder{})
+	files := a.probe(a.raft.pid.Id + "/" + snapshotterName)
+	change := func(ids ...core.NodeID) messages.EntryView {
+		c := members(ids...)
+		data, err := proto.Marshal(describeConfiguration(&c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return messages.EntryView{Kind: messages.EntryKind_CONFIGURATION, Data: data}
+	}
+	expect := func(index, configured uint64, size int) {
+		t.Helper()
+		a.tell(a.pid, &CaptureSnapshot{Incarnation: 1})
+		m := takeOne[*SaveSnapshot](t, files).Meta
+		if m.Index != index || m.ConfigurationIndex != configured || len(m.Configuration.Members) != size {
+			t.Fatalf("%v, expected index %d with the configuration of %d", m, index, configured)
+		}
+	}
+	a.apply(1, CommittedBlock{Block: blockOf(1, 1, 1, 0, change("n1"))})
+	a.apply(2, CommittedBlock{Block: block(1, 1, 2, 1, "a")})
+	expect(2, 1, 1)
+	a.apply(3, CommittedBlock{Block: blockOf(1, 1, 3, 1, change("n1", "n2"))})
+	expect(3, 3, 2)
+	f := write(t, a.snapshots, snapshotMeta(9, 2), "9@2 z")
+	f.info.Meta.ConfigurationIndex = 7
+	a.tell(a.pid, &RestoreSnapshot{Meta: f.info.Meta})
+	a.apply(10, CommittedBlock{Block: block(1, 2, 10, 2, "b")})
+	expect(10, 7, 3)
+}
+
 // A snapshot that cannot be restored stops the group: there is no other way on.
 func TestSnapshotThatCannotBeRestored(t *testing.T) {
 	a := newApplying(t, &recorder{})
