@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -292,7 +293,8 @@ func TestRestoreWithWorkOutstanding(t *testing.T) {
 	if len(got) != 3 || got[0].Outcome != messages.Outcome_UNKNOWN || got[1].Outcome != messages.Outcome_UNKNOWN || string(got[2].Data) != "q after 1" {
 		t.Fatalf("answers %v", got)
 	}
-	a.tell(a.pid, &EntriesRead{First: 1, Session: r.Session, Blocks: []messages.Block{block(1, 1, 1, 0, "a", "b")}})
+	a.tell(a.pid, &EntriesRead{First: 1, Session: r.Session, Err: logstore.ErrCompacted}) // the log began anew
+	expectNone[*ApplierFailed](t, a.raft, "what was compacted is not needed any more")
 	a.apply(10, a.committed(block(1, 2, 10, 2, "j")))
 	if !slices.Equal(machine.applied, []string{"9@2 z", "10@2 j"}) {
 		t.Fatalf("applied %q", machine.applied)
