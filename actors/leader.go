@@ -19,7 +19,6 @@ import (
 type leader struct {
 	*raft
 	tally       *core.Tally
-	heartbeat   timer
 	contact     map[core.NodeID]time.Duration // when each peer last answered
 	replicators []replicatorOf
 	progress    map[core.NodeID]*messages.ProgressReported

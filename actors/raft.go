@@ -56,10 +56,13 @@ type raft struct {
 
 	role     role
 	election timer
-	applier  *actor.PID
-	peers    map[core.NodeID]*actor.PID // Raft actors of the other members
-	campaign uint64                     // pre-votes asked for, echoed in the answers
-	failure  string
+	// heartbeat is not the leader's own: a wake-up of one leadership may come in another,
+	// and must not bear the generation of that one's.
+	heartbeat timer
+	applier   *actor.PID
+	peers     map[core.NodeID]*actor.PID // Raft actors of the other members
+	campaign  uint64                     // pre-votes asked for, echoed in the answers
+	failure   string
 }
 
 // role is what the member currently is. It is made on entry and dropped on exit,

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"sort"
 	"sync"
 
 	"github.com/protoraft/protoraft/logstore"
@@ -272,11 +273,9 @@ func (s *Store) Read(id, first, last uint64, maxBytes int) ([]messages.Block, er
 	}
 	var blocks []messages.Block
 	size := 0
-	for _, b := range g.blocks {
-		if b.LastIndex() < first || b.FirstIndex > last {
-			continue
-		}
-		if size += b.Len(); size > maxBytes && len(blocks) > 0 {
+	from := sort.Search(len(g.blocks), func(i int) bool { return g.blocks[i].LastIndex() >= first })
+	for _, b := range g.blocks[from:] {
+		if size += b.Len(); b.FirstIndex > last || size > maxBytes && len(blocks) > 0 {
 			break
 		}
 		blocks = append(blocks, b)

@@ -32,12 +32,20 @@ const (
 	strikeFailedSync
 	strikeTransfer
 	strikeSnapshot
+	strikeLeap
+	strikeElections
+	strikeIsolate
+	strikePanic
+	strikeMachine
+	strikeRead
+	strikeSlowDisk
 	strikes
 )
 
 func (s strike) String() string {
 	return [...]string{"crash", "crash in turn", "crash all", "freeze", "partition", "one-way", "bridge", "ring", "mend",
-		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer", "snapshot"}[s]
+		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer", "snapshot",
+		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk"}[s]
 }
 
 // everyStrike is all of them. A disk that was lost or put back to an older state is
@@ -52,23 +60,17 @@ var everyStrike = func() (all []strike) {
 
 // plan has the next strike happen.
 func (w *World) plan() {
-	d := time.Duration(w.chaos.ExpFloat64() * float64(w.setup.interval))
-	if w.chaos.Float64() < w.setup.heavy {
-		d /= 20
+	next, ok := w.decisions.nextStrike()
+	if !ok {
+		return
 	}
-	w.after(d, func() {
-		if w.healed {
-			return
-		}
-		if len(w.setup.strikes) > 0 {
-			w.strike(w.setup.strikes[w.chaos.IntN(len(w.setup.strikes))])
-		}
+	w.at(time.Duration(next.At), func() {
+		w.strike(w.decisions.strikeAt(next))
 		w.plan()
 	})
 }
 
-func (w *World) strike(s strike) {
-	n := w.someone(w.chaos)
+func (w *World) strike(s strike, n *node) {
 	w.trace.printf("strike: %v (at %s)", s, n.id)
 	w.trace.add(evFault, uint64(s)<<8, uint64(n.number))
 	switch s {
@@ -91,6 +93,10 @@ func (w *World) strike(s strike) {
 		w.net.links[n.number][w.chaos.IntN(len(w.everyone))].slow = draw{w.chaos}.between(2, 100)
 	case strikeClockJump:
 		n.wallSkew = time.Duration(w.chaos.Int64N(int64(20*time.Second))) - 10*time.Second
+	case strikeElections:
+		w.strikeElections()
+	case strikeIsolate:
+		w.isolate(n)
 	default:
 		if n.up {
 			w.strikeNode(s, n)
@@ -137,11 +143,29 @@ func (w *World) strikeNode(s strike, n *node) {
 		}
 		group := uint64(1 + w.chaos.IntN(w.setup.groups))
 		n.host.system.Root.RequestWithCustomSender(n.memberPID(group), &messages.TakeSnapshot{Group: group}, w.probe.pid(n))
+	case strikeLeap:
+		w.leap([]*node{n})
+	case strikePanic:
+		w.panicIn(n)
+	case strikeMachine:
+		if !n.outsider {
+			w.breakMachine(n)
+		}
+	case strikeSlowDisk:
+		n.slowUntil = w.now + draw{w.chaos}.time(w.setup.electionTimeout, 10*w.setup.electionTimeout)
+		w.cover.add("disk slower than elections")
+	case strikeRead:
+		n.badReads = 1 + w.chaos.IntN(3)
 	case strikeTransfer:
 		if n.outsider {
 			return
 		}
 		group := uint64(1 + w.chaos.IntN(w.setup.groups))
+		for _, g := range w.checks.groups {
+			if g.members[n.number].leads != 0 && w.chaos.IntN(4) > 0 {
+				group = g.id
+			}
+		}
 		m := &messages.TransferLeadership{Group: group}
 		if w.chaos.IntN(2) == 0 {
 			m.To = w.nodes[w.chaos.IntN(len(w.nodes))].id
@@ -161,8 +185,7 @@ func (n *node) inject(name string, nth int, fault vfs.Fault, only vfs.OpKind, st
 		if seen++; seen < nth || seen > nth && !stay {
 			return vfs.Fault{}
 		}
-		n.diskFault = name
-		n.w.cover.add("disk fault: " + name)
+		n.fault.strike(name)
 		return fault
 	})
 }

@@ -101,6 +101,7 @@ func (m *memberModel) becomesDurable(now image) {
 	m.checkHard(now.hard)
 	before := m.disk
 	m.disk, m.hard, m.snapshots.purged = now.log, now.hard, now.purged
+	m.voted()
 	// Only where the new image lacks what the old one had can a quorum have got lost.
 	last := min(uint64(len(before)), uint64(len(m.g.committed)))
 	same := min(last, uint64(len(m.disk)))

@@ -18,6 +18,8 @@ func (m *memberModel) onLeadershipBegun(term uint64) {
 	m.g.leaders[term] = leadership{m.n, m.n.life}
 	w.cover.add("leader elected")
 	m.leads, m.termStart = term, uint64(len(m.log))+1
+	m.entersOffice(&w.checks.turn)
+	m.checkElected(term)
 	for _, o := range m.g.members {
 		if o.snapshots.receiving != 0 {
 			w.cover.add("leader change during a snapshot's transfer")
@@ -27,7 +29,7 @@ func (m *memberModel) onLeadershipBegun(term uint64) {
 		}
 	}
 	for _, n := range w.nodes {
-		if n.up && n.diskFault != "" {
+		if n.up && n.fault.struck() {
 			w.cover.add("election while a disk has failed")
 		}
 	}

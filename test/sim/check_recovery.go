@@ -3,14 +3,14 @@ package sim
 import (
 	"slices"
 
+	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/messages"
-	"github.com/protoraft/protoraft/test/sim/simlog"
 )
 
 // Recovery: what a restart finds is what was acknowledged as durable, or that and
 // the whole of the one write that was under way.
 
-func (m *memberModel) read(store *simlog.Store) (image, error) {
+func (m *memberModel) read(store logstore.Store) (image, error) {
 	st, err := store.Load(m.g.id)
 	if err != nil || !st.Exists() {
 		return image{}, err
@@ -66,7 +66,34 @@ func (m *memberModel) onMemberFailed(reason string) {
 	if w := m.c.w; w.script != nil && w.script.broken[m] {
 		return
 	}
-	if m.n.diskFault == "" && !m.n.disk.Crashed() && !m.n.dying {
+	if m.n.panicked || m.n.misread || m.breaks != failsNot {
+		m.c.w.cover.add("member failed, others of its process go on")
+		m.n.endSoon()
+		return
+	}
+	if !m.n.fault.struck() && !m.n.disk.Crashed() && !m.n.dying {
 		m.c.w.violate("members do not fail by themselves", "group %d: %s: %s", m.g.id, m.n.id, reason)
+	}
+}
+
+// broken says whether a machine of the process was made to fail.
+func (c *checks) broken(n *node) bool {
+	for _, g := range c.groups {
+		if !n.outsider && g.members[n.number].breaks != failsNot {
+			return true
+		}
+	}
+	return false
+}
+
+// storageFailed: every member of the process is told, not only those that wrote.
+func (c *checks) storageFailed(n *node) {
+	if n.outsider || n.dying {
+		return
+	}
+	for _, g := range c.groups {
+		if m := g.members[n.number]; m.admitted && !m.toldFailed {
+			c.w.violate("failed storage stops every member", "group %d: the member on %s is not told", g.id, n.id)
+		}
 	}
 }

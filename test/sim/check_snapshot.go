@@ -26,6 +26,7 @@ type snapshotModel struct {
 	restores  []*messages.SnapshotMeta // given to the machine and not taken yet
 	receiving uint64                   // a transfer under way, 0 for none
 	found     uint64                   // at the start
+	resets    bool                     // the log begins anew after it, before the member takes part
 }
 
 // prefix is the log up to a committed index.
@@ -218,6 +219,7 @@ func (m *memberModel) snapshotsFound() {
 		w.cover.add("restart from a snapshot")
 	}
 	m.snapshots.durable, m.snapshots.found = newest, newest
+	m.snapshots.resets = newest > uint64(len(m.log)) || newest > 0 && m.log[newest-1].chain != m.g.committed[newest-1].chain
 	m.snapshots.restoring, m.snapshots.receiving, m.snapshots.restores = 0, 0, nil
 }
 

@@ -51,6 +51,7 @@ func (p *probe) hear(n *node, message any) {
 		p.w.cover.add("snapshot refused")
 	case *messages.LeadershipKept:
 		p.w.cover.add("transfer of leadership refused")
+		p.w.checks.member(n, m.Group).keeps()
 	default:
 		p.w.violate("no stray message", "%T for the probe on %s", message, n.id)
 	}

@@ -62,6 +62,7 @@ type client struct {
 	number  int
 	name    string
 	group   uint64
+	asked   uint64 // things so far
 	waiting []*op
 }
 
@@ -86,32 +87,28 @@ func (c *client) unregister(n *node) {
 // next asks for something after a while.
 func (c *client) next() {
 	w := c.w
-	w.after(time.Duration(w.work.ExpFloat64()*float64(w.setup.think)), func() {
-		switch n := c.pickNode(); {
-		case w.healed || len(c.waiting) > 0:
-		case n == nil:
+	if w.healed {
+		return
+	}
+	next, ok := w.decisions.nextAsk(c)
+	if !ok {
+		return
+	}
+	w.at(time.Duration(next.At), func() {
+		if kind, key, n := w.decisions.askAt(c, next); n.up {
+			c.ask(n, kind, key)
+		} else {
 			c.next()
-		default:
-			c.ask(n)
 		}
 	})
 }
 
-func (c *client) pickNode() *node {
-	n := c.w.someone(c.w.work)
-	if !n.up {
-		return nil
-	}
-	return n
-}
-
-func (c *client) ask(n *node) {
+func (c *client) ask(n *node, kind opKind, key uint8) {
 	w := c.w
 	to := n.memberPID(c.group)
 	if w.work.IntN(2) == 0 || n.outsider {
 		to = n.gatewayPID()
 	}
-	kind, key := w.setup.drawKind(w), uint8(w.work.IntN(w.setup.keys))
 	if kind == opPair {
 		first := c.newOp(n, opAppend, key)
 		second := c.newOp(n, opRead, key)
@@ -132,12 +129,12 @@ func (c *client) ask(n *node) {
 	})
 }
 
-func (s *setup) drawKind(w *World) opKind {
+func (s *setup) drawKind(d draw) opKind {
 	sum := 0
 	for _, weight := range s.kinds {
 		sum += weight
 	}
-	at := w.work.IntN(sum)
+	at := d.IntN(sum)
 	for k, weight := range s.kinds {
 		if at -= weight; at < 0 {
 			return opKind(k)

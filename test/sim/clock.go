@@ -11,6 +11,9 @@ type event struct {
 	seq  uint64 // of two at one time the first made comes first
 	f    func()
 	dead bool
+
+	timerOf *node // whose clock it goes by, nil for true time
+	life    int
 }
 
 type events []*event
@@ -61,8 +64,22 @@ func (c clock) Wall() int64 { return epoch + int64(c.n.w.now) + int64(c.n.wallSk
 
 // After implements actors.Clock.
 func (c clock) After(d time.Duration, f func()) (stop func()) {
-	e := c.n.w.after(time.Duration(float64(d)/c.n.rate), nil)
-	e.f = func() { c.n.whenThawed(c.life, f) }
+	w := c.n.w
+	e := w.after(time.Duration(float64(d)/c.n.rate), nil)
+	e.timerOf, e.life = c.n, c.life
+	e.f = func() {
+		if w.setup.lateTimers > 0 && !w.healed && w.rng.Float64() < w.setup.lateTimers {
+			// It has gone off, and who hears of it comes late: too late to be stopped.
+			w.cover.add("timer late")
+			late := w.setup.electionTimeout / 2
+			if w.rng.IntN(4) == 0 {
+				late *= 6
+			}
+			w.after(time.Duration(w.rng.ExpFloat64()*float64(late)), func() { c.n.whenThawed(c.life, f) })
+			return
+		}
+		c.n.whenThawed(c.life, f)
+	}
 	c.n.w.script.timerSet(e)
 	return func() { e.dead = true }
 }

@@ -11,10 +11,13 @@
 //	mailbox.go   turns of a seeded size, in a seeded order
 //	clock.go     virtual time, and each node's wrong idea of it
 //	network.go   directed links that delay, lose, repeat, reorder and reset
-//	chaos.go     when which fault strikes
+//	chaos.go     what each strike does; strikes.go those that need more than a line
+//	chance.go    where randomness comes from; decide.go what it decides, or a plan does
+//	plan.go      a run told as its decisions; minimise.go the fewest that break a rule
 //	machine.go   the replicated state; client.go who works on it
 //	model.go     what the checks know of every member's log, in memory and on disk
-//	check_*.go   one invariant, or a few that share their state, each
+//	check_*.go   one invariant, or a few that share their state, each; check_turn.go
+//	             compares what an actor says in a turn with what it heard
 //	guest.go     somebody else's state machine in a run, for package fsmtest
 //	script*.go   a world without chance, for test/scenarios
 package sim

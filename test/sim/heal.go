@@ -8,7 +8,6 @@ import (
 
 	"github.com/protoraft/protoraft/logstore/snapshots"
 	"github.com/protoraft/protoraft/messages"
-	"github.com/protoraft/protoraft/test/sim/simlog"
 )
 
 // healPhase mends everything, waits for the groups to agree within a bound, has every
@@ -50,6 +49,7 @@ func (w *World) heal() {
 	for _, n := range w.everyone {
 		n.actsLeft = -1
 		n.disk.Inject(nil)
+		n.mend()
 		if n.frozenUntil > w.now {
 			// What was put off until then comes then; the rest need not wait.
 			n.frozenUntil = min(n.frozenUntil, w.now+w.setup.electionTimeout)
@@ -164,7 +164,7 @@ func (w *World) serves(n *node, g *groupModel) {
 func (w *World) scan() {
 	for _, n := range w.nodes {
 		n.crash(true)
-		store, err := simlog.Open(n.disk, logDir)
+		store, err := w.openStore(n)
 		if err != nil {
 			w.violate("a disk that works can be opened", "%s: %v", n.id, err)
 			return

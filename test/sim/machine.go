@@ -105,6 +105,9 @@ func (m *machine) execute(data []byte) (result, error) {
 
 // Apply implements fsm.StateMachine.
 func (m *machine) Apply(e fsm.Entry) ([]byte, error) {
+	if err := m.fail(failsApply, panicsInApply); err != nil {
+		return nil, err
+	}
 	r, err := m.execute(e.Data)
 	if err != nil {
 		return nil, err
@@ -117,11 +120,24 @@ func (m *machine) Apply(e fsm.Entry) ([]byte, error) {
 
 // Query implements fsm.Querier.
 func (m *machine) Query(q []byte) ([]byte, error) {
+	if err := m.fail(panicsInQuery); err != nil {
+		return nil, err
+	}
 	if len(q) != 1 || q[0] >= keysMax {
 		return nil, fmt.Errorf("query of %d bytes, expected a key below %d", len(q), keysMax)
 	}
 	return (&result{list: m.lists[q[0]]}).encode(), nil
 }
+
+// LeaderStart implements fsm.LeaderObserver.
+func (m *machine) LeaderStart(term uint64) {
+	if m.member != nil {
+		m.member.leaderStarts(term)
+	}
+}
+
+// LeaderStop implements fsm.LeaderObserver.
+func (m *machine) LeaderStop(uint64) {}
 
 // Snapshot implements fsm.StateMachine.
 func (m *machine) Snapshot() (fsm.View, error) {

@@ -3,9 +3,11 @@ package sim
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/actors/mailbox"
 )
 
@@ -19,8 +21,18 @@ type stepMailbox struct {
 	number uint64 // in order of birth within the node's life
 	group  uint64 // 0 for the node's own actors
 	log    bool   // the LogWriter: its turns take the time of a sync
+	kind   actorKind
+	stores bool   // the Node, the LogWriter or the LogReader
+	term   uint64 // of a Replicator
+
+	sends     sending       // what was seen of a Replicator
+	checkedAt time.Duration // when it was last asked how it does
+	poisoned  bool          // its next turn ends in a panic
+	stopped   bool
+	away      bool // held up within a turn
 
 	user, system []any
+	spare        []any // room for user, of an earlier batch
 	suspended    bool
 	held         bool // by a script: what comes waits
 	scheduled    bool
@@ -50,6 +62,10 @@ func (m *stepMailbox) RegisterHandlers(i actor.MessageInvoker, d actor.Dispatche
 	m.invoker, m.dispatcher = i, d
 	m.pid = i.(interface{ Self() *actor.PID }).Self()
 	m.group, m.log = groupOf(m.pid.Id), strings.HasSuffix(m.pid.Id, "/log-writer")
+	if m.kind = kindOf(m.pid.Id); m.kind == replicatorActor {
+		m.term = replicatorTerm(m.pid.Id)
+	}
+	m.stores = m.log || m.pid.Id == actors.NodeName || strings.HasSuffix(m.pid.Id, "/log-reader")
 	m.number = uint64(len(m.n.mailboxes))
 	m.n.mailboxes = append(m.n.mailboxes, m)
 }
@@ -80,6 +96,14 @@ func (m *stepMailbox) PostUserMessage(message any) {
 	}
 	_, inner, _ := actor.UnwrapEnvelope(message)
 	m.n.w.checks.posted(m, inner)
+	if w := m.n.w; w.withheld != nil {
+		*w.withheld = append(*w.withheld, func() { m.put(message) })
+		return
+	}
+	m.put(message)
+}
+
+func (m *stepMailbox) put(message any) {
 	m.user = append(m.user, message)
 	if len(m.user) > queueMax {
 		m.n.w.violate("bounded queues", "%d messages wait at %s on %s", len(m.user), m.pid.Id, m.n.id)
@@ -96,11 +120,11 @@ func (m *stepMailbox) PostSystemMessage(message any) {
 }
 
 func (m *stepMailbox) hasWork() bool {
-	return len(m.system) > 0 || !m.suspended && !m.held && len(m.user) > 0
+	return len(m.system) > 0 || !m.suspended && !m.held && (len(m.user) > 0 || m.poisoned)
 }
 
 func (m *stepMailbox) schedule() {
-	if m.scheduled || !m.hasWork() {
+	if m.scheduled || m.away || !m.hasWork() {
 		return
 	}
 	m.scheduled = true
@@ -125,26 +149,51 @@ func (m *stepMailbox) turn() {
 		case *actor.ResumeMailbox:
 			m.suspended = false
 		default:
+			_, stop := message.(*actor.Stop)
+			m.stopped = m.stopped || stop
+			m.n.w.checks.turnBegins(m, nil)
 			m.invoker.InvokeSystemMessage(message)
 		}
 		return
 	}
-	if m.suspended || m.held || len(m.user) == 0 {
+	if m.suspended || m.held || len(m.user) == 0 && !m.poisoned {
 		return
 	}
-	if standsAlone(m.user[0]) {
+	if len(m.user) > 0 && standsAlone(m.user[0]) {
 		message := m.user[0]
 		m.user = m.user[1:]
 		m.note(message, 1)
+		m.n.w.checks.turnBegins(m, []any{message})
 		m.invoker.InvokeUserMessage(message)
 		return
 	}
 	m.batch.Messages = m.take()
+	m.n.w.checks.turnBegins(m, m.batch.Messages)
+	if m.poisoned {
+		m.n.w.checks.turn.poisoned = true
+		m.batch.Messages = m.poison(m.batch.Messages)
+	}
+	if w := m.n.w; m.kind == replicatorActor && w.setup.heldUp > 0 && !w.healed && w.rng.Float64() < w.setup.heldUp {
+		m.holdUp()
+		return
+	}
 	m.invoker.InvokeUserMessage(&m.batch)
+}
+
+// wipe: as in production, a batch is worth nothing after its turn.
+func (m *stepMailbox) wipe() {
+	clear(m.batch.Messages)
+	if m.spare == nil {
+		m.spare = m.batch.Messages[:0]
+	}
+	m.batch.Messages = nil
 }
 
 // take draws how many of the waiting messages this turn hears.
 func (m *stepMailbox) take() []any {
+	if len(m.user) == 0 {
+		return nil
+	}
 	n := 1
 	for n < len(m.user) && !standsAlone(m.user[n]) {
 		n++
@@ -153,7 +202,9 @@ func (m *stepMailbox) take() []any {
 		n = 1 + m.n.w.rng.IntN(n)
 	}
 	taken := m.user[:n:n]
-	m.user = m.user[n:]
+	if m.user = m.user[n:]; len(m.user) == 0 {
+		m.user, m.spare = m.spare, nil
+	}
 	m.note(taken[0], n)
 	return taken
 }
@@ -173,6 +224,8 @@ func (m *stepMailbox) finish() {
 	if r := recover(); r != nil {
 		m.n.w.violate("no panic", "%s on %s: %v", m.pid.Id, m.n.id, r)
 	}
+	m.n.w.checks.turnEnds(m)
+	m.wipe()
 	m.scheduled = false
 	m.schedule()
 	m.n.turnEnded()

@@ -1,10 +1,11 @@
 package sim
 
 import (
+	"time"
+
 	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/messages"
-	"github.com/protoraft/protoraft/test/sim/simlog"
 )
 
 // checks watches a world from outside: messages as they are posted and sent, the
@@ -14,6 +15,8 @@ type checks struct {
 	w       *World
 	groups  []*groupModel // group g at g-1
 	history history
+	turn    turn
+	numbers map[number]int // of forwarded operations: the life of the process that gave it
 }
 
 // entry is what a log holds at an index. chain covers everything up to it, so that
@@ -40,6 +43,7 @@ type groupModel struct {
 	keys      [keysMax]keyModel
 	values    map[uint64]appended // of applied commands, by value
 	refused   map[uint64]*op      // answered as not applied
+	ballots   map[ballotKey]string
 }
 
 // committedEntry is an entry and the term of the leader that committed it.
@@ -69,6 +73,43 @@ type memberModel struct {
 	failed    bool
 
 	snapshots snapshotModel
+
+	office
+}
+
+// office is what turns are compared with; see check_turn.go.
+type office struct {
+	takesPart           bool   // it has loaded its log
+	change, knownChange uint64 // of term and vote: asked for, and known to be on disk
+	heardTerm           uint64
+	heardAt             time.Duration
+
+	campaign        uint64 // latest that asked for pre-votes
+	preVotes        map[campaign]uint64
+	grantedTerm     uint64
+	grantedCampaign uint64
+	grantedAt       time.Duration
+	grantedAlone    bool
+
+	// While it leads.
+	contact      map[string]time.Duration
+	round        uint64
+	rounds       map[string]uint64
+	queries      map[asking]asked
+	handingOver  int
+	since        time.Duration
+	matches      map[string]uint64 // what peers have acknowledged
+	handOverAt   time.Duration
+	lackingSince time.Duration
+
+	given       []piece
+	givenBytes  int
+	admitted    bool
+	toldFailed  bool    // that storage has
+	breaks      failure // of its machine
+	brokeInTurn bool
+
+	applierEnded bool // its Raft has yet to hear so, or has
 }
 
 // image is what a disk holds of a member.
@@ -78,7 +119,7 @@ type image struct {
 	purged uint64 // what of it is compacted
 }
 
-func newChecks(w *World) *checks { return &checks{w: w} }
+func newChecks(w *World) *checks { return &checks{w: w, numbers: map[number]int{}} }
 
 func (c *checks) begin() {
 	c.history.begin(c)
@@ -86,6 +127,7 @@ func (c *checks) begin() {
 		g := &groupModel{
 			id: id, known: map[position]entry{}, leaders: map[uint64]leadership{},
 			states: map[uint64]uint64{}, views: map[uint64]uint64{}, values: map[uint64]appended{}, refused: map[uint64]*op{},
+			ballots: map[ballotKey]string{},
 		}
 		for _, n := range c.w.nodes {
 			g.members = append(g.members, &memberModel{c: c, n: n, g: g})
@@ -104,8 +146,10 @@ func (c *checks) member(n *node, group uint64) *memberModel {
 func (c *checks) posted(b *stepMailbox, message any) {
 	switch m := message.(type) {
 	case *actors.PersistHardState:
+		c.member(b.n, m.Group).asksHardState(m)
 		c.member(b.n, m.Group).onPersistHardState(m)
 	case *actors.PersistEntries:
+		c.member(b.n, m.Group).appendsAsLeader()
 		c.member(b.n, m.Group).onPersistEntries(m)
 	case *actors.LeadershipBegun:
 		c.member(b.n, b.group).onLeadershipBegun(uint64(m.Term))
@@ -113,8 +157,10 @@ func (c *checks) posted(b *stepMailbox, message any) {
 		c.member(b.n, b.group).leads = 0
 	case *actors.ApplyCommitted:
 		c.member(b.n, b.group).onApplyCommitted(uint64(m.Commit))
+		c.member(b.n, b.group).givesApplier(m)
 	case *actors.EntriesApplied:
 		c.member(b.n, b.group).onEntriesApplied(uint64(m.Index))
+		c.member(b.n, b.group).tookUpTo(uint64(m.Index))
 	case *actors.CompactLog:
 		c.member(b.n, m.Group).onCompactLog(m)
 	case *actors.SnapshotWritten:
@@ -129,35 +175,81 @@ func (c *checks) posted(b *stepMailbox, message any) {
 		c.member(b.n, b.group).onRestoreSnapshot(m.Meta)
 	case *actors.SnapshotFailed:
 		c.w.cover.add("snapshot failed")
+	case *actors.AnswerQueries:
+		c.member(b.n, b.group).answersQueries(m)
+	case *actors.ApplierFailed:
+		c.turn.stopped = true
+		c.member(b.n, b.group).applierEnded = true
+	case *actors.AdmitMember:
+		c.member(b.n, m.Group).admitted = true
+	case *messages.StorageFailed:
+		c.turn.stopped = true
+		if b.group > 0 {
+			c.member(b.n, b.group).toldFailed = true
+		}
+	case *messages.CheckProgress:
+		c.member(b.n, b.group).checksProgress(b)
+	case *actors.EntriesRead:
+		c.turn.reads(m)
+	case *actors.FetchEntries:
+		if box := c.turn.box; box != nil && box.kind == replicatorActor {
+			box.sends.fetches(c.w, &c.turn, m)
+		}
+	case *actors.SendSnapshot:
+		if box := c.turn.box; box != nil && box.kind == replicatorActor {
+			box.sends.sendsSnapshot(c.w, &c.turn, m)
+		}
+	case *messages.PeerAdvanced:
+		if box := c.turn.box; box != nil && box.kind == replicatorActor {
+			box.sends.checkMoved(c.w, &c.turn, "PeerAdvanced")
+		}
 	case *actors.MemberFailed:
 		c.member(b.n, m.Group).onMemberFailed(m.Reason)
 	}
 }
 
 // sent sees every message from one process to another, before the network has it.
-func (c *checks) sent(from, to *node, message any) {
+func (c *checks) sent(from, to *node, actor string, message any) {
 	switch m := message.(type) {
 	case *messages.AppendEntries:
 		c.member(from, m.Group).leaderSays("AppendEntries", m.Term, m.Commit)
+		if box := c.turn.box; box != nil && box.kind == replicatorActor {
+			box.sends.sends(c.w, &c.turn, m)
+		}
 	case *messages.Heartbeat:
 		c.member(from, m.Group).leaderSays("Heartbeat", m.Term, m.Commit)
+		c.member(from, m.Group).beats(to, m)
+	case *messages.RequestPreVote:
+		c.member(from, m.Group).asksPreVote(m)
+	case *messages.PreVoteGranted:
+		c.member(from, m.Group).saysPreVote(to, m.Campaign, true)
+	case *messages.PreVoteRejected:
+		c.member(from, m.Group).saysPreVote(to, m.Campaign, false)
 	case *messages.RequestVote:
 		c.member(from, m.Group).saysVote("RequestVote", m.Term, m.Candidate)
 	case *messages.VoteGranted:
 		c.member(from, m.Group).saysVote("VoteGranted", m.Term, to.id)
+		c.member(from, m.Group).saysVoteNow(m.Term, to.id)
 	case *messages.AppendAccepted:
 		c.member(from, m.Group).saysDurable(m.Term, m.MatchIndex)
+		c.member(from, m.Group).saysTo(actor, m.Term)
 	case *messages.AppendRejected:
 		c.w.cover.add("append rejected")
 		c.member(from, m.Group).saysTerm("AppendRejected", m.Term)
+		c.turn.says(to, m)
 	case *messages.HeartbeatAcked:
 		c.member(from, m.Group).saysTerm("HeartbeatAcked", m.Term)
+		c.turn.says(to, m)
 	case *messages.VoteRejected:
 		c.member(from, m.Group).saysTerm("VoteRejected", m.Term)
+	case *messages.SnapshotDeclined:
+		c.turn.says(to, m)
 	case *messages.TimeoutNow:
 		c.w.cover.add("order to stand")
+		c.turn.says(to, m)
 	case *messages.ForwardRequests:
 		c.w.cover.add("proposal forwarded")
+		c.forwards(from, m)
 	}
 }
 
@@ -207,7 +299,7 @@ func (im *image) apply(m *memberModel, u *logstore.Update) {
 }
 
 // booted sees what a process finds on its disk.
-func (c *checks) booted(n *node, store *simlog.Store) {
+func (c *checks) booted(n *node, store logstore.Store) {
 	for _, g := range c.groups {
 		m := g.members[n.number]
 		found, err := m.read(store)
@@ -224,6 +316,7 @@ func (c *checks) booted(n *node, store *simlog.Store) {
 		m.loaded = uint64(len(m.log))
 		m.leads, m.commit, m.appliedI, m.reported, m.lastTime, m.failed = 0, 0, 0, 0, 0, false
 		m.snapshotsFound()
+		m.office = office{}
 	}
 }
 

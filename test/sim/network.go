@@ -19,6 +19,9 @@ type network struct {
 }
 
 type link struct {
+	from, to *node
+	sent     uint64 // messages so far
+
 	cut     bool
 	epoch   int // counts resets
 	slow    float64
@@ -26,12 +29,12 @@ type link struct {
 	pending int
 }
 
-func newNetwork(w *World, n int) *network {
+func newNetwork(w *World) *network {
 	net := &network{w: w}
-	for range n {
-		row := make([]*link, n)
-		for k := range row {
-			row[k] = &link{slow: 1}
+	for _, from := range w.everyone {
+		row := make([]*link, len(w.everyone))
+		for k, to := range w.everyone {
+			row[k] = &link{from: from, to: to, slow: 1}
 		}
 		net.links = append(net.links, row)
 	}
@@ -70,7 +73,7 @@ func (net *network) send(from *node, to *actor.PID, message any, sender *actor.P
 		w.violate("known addresses", "%T from %s to %s/%s", message, from.id, to.Address, to.Id)
 		return
 	}
-	w.checks.sent(from, target, message)
+	w.checks.sent(from, target, to.Id, message)
 	p, err := pack(to, message, sender)
 	if err != nil {
 		w.violate("everything sent can be encoded", "%T from %s: %v", message, from.id, err)
@@ -81,6 +84,16 @@ func (net *network) send(from *node, to *actor.PID, message any, sender *actor.P
 	if w.trace.out != nil {
 		w.trace.printf("%s → %s  %T %v", from.id, target.id, message, message)
 	}
+	if w.withheld != nil {
+		*w.withheld = append(*w.withheld, func() { net.post(from, target, message, p) })
+		return
+	}
+	net.post(from, target, message, p)
+}
+
+// post gives a packet to the link.
+func (net *network) post(from, target *node, message any, p *packet) {
+	w := net.w
 	s, l := &w.setup, net.links[from.number][target.number]
 	if l.cut {
 		w.cover.add("message into a partition")
@@ -90,17 +103,34 @@ func (net *network) send(from *node, to *actor.PID, message any, sender *actor.P
 		w.script.sent(from, target, message, p)
 		return
 	}
-	if !net.calm && w.rng.Float64() < s.drop {
+	w.decisions.message(l)
+	if !net.calm && w.decisions.befalls(l, faultDrop, s.drop) {
 		return
 	}
 	// The real remote delivers at most once and in order. What members say to each
 	// other must bear more than that; what Gateways say need not.
 	gateways := betweenGateways(message)
-	net.carry(l, target, p, gateways)
-	if !net.calm && !gateways && w.rng.Float64() < s.duplicate {
-		w.cover.add("message duplicated")
-		net.carry(l, target, p, false)
+	how := arrival{late: faultLate, reorder: faultReorder}
+	if gateways {
+		how = arrival{}
 	}
+	net.carry(l, p, how)
+	if s.stale > 0 && !net.calm && electionTraffic(message) && w.decisions.befalls(l, faultLateCopy, lateCopies) {
+		net.carry(l, p, arrival{surelyLate: true})
+	}
+	if !net.calm && !gateways && w.decisions.befalls(l, faultDuplicate, s.duplicate) {
+		w.cover.add("message duplicated")
+		net.carry(l, p, arrival{late: faultLateCopy2, reorder: faultReorderCopy})
+	}
+}
+
+// electionTraffic is rare, and much rests on it: of it late copies come more often.
+func electionTraffic(message any) bool {
+	switch message.(type) {
+	case *messages.RequestVote, *messages.VoteGranted, *messages.RequestPreVote, *messages.PreVoteGranted:
+		return true
+	}
+	return false
 }
 
 func betweenGateways(message any) bool {
@@ -138,16 +168,30 @@ func (p *packet) unpack() (any, error) {
 	return message, nil
 }
 
-// carry draws when the packet arrives; inOrder has it stay behind those before it.
-func (net *network) carry(l *link, target *node, p *packet, inOrder bool) {
-	w, s := net.w, &net.w.setup
-	d := s.delay + time.Duration(w.rng.ExpFloat64()*float64(s.jitter))
+// lateCopies is how often a message of an election arrives again, much later.
+const lateCopies = 0.2
+
+// arrival says which faults may befall a packet on its way; the zero one comes behind
+// those before it.
+type arrival struct {
+	late, reorder string
+	surelyLate    bool
+}
+
+// carry draws when the packet arrives: behind those before it, unless a fault befalls
+// it.
+func (net *network) carry(l *link, p *packet, how arrival) {
+	w, s, target := net.w, &net.w.setup, l.to
+	d := s.delay + time.Duration(w.wire.ExpFloat64()*float64(s.jitter))
 	if !net.calm {
 		d = time.Duration(float64(d) * l.slow)
 		d += time.Duration(len(p.bytes)) * s.perByte
 	}
 	at := w.now + d
-	if !net.calm && !inOrder && w.rng.Float64() < s.reorder {
+	if how.surelyLate || !net.calm && how.late != "" && s.stale > 0 && w.decisions.befalls(l, how.late, s.stale) {
+		w.cover.add("message very late")
+		at += time.Duration(w.wire.ExpFloat64() * float64(2*s.electionTimeout))
+	} else if !net.calm && how.reorder != "" && w.decisions.befalls(l, how.reorder, s.reorder) {
 		w.cover.add("message reordered")
 	} else {
 		at = max(at, l.lastAt)

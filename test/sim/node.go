@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/logstore/snapshots"
 	"github.com/protoraft/protoraft/logstore/vfs"
-	"github.com/protoraft/protoraft/test/sim/simlog"
 )
 
 // node is a machine with a disk and, while it is up, a process on it.
@@ -42,9 +40,15 @@ type node struct {
 	wallSkew  time.Duration
 
 	frozenUntil time.Duration
-	dying       bool // the process has died within its turn: nothing it does counts
-	actsLeft    int  // until it dies, -1 for no plan
-	diskFault   string
+	slowUntil   time.Duration // its disk is, until then
+	dying       bool          // the process has died within its turn: nothing it does counts
+	actsLeft    int           // until it dies, -1 for no plan
+	fault       diskFault
+	panicked    bool // a turn of this life was made to panic
+	felled      bool // one of an actor that the storage rests on
+	badReads    int  // reads of the log that are still to fail
+	misread     bool // one has, in this life
+	storageDown bool // the Node has said so
 	restart     *event
 }
 
@@ -154,6 +158,8 @@ func (n *node) turnDelay(m *stepMailbox) time.Duration {
 	switch {
 	case n.frozenUntil > n.w.now:
 		return n.frozenUntil - n.w.now
+	case m.stores && m.number > 0 && n.slowUntil > n.w.now:
+		return time.Duration(n.w.rng.ExpFloat64() * float64(s.electionTimeout))
 	case m.log && s.sync > 0:
 		return time.Duration(n.w.rng.ExpFloat64() * float64(s.sync) * s.syncOf[n.number])
 	case s.lag > 0 && n.w.rng.Float64() < s.lag:
@@ -167,7 +173,9 @@ func (n *node) boot() {
 	w := n.w
 	n.restart = nil
 	n.life++
-	n.up, n.dying, n.actsLeft, n.diskFault = true, false, -1, ""
+	n.up, n.dying, n.actsLeft = true, false, -1
+	n.fault.clear(w.cover)
+	n.panicked, n.felled, n.badReads, n.misread, n.storageDown = false, false, 0, false, false
 	n.bootedAt = w.now
 	n.origin = time.Duration(w.chaos.Int64N(int64(time.Hour)))
 	n.rate = 1 + (w.chaos.Float64()*2-1)*w.setup.drift
@@ -175,7 +183,7 @@ func (n *node) boot() {
 	w.trace.printf("%s boots", n.id)
 	w.trace.add(evFault, uint64(n.number), 1)
 	if !n.outsider {
-		store, err := simlog.Open(n.disk, logDir)
+		store, err := w.openStore(n)
 		if err != nil {
 			n.bootFailed(err)
 			return
@@ -199,7 +207,7 @@ func (n *node) boot() {
 // bootFailed: only an injected fault may keep a node from starting.
 func (n *node) bootFailed(err error) {
 	n.up = false
-	if !n.disk.Crashed() && n.diskFault == "" {
+	if !n.disk.Crashed() && !n.fault.struck() {
 		n.w.violate("a disk that works can be opened", "%s: %v", n.id, err)
 		return
 	}
@@ -221,7 +229,7 @@ func (n *node) spawn() {
 			return func() actor.Mailbox { return &stepMailbox{n: n, life: n.life} }
 		},
 		Dispatcher: dispatcher{n},
-		Logger:     w.logger(),
+		Logger:     w.logger(n),
 	}
 	root := n.host.system.Root
 	o := actors.NodeOptions{
@@ -264,10 +272,12 @@ func (n *node) spawn() {
 
 // storageFailed is told by the Node. The process ends, as the binary does.
 func (n *node) storageFailed(reason string) {
-	if n.diskFault == "" && !n.disk.Crashed() && !n.dying {
+	if !n.fault.struck() && !n.felled && !n.disk.Crashed() && !n.dying {
 		n.w.violate("storage fails only where a fault was injected", "%s: %s", n.id, reason)
 	}
 	n.w.cover.add("storage failed")
+	n.storageDown, n.w.checks.turn.stopped = true, true
+	n.w.checks.storageFailed(n)
 	if n.w.script != nil {
 		return // it ends the process when it wants to
 	}
@@ -301,16 +311,7 @@ func (n *node) crash(power bool) {
 		return
 	}
 	w.checks.crashed(n)
-	n.disk.Inject(nil)
-	if err := n.store.Close(); err != nil && !errors.Is(err, vfs.ErrCrashed) {
-		w.violate("a store can be closed", "%s: %v", n.id, err)
-	}
-	if err := n.snapshots.Close(); err != nil && !errors.Is(err, vfs.ErrCrashed) {
-		w.violate("a store can be closed", "%s: %v", n.id, err)
-	}
-	if power || n.disk.Crashed() {
-		n.disk = n.disk.Crash(w.chaos)
-	}
+	n.leaveDisk(power)
 }
 
 // chance is a source for one of the node's actors.
@@ -318,7 +319,11 @@ func (n *node) chance() *rand.Rand {
 	if n.w.script != nil {
 		return rand.New(evenChance{n})
 	}
-	return rand.New(rand.NewPCG(n.w.rng.Uint64(), n.w.rng.Uint64()))
+	source := rand.NewPCG(n.w.rng.Uint64(), n.w.rng.Uint64())
+	if n.w.setup.narrow > 0 {
+		return rand.New(narrow{n, source})
+	}
+	return rand.New(source)
 }
 
 func (n *node) restartIn(d time.Duration) {
@@ -346,24 +351,32 @@ func (w *World) configuration() core.Configuration {
 }
 
 // logger listens for what the code itself calls wrong, and writes to the trace.
-func (w *World) logger() hclog.Logger {
+func (w *World) logger(n *node) hclog.Logger {
 	level := hclog.Warn
 	if w.trace.out != nil {
 		level = hclog.Debug
 	}
-	return hclog.New(&hclog.LoggerOptions{Output: logSpy{w}, Level: level, DisableTime: true})
+	return hclog.New(&hclog.LoggerOptions{Output: logSpy{w, n}, Level: level, DisableTime: true})
 }
 
-type logSpy struct{ w *World }
+type logSpy struct {
+	w *World
+	n *node
+}
 
 // alarms are words of a log line that no fault explains.
 var alarms = []string{"unexpected message", "panic", "replicator crashed", "gateway crashed", "writer crashed", "reader crashed", "node crashed", "snapshotter crashed", "snapshot sender crashed", "the view of the state machine failed"}
+
+// expects says whether an alarm was to be given: a turn was made to panic, or a machine.
+func (s logSpy) expects(alarm string) bool {
+	return alarm != "unexpected message" && (s.n.panicked || s.n.w.checks.broken(s.n))
+}
 
 func (s logSpy) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
 	s.w.trace.printf("%s", text)
 	for _, a := range alarms {
-		if strings.Contains(text, a) && !s.w.script.expects(text) {
+		if strings.Contains(text, a) && !s.expects(a) && !s.w.script.expects(text) {
 			s.w.violate("no panic and no stray message", "%s", text)
 		}
 	}

@@ -221,6 +221,7 @@ func (s *Script) hear(n *node, message any) {
 	case *messages.SnapshotRefused:
 		s.tell("%s: no snapshot taken: %s", n.id, m.Reason)
 	case *messages.LeadershipKept:
+		s.w.checks.member(n, m.Group).keeps()
 		s.tell("%s: leadership not handed over: %s", n.id, m.Reason)
 	case *messages.AppendAccepted, *messages.AppendRejected: // to Receive, which looks at the log
 	default:

@@ -25,17 +25,22 @@ type setup struct {
 	gatewayWaiting             int
 
 	// Time and order.
-	partBatch float64 // how often a turn hears only part of what waits
-	lag       float64 // how often a turn is late
-	lagTime   time.Duration
-	sync      time.Duration // mean time of a sync
-	syncOf    []float64     // each node's factor
-	drift     float64       // of the clocks, each way
+	partBatch  float64 // how often a turn hears only part of what waits
+	lag        float64 // how often a turn is late
+	lagTime    time.Duration
+	sync       time.Duration // mean time of a sync
+	syncOf     []float64     // each node's factor
+	drift      float64       // of the clocks, each way
+	narrow     uint          // by how many bits election waits are alike, 0 for not at all
+	lateTimers float64       // how often a timer is heard late
+	heldUp     float64       // how often a Replicator is held up in its turn
+	cutReads   float64       // how often a block is read from disk in two pieces
 
 	// Links.
 	delay, jitter            time.Duration
 	perByte                  time.Duration
 	drop, duplicate, reorder float64
+	stale                    float64 // how often a message is very late
 
 	// Clients.
 	clients, keys int
@@ -106,6 +111,7 @@ func drawSetup(rng *rand.Rand) setup {
 	s.drawChaos(d)
 	s.outsiders = d.one(0, 0, 0, 1, 2)
 	s.drawSnapshots(d)
+	s.drawRare(d)
 	return s
 }
 
@@ -159,6 +165,15 @@ func (s *setup) drawLinks(d draw) {
 	}
 }
 
+// drawRare draws what makes late and equal things common.
+func (s *setup) drawRare(d draw) {
+	s.stale = d.maybe(0.3, 0.001, 0.1)
+	s.lateTimers = d.maybe(0.3, 0.01, 0.5)
+	s.cutReads = d.maybe(0.4, 0.05, 1)
+	s.heldUp = d.maybe(0.3, 0.001, 0.05)
+	s.narrow = uint(d.one(0, 0, 0, 3, 5, 8))
+}
+
 func (s *setup) drawClients(d draw) {
 	s.clients = d.count(1, 8)
 	s.keys = d.count(1, 5)
@@ -183,6 +198,6 @@ func (s *setup) drawChaos(d draw) {
 }
 
 func (s *setup) String() string {
-	return fmt.Sprintf("%d nodes, %d groups, %v; election timeout %v, heartbeat %v, limits %+v; links %v+%v drop %.3f duplicate %.3f reorder %.3f; sync %v, drift %.3f; %d clients, %d keys; %v; strikes %v every %v",
-		s.nodes, s.groups, s.length, s.electionTimeout, s.heartbeat, s.limits, s.delay, s.jitter, s.drop, s.duplicate, s.reorder, s.sync, s.drift, s.clients, s.keys, &s.snapshots, s.strikes, s.interval)
+	return fmt.Sprintf("%d nodes, %d groups, %v; election timeout %v, heartbeat %v, limits %+v; links %v+%v drop %.3f duplicate %.3f reorder %.3f; sync %v, drift %.3f; %d clients, %d keys; %v; strikes %v every %v; stale %.3f, late timers %.3f, cut reads %.3f, narrow %d",
+		s.nodes, s.groups, s.length, s.electionTimeout, s.heartbeat, s.limits, s.delay, s.jitter, s.drop, s.duplicate, s.reorder, s.sync, s.drift, s.clients, s.keys, &s.snapshots, s.strikes, s.interval, s.stale, s.lateTimers, s.cutReads, s.narrow)
 }

@@ -2,8 +2,10 @@ package sim
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -15,20 +17,27 @@ import (
 )
 
 var (
-	flagSeeds = flag.Int("sim.seeds", 250, "how many seeds to run")
-	flagFirst = flag.Uint64("sim.first", 1, "the first of them")
-	flagSeed  = flag.Uint64("sim.seed", 0, "run this one only, 0 for many")
-	flagFor   = flag.Duration("sim.for", 0, "run seeds for so long, whatever -sim.seeds says")
-	flagTwice = flag.Uint64("sim.twice", 15, "how many seeds TestDeterminism runs again")
-	flagTrace = flag.String("sim.trace", "", "file for everything that happens in the run of -sim.seed")
-	flagJobs  = flag.Int("sim.jobs", runtime.GOMAXPROCS(0), "worlds at a time")
+	flagSeeds    = flag.Int("sim.seeds", 250, "how many seeds to run")
+	flagFirst    = flag.Uint64("sim.first", 1, "the first of them")
+	flagSeed     = flag.Uint64("sim.seed", 0, "run this one only, 0 for many")
+	flagFor      = flag.Duration("sim.for", 0, "run seeds for so long, whatever -sim.seeds says")
+	flagTwice    = flag.Uint64("sim.twice", 15, "how many seeds TestDeterminism runs again, twice each")
+	flagTrace    = flag.String("sim.trace", "", "file for everything that happens in the run of -sim.seed")
+	flagReplay   = flag.String("sim.replay", "", "file of a plan to run, in place of a seed")
+	flagMinimise = flag.String("sim.minimise", "", "file for the smallest plan that breaks the same rule as -sim.seed or -sim.replay")
+	flagMinFor   = flag.Duration("sim.minimise.for", 2*time.Minute, "how long to look for it")
+	flagJobs     = flag.Int("sim.jobs", runtime.GOMAXPROCS(0), "worlds at a time")
 )
 
 var hosts Hosts
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	debug.SetGCPercent(400) // a world is small and short-lived
+	if _, known := engines[*flagEngine]; !known {
+		fmt.Fprintf(os.Stderr, "-sim.engine is %q, expected simlog or level\n", *flagEngine)
+		os.Exit(2)
+	}
+	debug.SetGCPercent(800) // a world is small and short-lived
 	os.Exit(m.Run())
 }
 
@@ -59,18 +68,22 @@ func (s *total) add(r Result) {
 // TestSeeds runs many seeds, each of which must keep every rule. Together they must
 // reach every situation of Required.
 func TestSeeds(t *testing.T) {
-	if *flagSeed != 0 {
-		one(t, *flagSeed)
+	switch {
+	case *flagMinimise != "":
+		minimise(t)
+		return
+	case *flagSeed != 0 || *flagReplay != "":
+		one(t)
 		return
 	}
-	began := time.Now()
-	s := runMany(began)
-	real := time.Since(began)
-	t.Logf("%d seeds, %d steps, %d writes acknowledged, %v simulated in %v: %.0f times real time with %d worlds at a time",
-		s.seeds, s.steps, s.writes, s.virtual.Round(time.Second), real.Round(time.Millisecond), float64(s.virtual)/float64(real), *flagJobs)
+	began, usedBefore := time.Now(), cpuTime()
+	s := runMany(*flagSeeds, *flagFor, *flagEngine)
+	real, used := time.Since(began), cpuTime()-usedBefore
+	t.Logf("%d seeds, %d steps, %d writes acknowledged, %v simulated in %v: %.0f times real time with %d worlds at a time, %.0f times per core",
+		s.seeds, s.steps, s.writes, s.virtual.Round(time.Second), real.Round(time.Millisecond), float64(s.virtual)/float64(real), *flagJobs, float64(s.virtual)/float64(used))
 	t.Logf("situations reached:\n%v", s.coverage)
 	for _, r := range s.failed {
-		explain(t, r)
+		explain(t, r, *flagEngine)
 	}
 	if len(s.failed) > 0 {
 		t.Fatalf("%d of %d seeds failed", len(s.failed), s.seeds)
@@ -80,20 +93,21 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
-// runMany stops early after a few failures: more of them say no more.
-func runMany(began time.Time) *total {
+// runMany runs so many seeds, or for so long. It stops early after a few failures: more of them say no more.
+func runMany(seeds int, span time.Duration, engine string) *total {
+	began := time.Now()
 	s := &total{coverage: Coverage{}}
 	var jobs sync.WaitGroup
 	next := make(chan uint64)
 	for range *flagJobs {
 		jobs.Go(func() {
 			for seed := range next {
-				s.add(Run(Options{Seed: seed, Hosts: &hosts}))
+				s.add(Run(Options{Seed: seed, Hosts: &hosts, Engine: engines[engine]}))
 			}
 		})
 	}
 	for i := 0; ; i++ {
-		if *flagFor > 0 && time.Since(began) > *flagFor || *flagFor == 0 && i >= *flagSeeds {
+		if span > 0 && time.Since(began) > span || span == 0 && i >= seeds {
 			break
 		}
 		s.mu.Lock()
@@ -110,9 +124,15 @@ func runMany(began time.Time) *total {
 }
 
 // explain prints what is needed to look into a failure.
-func explain(t *testing.T, r Result) {
+func explain(t *testing.T, r Result, engine string) {
 	t.Helper()
-	t.Errorf("commit %s, seed %d: %v\n\t%s\n\treplay: go test ./test/sim -run TestSeeds -sim.seed=%d -sim.trace=$PWD/sim.log", commit(), r.Seed, r.Failure, r.Setup, r.Seed)
+	of := fmt.Sprintf("-sim.seed=%d", r.Seed)
+	if *flagReplay != "" {
+		of = "-sim.replay=" + *flagReplay
+	}
+	line := "go test ./test/sim -run TestSeeds -sim.engine=" + engine + " " + of
+	t.Errorf("commit %s, seed %d: %v\n\t%s\n\treplay: %s -sim.trace=$PWD/sim.log\n\tminimise: %s -sim.minimise=$PWD/sim.plan -v",
+		commit(), r.Seed, r.Failure, r.Setup, line, line)
 }
 
 // commit names the sources, where git knows them.
@@ -124,10 +144,50 @@ func commit() string {
 	return strings.TrimSpace(string(out))
 }
 
-// one runs a single seed and shows how it ended.
-func one(t *testing.T, seed uint64) {
+// theRun is the one that the flags name.
+func theRun(t *testing.T) Options {
+	t.Helper()
+	o := Options{Seed: *flagSeed, Hosts: &hosts, Engine: engines[*flagEngine]}
+	if *flagReplay != "" {
+		f, err := os.Open(*flagReplay)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if o.Plan, err = ReadPlan(f); err != nil {
+			t.Fatalf("%s: %v", *flagReplay, err)
+		}
+	}
+	return o
+}
+
+// minimise writes the smallest plan that fails as the run of the flags does.
+func minimise(t *testing.T) {
+	began := time.Now()
+	o := theRun(t)
+	first, best, err := Minimise(o, Minimising{
+		For: *flagMinFor, Runs: math.MaxInt,
+		Progress: func(line string) { t.Log(line) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(*flagMinimise)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(best.Plan.Write(f), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	t.Errorf("commit %s, seed %d: %v\n\t%v, %d events\n\tin %v, from: %v, %d events\n\treplay: go test ./test/sim -run TestSeeds -sim.replay=%s -sim.trace=$PWD/sim.log",
+		commit(), best.Seed, best.Failure, best.Plan, best.Events, time.Since(began).Round(time.Second), first.Plan, first.Events, *flagMinimise)
+}
+
+// one runs a single seed, or plan, and shows how it ended.
+func one(t *testing.T) {
 	var last tailWriter
-	o := Options{Seed: seed, Hosts: &hosts, Trace: &last}
+	o := theRun(t)
+	o.Trace = &last
 	if *flagTrace != "" {
 		f, err := os.Create(*flagTrace)
 		if err != nil {
@@ -137,9 +197,9 @@ func one(t *testing.T, seed uint64) {
 		o.Trace = f
 	}
 	r := Run(o)
-	t.Logf("seed %d: %d steps, %v simulated, trace %016x\n%s\n%v", seed, r.Steps, r.Virtual, r.Trace, r.Setup, r.Coverage)
+	t.Logf("seed %d: %d steps, %v simulated, trace %016x\n%s\n%v", r.Seed, r.Steps, r.Virtual, r.Trace, r.Setup, r.Coverage)
 	if r.Failure != nil {
-		explain(t, r)
+		explain(t, r, *flagEngine)
 		t.Logf("the last that happened:\n%s", last.String())
 	}
 }
@@ -161,7 +221,7 @@ func (w *tailWriter) Write(p []byte) (int, error) {
 func TestDeterminism(t *testing.T) {
 	before := runtime.GOMAXPROCS(0)
 	defer runtime.GOMAXPROCS(before)
-	different := map[uint64]bool{}
+	different, all := map[uint64]bool{}, uint64(0)
 	for seed := uint64(1); seed <= *flagTwice; seed++ {
 		first := Run(Options{Seed: seed, Hosts: &hosts})
 		for i, procs := range []int{1, 2} {
@@ -177,7 +237,9 @@ func TestDeterminism(t *testing.T) {
 			}
 		}
 		different[first.Trace] = true
+		all = mix(all, first.Trace)
 	}
+	t.Logf("%d seeds, all their traces together: %016x", *flagTwice, all) // equal in every build
 	if uint64(len(different)) != *flagTwice {
 		t.Fatalf("%d seeds gave %d different runs", *flagTwice, len(different))
 	}
@@ -193,6 +255,7 @@ var regressions = []struct {
 	{74, "a Gateway numbered its operations from 1 after a restart and took an answer to its last life for one to this"},
 	{5240, "a leader elected again was not announced in its later term, and what was forwarded to it named the earlier one"},
 	{23799, "a Replicator gave up sooner than a distant peer could answer, and began again for ever"},
+	{440, "the heartbeat timer of each leadership counted from 1, and a late wake-up of one was taken for the next one's"},
 }
 
 func TestRegressions(t *testing.T) {
@@ -200,7 +263,7 @@ func TestRegressions(t *testing.T) {
 		t.Run(fmt.Sprint(r.seed), func(t *testing.T) {
 			if result := Run(Options{Seed: r.seed, Hosts: &hosts}); result.Failure != nil {
 				t.Errorf("once: %s", r.was)
-				explain(t, result)
+				explain(t, result, "simlog")
 			}
 		})
 	}

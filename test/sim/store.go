@@ -7,14 +7,26 @@ import (
 	"github.com/protoraft/protoraft/test/sim/simlog"
 )
 
+// Engine opens the log store of a node, of which dir on its disk has been left as it
+// is by a crash or by a process that ended.
+type Engine func(disk vfs.FS, dir string) (logstore.Store, error)
+
+func (w *World) openStore(n *node) (logstore.Store, error) {
+	if w.engine != nil {
+		return w.engine(n.disk, logDir)
+	}
+	return simlog.Open(n.disk, logDir)
+}
+
 // watchedStore shows the checks every write and what became of it. It is the one
 // place where what is durable is known.
 type watchedStore struct {
 	n     *node
 	life  int
-	inner *simlog.Store
+	inner logstore.Store
 
 	writes int
+	failed bool // a write has
 }
 
 var _ logstore.Store = (*watchedStore)(nil)
@@ -25,7 +37,14 @@ func (s *watchedStore) Load(group uint64) (logstore.GroupState, error) { return 
 
 func (s *watchedStore) Read(group, first, last uint64, maxBytes int) ([]messages.Block, error) {
 	s.n.w.cover.add("log read from disk")
-	return s.inner.Read(group, first, last, maxBytes)
+	if err := s.readFault(group); err != nil {
+		return nil, err
+	}
+	blocks, err := s.inner.Read(group, first, last, maxBytes)
+	if err != nil {
+		return nil, err
+	}
+	return s.cut(blocks, first, last)
 }
 
 func (s *watchedStore) Write(updates []logstore.Update) error {
@@ -34,11 +53,15 @@ func (s *watchedStore) Write(updates []logstore.Update) error {
 	}
 	s.writes++
 	w := s.n.w
+	if s.failed {
+		w.violate("failed storage is not written again", "%s writes %d updates after a write has failed", s.n.id, len(updates))
+	}
 	w.checks.writing(s.n, updates)
 	err := s.inner.Write(updates)
 	failed := uint64(0)
 	if err != nil {
 		failed = 1
+		s.failed = true
 		w.trace.printf("%s write failed: %v", s.n.id, err)
 	}
 	w.trace.add(evDisk, uint64(s.n.number), uint64(len(updates)), failed)

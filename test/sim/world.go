@@ -12,11 +12,19 @@ import (
 // Options say which run to make.
 type Options struct {
 	Seed  uint64
+	Plan  *Plan     // of the run, nil to have the seed decide; its seed counts
 	Hosts *Hosts    // of actor systems to use again; nil for new ones
 	Trace io.Writer // where everything that happens is written, nil for nowhere
 
 	// Guest, where set, is a machine that is replicated beside the world's own.
 	Guest *Guest
+
+	// Engine keeps the nodes' logs; nil for simlog, which does all its work in the
+	// caller's turn. With any other the seed does not say all: the engine's own
+	// goroutines work and meet faults when they do.
+	Engine Engine
+
+	planted func(*World, *Decision) // see decisions
 }
 
 // Result is what a run came to.
@@ -30,6 +38,7 @@ type Result struct {
 	Coverage Coverage
 	Setup    string
 	Writes   int // acknowledged
+	Plan     *Plan
 }
 
 // Failure is the first rule that was broken.
@@ -46,11 +55,14 @@ func (f *Failure) String() string {
 
 // World is one run. All of it happens on the caller's goroutine.
 type World struct {
+	seed  uint64
 	setup setup
-	// rng draws the order of things, chaos the faults, work what clients do: changing
-	// one leaves the others' choices as they were.
-	rng, chaos, work *rand.Rand
-	hosts            *Hosts
+	// rng draws the order of things, chaos the faults, work what clients do, wire the
+	// fate of messages; see source.
+	rng, chaos, work, wire *rand.Rand
+	decisions              decisions
+	hosts                  *Hosts
+	engine                 Engine
 
 	now     time.Duration
 	seq     uint64
@@ -67,9 +79,10 @@ type World struct {
 	probe     *probe
 	healed    bool
 
-	guests  *guests      // nil without a guest machine
-	script  *Script      // nil where the seed decides what happens
-	turning *stepMailbox // whose turn it is
+	guests   *guests      // nil without a guest machine
+	script   *Script      // nil where the seed decides what happens
+	turning  *stepMailbox // whose turn it is
+	withheld *[]func()    // what the turn says, where its actor is held up before it leaves
 
 	trace   trace
 	types   typeNumbers
@@ -83,12 +96,15 @@ func Run(o Options) Result {
 	if o.Hosts == nil {
 		o.Hosts = &Hosts{}
 	}
-	stream := func(k uint64) *rand.Rand { return rand.New(rand.NewPCG(o.Seed, k)) }
-	w := &World{
-		setup: drawSetup(stream(1)), rng: stream(2), chaos: stream(3), work: stream(4),
-		hosts: o.Hosts, byAddress: map[string]*node{}, types: typeNumbers{}, cover: Coverage{},
+	if o.Plan != nil {
+		o.Seed = o.Plan.Seed
 	}
-	w.invite(o.Guest, stream(5))
+	w := &World{
+		seed: o.Seed, setup: drawSetup(stream(o.Seed, chanceSetup, 0)),
+		hosts: o.Hosts, engine: o.Engine, byAddress: map[string]*node{}, types: typeNumbers{}, cover: Coverage{},
+	}
+	w.decide(o)
+	w.invite(o.Guest, stream(o.Seed, chanceGuest, 0))
 	w.trace = trace{w: w, out: o.Trace}
 	w.trace.printf("seed %d: %s", o.Seed, w.setup.String())
 	w.checks = newChecks(w)
@@ -100,7 +116,25 @@ func Run(o Options) Result {
 	return Result{
 		Seed: o.Seed, Failure: w.failure, Steps: w.steps, Virtual: w.now,
 		Trace: w.trace.sum, Events: w.trace.events, Coverage: w.cover, Setup: w.setup.String(),
-		Writes: w.checks.history.acknowledged,
+		Writes: w.checks.history.acknowledged, Plan: w.told(),
+	}
+}
+
+// decide sets the sources of all chance, and what the plan says.
+func (w *World) decide(o Options) {
+	order := uint64(0)
+	if o.Plan != nil {
+		order = o.Plan.Order
+	}
+	strikes, asks, wire := w.newSource(chanceStrikes, 0), w.newSource(chanceAsks, 0), w.newSource(chanceWire, order)
+	w.rng, w.chaos, w.work, w.wire = rand.New(w.newSource(chanceOrder, order)), rand.New(strikes), rand.New(asks), rand.New(wire)
+	what := w.newSource(chanceDecisions, 0)
+	w.decisions = decisions{
+		w: w, strikes: strikes, asks: asks, wire: wire, what: what, draw: draw{rand.New(what)}, planted: o.planted,
+	}
+	if p := o.Plan; p != nil {
+		p.amend(&w.setup)
+		w.decisions.planned, w.decisions.without, w.decisions.order = newPlanned(p.Decisions), p.Without, p.Order
 	}
 }
 
@@ -122,15 +156,15 @@ func (w *World) build() {
 func (w *World) buildNodes() {
 	for i := range w.setup.nodes + w.setup.outsiders {
 		n := &node{
-			w: w, number: i, id: fmt.Sprintf("n%d", i+1), address: fmt.Sprintf("n%d:7000", i+1), actsLeft: -1,
-			disk:     vfs.NewMem(rand.New(rand.NewPCG(w.chaos.Uint64(), w.chaos.Uint64()))),
+			w: w, number: i, id: nodeID(i), address: fmt.Sprintf("n%d:7000", i+1), actsLeft: -1,
+			disk:     vfs.NewMem(stream(w.seed, chanceDisk, uint64(i))),
 			outsider: i >= w.setup.nodes,
 		}
 		w.everyone = append(w.everyone, n)
 		w.byAddress[n.address] = n
 	}
 	w.nodes = w.everyone[:w.setup.nodes]
-	w.net = newNetwork(w, len(w.everyone))
+	w.net = newNetwork(w)
 	w.checks.begin()
 	w.probe = newProbe(w)
 }

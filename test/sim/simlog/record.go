@@ -62,6 +62,9 @@ func split(data []byte) (records [][]byte, err error) {
 		}
 		parts = binary.LittleEndian.Uint32(sector[16:])
 		used := int(binary.LittleEndian.Uint16(sector[20:]))
+		if next == 0 {
+			payload = make([]byte, 0, min(int(parts)*sectorPayload, len(data)))
+		}
 		payload = append(payload, sector[sectorHeader:][:min(used, sectorPayload)]...)
 		if next++; next == parts {
 			records = append(records, payload)
@@ -86,7 +89,14 @@ func missing(sector []byte) bool {
 
 // encode writes updates in a form of its own.
 func encode(updates []logstore.Update) []byte {
-	b := binary.AppendUvarint(nil, uint64(len(updates)))
+	size := 10
+	for i := range updates {
+		size += 100
+		for k := range updates[i].Blocks {
+			size += 10 + updates[i].Blocks[k].Len()
+		}
+	}
+	b := binary.AppendUvarint(make([]byte, 0, size), uint64(len(updates)))
 	for i := range updates {
 		u := &updates[i]
 		flags := byte(0)

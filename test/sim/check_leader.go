@@ -1,0 +1,171 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/protoraft/protoraft/actors"
+	"github.com/protoraft/protoraft/messages"
+)
+
+// A leader in office: it goes on only while a majority has answered it within an
+// election timeout (check-quorum, thesis §6.2); it asks its Replicators how they do
+// once a heartbeat interval, all of them, those that have crashed started anew; it
+// hands over only to a member that has all of its log, all of it committed, appends
+// nothing meanwhile, and takes its office up again after an election timeout (thesis
+// §3.10). What it gives its Applier is bounded.
+
+func (m *memberModel) entersOffice(t *turn) {
+	clear(m.contact)
+	clear(m.rounds)
+	clear(m.queries)
+	if m.contact == nil {
+		m.contact, m.rounds, m.queries, m.matches = map[string]time.Duration{}, map[string]uint64{}, map[asking]asked{}, map[string]uint64{}
+	}
+	for _, o := range m.g.members {
+		m.contact[o.n.id] = t.now
+	}
+	clear(m.matches)
+	m.round, m.handingOver, m.lackingSince, m.since = 0, 0, 0, t.now
+}
+
+// onContact: a peer has answered.
+func (m *memberModel) onContact(t *turn, term uint64, peer string, round uint64) {
+	if m.leads == 0 || term != m.leads {
+		return
+	}
+	m.contact[peer] = t.now
+	m.rounds[peer] = max(m.rounds[peer], round)
+}
+
+// checksProgress sees a leader ask one of its Replicators: it does so when it has
+// found that a majority answers.
+func (m *memberModel) checksProgress(of *stepMailbox) {
+	t, s := &m.c.turn, &m.c.w.setup
+	if !t.own(m) || t.poisoned {
+		return
+	}
+	t.checked++
+	answering := 1
+	for _, o := range m.g.members {
+		if o != m && t.now-m.contact[o.n.id] < s.electionTimeout {
+			answering++
+		}
+	}
+	if answering <= len(m.g.members)/2 {
+		m.c.w.violate("a leader without a majority steps down", "group %d: %s leads term %d on, %d of %d answer", m.g.id, m.n.id, m.leads, answering, len(m.g.members))
+	}
+	if since := t.now - max(of.checkedAt, m.since); since < s.heartbeat-time.Microsecond && m.c.w.script == nil {
+		m.c.w.violate("one heartbeat an interval", "group %d: %s beats again after %v, expected %v", m.g.id, m.n.id, since, s.heartbeat)
+	}
+	of.checkedAt = t.now
+	if m.handingOver > 0 && t.now-m.handOverAt >= s.electionTimeout {
+		m.c.w.violate("a hand-over ends", "group %d: %s has been handing term %d over for %v", m.g.id, m.n.id, m.leads, t.now-m.handOverAt)
+	}
+}
+
+// keeps: a hand-over is refused or given up.
+func (m *memberModel) keeps() {
+	m.handingOver = max(0, m.handingOver-1)
+}
+
+// checkOffice follows a leader's turn.
+func (m *memberModel) checkOffice(t *turn) {
+	if m.leads == 0 || m.leads != t.leads {
+		return
+	}
+	for _, s := range t.said {
+		if _, order := s.message.(*messages.TimeoutNow); order {
+			m.checkOrder(s.to)
+		}
+	}
+	m.checkReplicators(t)
+}
+
+// checkOrder: the leader goes on leading, so this is a hand-over.
+func (m *memberModel) checkOrder(to *node) {
+	target, last := m.g.members[to.number], len(m.log)
+	has := func(o *memberModel) bool { return len(o.disk) >= last && o.disk[last-1].chain == m.log[last-1].chain }
+	on := 0
+	for _, o := range m.g.members {
+		if has(o) {
+			on++
+		}
+	}
+	if !has(target) || on <= len(m.g.members)/2 {
+		m.c.w.violate("leadership goes to a whole log", "group %d: %s hands term %d over to %s, its log ends at %d on %d disks of %d, the other's has %d entries",
+			m.g.id, m.n.id, m.leads, to.id, last, on, len(m.g.members), len(target.disk))
+	}
+}
+
+// checkReplicators: every peer has a Replicator that is asked.
+func (m *memberModel) checkReplicators(t *turn) {
+	beats := t.find(func(message any) bool { _, ok := message.(*messages.HeartbeatTimeout); return ok })
+	switch {
+	case !beats:
+	case t.checked >= len(m.g.members)-1:
+		m.lackingSince = 0
+	case m.lackingSince == 0:
+		m.lackingSince = t.now
+	case t.now-m.lackingSince > 2*m.c.w.setup.electionTimeout && m.c.w.script == nil:
+		m.c.w.violate("a crashed Replicator is started again", "group %d: %s leads term %d with %d Replicators for %v",
+			m.g.id, m.n.id, m.leads, t.checked, t.now-m.lackingSince)
+	}
+}
+
+// appendsAsLeader: while it hands over, the log does not grow.
+func (m *memberModel) appendsAsLeader() {
+	if t := &m.c.turn; m.leads != 0 && m.leads == t.leads && t.own(m) && m.handingOver > 0 {
+		m.c.w.violate("nothing is appended during a hand-over", "group %d: %s appends in term %d", m.g.id, m.n.id, m.leads)
+	}
+}
+
+// piece is a block with the Applier.
+type piece struct {
+	last  uint64
+	bytes int
+}
+
+// givesApplier: what is committed and not applied takes bounded memory.
+func (m *memberModel) givesApplier(a *actors.ApplyCommitted) {
+	for i := range a.Blocks {
+		b := &a.Blocks[i]
+		if limit := m.c.w.setup.limits.ApplyBacklogBytes; m.givenBytes >= limit {
+			m.c.w.violate("bounded queues", "group %d: %s gives its Applier %d on, which has %d bytes, the limit is %d", m.g.id, m.n.id, b.FirstIndex, m.givenBytes, limit)
+			return
+		}
+		m.given = append(m.given, piece{min(uint64(a.Commit), b.LastIndex()), b.Len()})
+		m.givenBytes += b.Len()
+	}
+}
+
+func (m *memberModel) tookUpTo(index uint64) {
+	n := 0
+	for n < len(m.given) && m.given[n].last <= index {
+		m.givenBytes -= m.given[n].bytes
+		n++
+	}
+	m.given = m.given[n:]
+}
+
+// leaderStarts: the machine is told that it leads when its state is complete.
+func (m *memberModel) leaderStarts(term uint64) {
+	if m.leads != term {
+		return
+	}
+	for i := m.appliedI + 1; i < m.termStart; i++ {
+		if i > uint64(len(m.g.committed)) || m.g.committed[i-1].kind == messages.EntryKind_COMMAND {
+			m.c.w.violate("a machine leads when its state is complete", "group %d: %s is told that it leads term %d, %d is not applied", m.g.id, m.n.id, term, i)
+			return
+		}
+	}
+}
+
+// asking is who waits for a query.
+type asking struct {
+	address, id string
+	request     uint64
+}
+
+func askedBy(to *actor.PID, request uint64) asking { return asking{to.Address, to.Id, request} }

@@ -1,0 +1,90 @@
+package sim
+
+import (
+	"errors"
+	"flag"
+	"io/fs"
+	"path"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/protoraft/protoraft/logstore"
+	"github.com/protoraft/protoraft/logstore/level"
+	"github.com/protoraft/protoraft/logstore/vfs"
+)
+
+var flagEngine = flag.String("sim.engine", "simlog", "what keeps the logs: simlog, or level, with which a seed does not say all")
+
+var engines = map[string]Engine{"simlog": nil, "level": openLevel}
+
+// Of all stores opened with openLevel.
+var (
+	levelOpens  atomic.Int64
+	levelTables atomic.Int64 // that found tables
+	levelHalves atomic.Int64 // that found an unfinished file or two journals
+)
+
+// openLevel opens goleveldb with memtables of various sizes.
+func openLevel(disk vfs.FS, dir string) (logstore.Store, error) {
+	names, err := disk.List(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	count := func(suffix string) (n int) {
+		for _, name := range names {
+			if path.Ext(name) == suffix {
+				n++
+			}
+		}
+		return n
+	}
+	if count(".ldb") > 0 {
+		levelTables.Add(1)
+	}
+	if count(".log") > 1 || slices.Contains(names, "CURRENT.tmp") {
+		levelHalves.Add(1)
+	}
+	size := memtableBytes[int(levelOpens.Add(1))%len(memtableBytes)]
+	s, err := level.Open(disk, dir, level.Options{MemtableBytes: size, CacheBytes: 1 << 20, LogBytes: 64 << 10})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// onLevel is what a run on goleveldb must have reached.
+var onLevel = []string{
+	"conflict truncation of durable entries",
+	"crash in a write that was kept",
+	"crash in a write that was lost",
+	"crash within a turn",
+	"disk fault: EIO",
+	"disk fault: ENOSPC",
+	"disk fault: failed sync",
+	"disk fault: power cut",
+	"election while a disk has failed",
+	"log read from disk",
+	"storage failed",
+}
+
+// TestOnGoleveldb runs a few seeds on the engine of production, whose goroutines no
+// seed controls: what fails may not fail again. Every rule is checked as in any run.
+func TestOnGoleveldb(t *testing.T) {
+	began := time.Now()
+	s := runMany(50, 0, "level")
+	t.Logf("%d seeds, %v simulated in %v, %d writes acknowledged; opened %d times, %d times with tables, %d times with something unfinished\n%v",
+		s.seeds, s.virtual.Round(time.Second), time.Since(began).Round(time.Millisecond), s.writes, levelOpens.Load(), levelTables.Load(), levelHalves.Load(), s.coverage)
+	for _, r := range s.failed {
+		explain(t, r, "level")
+	}
+	for _, situation := range onLevel {
+		if s.coverage[situation] == 0 {
+			t.Errorf("never reached: %s", situation)
+		}
+	}
+	if levelTables.Load() == 0 || levelHalves.Load() == 0 {
+		t.Errorf("of %d times it was opened, %d found tables and %d something unfinished, expected some", levelOpens.Load(), levelTables.Load(), levelHalves.Load())
+	}
+}
