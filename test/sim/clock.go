@@ -75,7 +75,7 @@ func (c clock) After(d time.Duration, f func()) (stop func()) {
 			if w.rng.IntN(4) == 0 {
 				late *= 6
 			}
-			w.after(time.Duration(w.rng.ExpFloat64()*float64(late)), func() { c.n.whenThawed(c.life, f) })
+			w.after(time.Duration(min(w.rng.ExpFloat64(), 3)*float64(late)), func() { c.n.whenThawed(c.life, f) })
 			return
 		}
 		c.n.whenThawed(c.life, f)
