@@ -248,6 +248,9 @@ func (a *applier) applyConfiguration(index uint64, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("index %d: %w", index, err)
 	}
+	if c.Changing() {
+		return nil // a step on the way; the last one follows
+	}
 	ids := make([]string, len(c.Members))
 	for i, m := range c.Members {
 		ids[i] = string(m.ID)

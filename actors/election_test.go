@@ -320,7 +320,7 @@ func TestLearnerNeverStands(t *testing.T) {
 	m.opts.Bootstrap.Members[0].Role = core.RoleLearner
 	m.begin()
 	m.advance(20 * electionTimeout)
-	m.expectRole("follower", 1)
+	m.expectRole("learner", 1)
 	m.heartbeatOf("n2", 2, 0)
 	m.send(m.peer("n2"), m.pid, &messages.TimeoutNow{Group: 1, Term: 2, From: "n2"})
 	m.expectRole("follower", 2)

@@ -15,7 +15,7 @@ import (
 //
 //	owns   the operations that wait for a leader or are with one on another node,
 //	       and who leads which group
-//	hears  Propose and Query from local members and clients, ForwardRequests from
+//	hears  Propose, Query and operations on members from local members and clients, ForwardRequests from
 //	       other Gateways, Results from leaders, LeaderChanged, LeaderFound, FindLeader
 //	       from other Gateways and from local clients
 //	says   ForwardRequests, FindLeader and LeaderFound to other Gateways, Results to
@@ -67,7 +67,7 @@ type route struct {
 
 type operation struct {
 	group    uint64
-	message  any // *messages.Propose, *messages.Query or a client's *messages.FindLeader, as asked
+	message  any // *messages.Propose, *messages.Query, one of gateway_members.go or a client's *messages.FindLeader, as asked
 	asker    Waiter
 	deadline time.Duration
 	sentTo   string // address, empty while parked
@@ -107,6 +107,12 @@ func (g *gateway) receive(ctx actor.Context, message any, sender *actor.PID) {
 	case *messages.Propose:
 		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
 	case *messages.Query:
+		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
+	case *messages.ChangeMembers:
+		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
+	case *messages.AbortChange:
+		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
+	case *messages.ListMembers:
 		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
 	case *messages.ForwardRequests:
 		g.onForwardRequests(ctx, m, sender)
@@ -184,6 +190,8 @@ func sizeOf(message any) int {
 		return overhead + len(m.Command)
 	case *messages.Query:
 		return overhead + len(m.Query)
+	case *messages.ChangeMembers:
+		return overhead + sizeOfChange(m)
 	}
 	return overhead
 }
@@ -291,6 +299,8 @@ func (g *gateway) put(r *route, id uint64, message any) {
 			Group: m.Group, Request: id, Query: m.Query, Consistency: m.Consistency, AfterWrites: m.AfterWrites,
 			LeaderTerm: uint64(r.term),
 		}}
+	default:
+		forwardMembers(f, message, id, uint64(r.term))
 	}
 	out.Requests = append(out.Requests, f)
 }
@@ -311,7 +321,7 @@ func splitForward(m *messages.ForwardRequests) []*messages.ForwardRequests {
 	var out []*messages.ForwardRequests
 	from, bytes := 0, 0
 	for i, f := range m.Requests {
-		n := len(f.GetPropose().GetCommand()) + len(f.GetQuery().GetQuery()) + 64
+		n := len(f.GetPropose().GetCommand()) + len(f.GetQuery().GetQuery()) + sizeOfChange(f.GetChangeMembers()) + 64
 		if i > from && bytes+n > maxWireBytes {
 			out = append(out, &messages.ForwardRequests{Requests: m.Requests[from:i]})
 			from, bytes = i, 0
@@ -336,7 +346,9 @@ func (g *gateway) onForwardRequests(ctx actor.Context, m *messages.ForwardReques
 		case *messages.ForwardedRequest_Query:
 			group, request, message = r.Query.GetGroup(), r.Query.GetRequest(), r.Query
 		default:
-			continue
+			if group, request, message = forwardedMembers(f); message == nil {
+				continue
+			}
 		}
 		if r := g.routes[group]; r != nil && r.member != nil {
 			ctx.RequestWithCustomSender(r.member, message, sender)
@@ -424,7 +436,7 @@ func (g *gateway) settle(group uint64, r *route) {
 		if op.group != group || op.sentTo == "" || op.sentTerm >= r.term {
 			continue
 		}
-		if _, query := op.message.(*messages.Query); query {
+		if changesNothing(op.message) {
 			op.sentTo = ""
 			r.parked = append(r.parked, id)
 			continue
@@ -496,7 +508,7 @@ func expired(op *operation) messages.ResultItem {
 		}
 		return messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: reason}
 	}
-	if _, query := op.message.(*messages.Query); query {
+	if changesNothing(op.message) {
 		return messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_TIMED_OUT}
 	}
 	return messages.ResultItem{Outcome: messages.Outcome_UNKNOWN, Reason: messages.Reason_TIMED_OUT}
