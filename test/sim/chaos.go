@@ -31,12 +31,13 @@ const (
 	strikeDiskFull
 	strikeFailedSync
 	strikeTransfer
+	strikeMembers
 	strikes
 )
 
 func (s strike) String() string {
 	return [...]string{"crash", "crash in turn", "crash all", "freeze", "partition", "one-way", "bridge", "ring", "mend",
-		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer"}[s]
+		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer", "change members"}[s]
 }
 
 // everyStrike is all of them. A disk that was lost or put back to an older state is
@@ -130,6 +131,8 @@ func (w *World) strikeNode(s strike, n *node) {
 		n.inject("ENOSPC", 1+w.chaos.IntN(8), vfs.Fault{Err: syscall.ENOSPC, Keep: w.chaos.IntN(512)}, vfs.OpWrite, true)
 	case strikeFailedSync:
 		n.inject("failed sync", 1+w.chaos.IntN(4), vfs.Fault{Err: errors.New("sync failed")}, vfs.OpSync, false)
+	case strikeMembers:
+		w.changeMembers(n)
 	case strikeTransfer:
 		if n.outsider {
 			return

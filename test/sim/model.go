@@ -39,12 +39,15 @@ type groupModel struct {
 	keys      [keysMax]keyModel
 	values    map[uint64]appended // of applied commands, by value
 	refused   map[uint64]*op      // answered as not applied
+	configs   map[uint64]*members // by digest of their entry
+	grants    map[uint64]map[string]string
 }
 
 // committedEntry is an entry and the term of the leader that committed it.
 type committedEntry struct {
 	entry
 	in uint64
+	by *members // who counted
 }
 
 // memberModel is one member: its log as it believes it is, and as its disk has it.
@@ -54,6 +57,7 @@ type memberModel struct {
 	g *groupModel
 
 	log, disk   []entry // index i at i-1
+	configs     []int   // indexes of the configurations in log
 	asked, hard logstore.HardState
 	maybe       *image // what the disk may have instead, after a write that failed
 
@@ -81,6 +85,7 @@ func (c *checks) begin() {
 	for id := uint64(1); id <= uint64(c.w.setup.groups); id++ {
 		g := &groupModel{
 			id: id, known: map[position]entry{}, leaders: map[uint64]leadership{},
+			configs: map[uint64]*members{}, grants: map[uint64]map[string]string{},
 			states: map[uint64]uint64{}, values: map[uint64]appended{}, refused: map[uint64]*op{},
 		}
 		for _, n := range c.w.nodes {
@@ -127,6 +132,7 @@ func (c *checks) sent(from, to *node, message any) {
 		c.member(from, m.Group).saysVote("RequestVote", m.Term, m.Candidate)
 	case *messages.VoteGranted:
 		c.member(from, m.Group).saysVote("VoteGranted", m.Term, to.id)
+		c.member(from, m.Group).granted(m.Term, to.id)
 	case *messages.AppendAccepted:
 		c.member(from, m.Group).saysDurable(m.Term, m.MatchIndex)
 	case *messages.AppendRejected:
@@ -140,6 +146,8 @@ func (c *checks) sent(from, to *node, message any) {
 		c.w.cover.add("order to stand")
 	case *messages.ForwardRequests:
 		c.w.cover.add("proposal forwarded")
+	case *messages.MemberRemoved:
+		c.w.cover.add("members: a former member is told")
 	}
 }
 
@@ -198,12 +206,16 @@ func (c *checks) booted(n *node, store *simlog.Store) {
 			m.asked.Vote = ""
 		}
 		m.loaded = uint64(len(m.log))
+		m.findConfigs(1)
 		m.leads, m.commit, m.appliedI, m.reported, m.lastTime, m.failed = 0, 0, 0, 0, 0, false
 	}
 }
 
 func (c *checks) crashed(n *node) {
 	for _, g := range c.groups {
+		if m := g.members[n.number]; m.leads != 0 && len(m.current().Outgoing) > 0 {
+			c.w.cover.add("members: leader crashes while joint")
+		}
 		g.members[n.number].leads = 0
 	}
 }

@@ -15,6 +15,7 @@ import (
 // less than many runs with a few each.
 type setup struct {
 	nodes, groups int
+	spares        int           // of the nodes, those that are no members in the beginning
 	outsiders     int           // processes without members, for clients
 	length        time.Duration // of the chaos
 
@@ -52,7 +53,7 @@ type setup struct {
 // member describes one member of the world.
 func (s *setup) member(n *node, group uint64) actors.MemberOptions {
 	return actors.MemberOptions{
-		Group: group, Node: core.NodeID(n.id), Bootstrap: n.w.configuration(),
+		Group: group, Node: core.NodeID(n.id), Bootstrap: n.bootstrap(),
 		Machine:         n.w.newMachine(n, group),
 		ElectionTimeout: s.electionTimeout, HeartbeatInterval: s.heartbeat, Limits: s.limits,
 	}
@@ -92,6 +93,8 @@ func drawSetup(rng *rand.Rand) setup {
 		groups: d.one(1, 1, 1, 2, 3),
 		length: d.time(3*time.Second, 12*time.Second),
 	}
+	s.spares = d.one(0, 0, 1, 2, 3)
+	s.nodes += s.spares
 	s.electionTimeout = d.time(60*time.Millisecond, 300*time.Millisecond)
 	s.heartbeat = s.electionTimeout / time.Duration(d.one(3, 4, 6, 10))
 	s.requestTimeout = time.Duration(d.between(1, 10) * float64(s.electionTimeout))
@@ -179,6 +182,6 @@ func (s *setup) drawChaos(d draw) {
 }
 
 func (s *setup) String() string {
-	return fmt.Sprintf("%d nodes, %d groups, %v; election timeout %v, heartbeat %v, limits %+v; links %v+%v drop %.3f duplicate %.3f reorder %.3f; sync %v, drift %.3f; %d clients, %d keys; strikes %v every %v",
-		s.nodes, s.groups, s.length, s.electionTimeout, s.heartbeat, s.limits, s.delay, s.jitter, s.drop, s.duplicate, s.reorder, s.sync, s.drift, s.clients, s.keys, s.strikes, s.interval)
+	return fmt.Sprintf("%d nodes, %d of them spares, %d groups, %v; election timeout %v, heartbeat %v, limits %+v; links %v+%v drop %.3f duplicate %.3f reorder %.3f; sync %v, drift %.3f; %d clients, %d keys; strikes %v every %v",
+		s.nodes, s.spares, s.groups, s.length, s.electionTimeout, s.heartbeat, s.limits, s.delay, s.jitter, s.drop, s.duplicate, s.reorder, s.sync, s.drift, s.clients, s.keys, s.strikes, s.interval)
 }
