@@ -199,7 +199,7 @@ func sizeOf(message any) int {
 // atHand gives an operation to the member of this node when that one leads. It
 // answers the asker by itself. Who leads can be told here whoever it is.
 func (g *gateway) atHand(ctx actor.Context, r *route, message any, asker Waiter) bool {
-	if m, ok := message.(*messages.FindLeader); ok && r.leader != "" {
+	if m, ok := message.(*messages.FindLeader); ok && r.leader != "" && r.address != "" {
 		ctx.Send(asker.To, r.found(m.Group))
 		return true
 	}
@@ -256,7 +256,12 @@ func (g *gateway) onFindLeader(ctx actor.Context, m *messages.FindLeader, sender
 	}
 }
 
+// found says who leads where it is also known where: a member that waits to be added,
+// or was removed, may know only the name.
 func (r *route) found(group uint64) *messages.LeaderFound {
+	if r.address == "" {
+		return &messages.LeaderFound{Group: group, Term: uint64(r.term)}
+	}
 	return &messages.LeaderFound{Group: group, Term: uint64(r.term), Leader: string(r.leader), Address: r.address}
 }
 

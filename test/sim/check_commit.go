@@ -27,7 +27,7 @@ func (m *memberModel) claim(what string, term, commit uint64) {
 	}
 	first := uint64(len(g.committed)) + 1
 	for i := first; i <= commit; i++ {
-		g.committed = append(g.committed, committedEntry{m.log[i-1], term, m.current()})
+		g.committed = append(g.committed, committedEntry{m.log[i-1], term, m.counting(i)})
 	}
 	g.checkQuorum(commit, commit, "on commit")
 	if m.leads == term {
@@ -41,7 +41,7 @@ func (m *memberModel) claim(what string, term, commit uint64) {
 }
 
 func (m *memberModel) checkOwnTerm() {
-	counted := m.g.counts(m.current(), func(o *memberModel) bool {
+	counted := m.g.counts(m.counting(m.termStart), func(o *memberModel) bool {
 		start := m.termStart
 		return start <= uint64(len(o.disk)) && o.disk[start-1].term == m.leads
 	})

@@ -94,6 +94,18 @@ func (m *memberModel) current() *members {
 	return nil
 }
 
+// counting is the configuration by which an entry is committed when it is first acted
+// on: the last one, or, for an entry before that one which has just been appended, the
+// one before, by which it may have been counted in the same turn.
+func (m *memberModel) counting(i uint64) *members {
+	now, n := m.current(), len(m.configs)
+	holds := func(o *memberModel) bool { return i <= uint64(len(o.disk)) && o.disk[i-1].chain == m.log[i-1].chain }
+	if n < 2 || i >= uint64(m.configs[n-1]) || m.g.counts(now, holds) {
+		return now
+	}
+	return m.g.configs[m.log[m.configs[n-2]-1].data]
+}
+
 // findConfigs looks for the configurations of a log from an index on.
 func (m *memberModel) findConfigs(from int) {
 	for len(m.configs) > 0 && m.configs[len(m.configs)-1] >= from {
