@@ -48,6 +48,9 @@ type GatewayOptions struct {
 	// Servers are the addresses of nodes to ask who leads, for a process without
 	// members of its own.
 	Servers []string
+	// Found is called, from the Gateway's turn, when such a process is told who leads:
+	// it may be a node that Servers do not name. It must not block.
+	Found func(leader core.NodeID, address string)
 }
 
 // GatewayName is the Gateway's id on every node.
@@ -274,6 +277,10 @@ func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound, send
 	switch {
 	case r.member != nil, m.Leader == "" && term <= r.term:
 		return
+	case m.Leader != "" && g.opts.Found != nil:
+		g.opts.Found(core.NodeID(m.Leader), m.Address)
+	}
+	switch {
 	case sender != nil && sender.Address == m.Address:
 		r.heard = g.rt.Clock.Now()
 	case term == r.doubted:

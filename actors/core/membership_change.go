@@ -230,26 +230,6 @@ func MayStand(self NodeID, active, before *Configuration, committed bool) bool {
 	return !committed && before != nil && before.Quorum().Contains(self)
 }
 
-// Satisfies says whether the configuration has all that a change asked for, and
-// moves on to nothing else.
-func (c *Configuration) Satisfies(r Change) bool {
-	if c.Changing() {
-		return false
-	}
-	has := func(id NodeID, role Role) bool {
-		m, ok := c.Member(id)
-		return ok && m.Role == role
-	}
-	for _, m := range r.Add {
-		if known, ok := c.Member(m.ID); !ok || known != m {
-			return false
-		}
-	}
-	return !slices.ContainsFunc(r.Remove, func(id NodeID) bool { _, ok := c.Member(id); return ok }) &&
-		!slices.ContainsFunc(r.Promote, func(id NodeID) bool { return !has(id, RoleVoter) }) &&
-		!slices.ContainsFunc(r.Demote, func(id NodeID) bool { return !has(id, RoleLearner) })
-}
-
 // target is where a change under way leads.
 func (c *Configuration) target() []Member {
 	if len(c.Next) > 0 {
