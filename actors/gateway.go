@@ -277,8 +277,8 @@ func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound, send
 	switch {
 	case r.member != nil, m.Leader == "" && term <= r.term:
 		return
-	case m.Leader != "" && g.opts.Found != nil:
-		g.opts.Found(core.NodeID(m.Leader), m.Address)
+	case m.Leader != "":
+		g.discover(core.NodeID(m.Leader), m.Address)
 	}
 	switch {
 	case sender != nil && sender.Address == m.Address:
@@ -287,6 +287,20 @@ func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound, send
 		return
 	}
 	g.onLeaderChanged(ctx, &LeaderChanged{Group: m.Group, Term: term, Leader: core.NodeID(m.Leader), Address: m.Address}, nil)
+}
+
+// serversMax bounds the addresses that are asked who leads.
+const serversMax = 64
+
+// discover has a leader asked from now on too: one day none of those may be left that
+// the process was told of when it began.
+func (g *gateway) discover(leader core.NodeID, address string) {
+	if g.opts.Found != nil {
+		g.opts.Found(leader, address)
+	}
+	if len(g.opts.Servers) < serversMax && !slices.Contains(g.opts.Servers, address) {
+		g.opts.Servers = append(slices.Clip(g.opts.Servers), address)
+	}
 }
 
 // put adds an operation to this turn's message for the leader's node, under its id
