@@ -48,9 +48,9 @@ type GatewayOptions struct {
 	// Servers are the addresses of nodes to ask who leads, for a process without
 	// members of its own.
 	Servers []string
-	// Found is called, from the Gateway's turn, when such a process is told who leads:
-	// it may be a node that Servers do not name. It must not block.
-	Found func(leader core.NodeID, address string)
+	// Found is called, from the Gateway's turn, when such a process is told of a member
+	// that Servers do not name. It must not block.
+	Found func(member core.NodeID, address string)
 }
 
 // GatewayName is the Gateway's id on every node.
@@ -59,9 +59,10 @@ const GatewayName = NodeName + "/gateway"
 type route struct {
 	member  *actor.PID // of this node, nil for none
 	term    core.Term
-	leader  core.NodeID // empty while not known
-	address string      // of its node
-	parked  []uint64    // operations in order of arrival
+	leader  core.NodeID        // empty while not known
+	address string             // of its node
+	parked  []uint64           // operations in order of arrival
+	members []*messages.Member // by the configuration of member
 
 	heard    time.Duration // when the leader was found or answered last
 	doubted  core.Term     // the term whose leader refused or did not answer
@@ -123,6 +124,8 @@ func (g *gateway) receive(ctx actor.Context, message any, sender *actor.PID) {
 		g.onResults(ctx, m)
 	case *LeaderChanged:
 		g.onLeaderChanged(ctx, m, sender)
+	case *ConfigurationChanged:
+		g.route(m.Group).members = describeMembers(m.Everyone)
 	case *messages.FindLeader:
 		g.onFindLeader(ctx, m, sender)
 	case *messages.LeaderFound:
@@ -263,9 +266,9 @@ func (g *gateway) onFindLeader(ctx actor.Context, m *messages.FindLeader, sender
 // or was removed, may know only the name.
 func (r *route) found(group uint64) *messages.LeaderFound {
 	if r.address == "" {
-		return &messages.LeaderFound{Group: group, Term: uint64(r.term)}
+		return &messages.LeaderFound{Group: group, Term: uint64(r.term), Members: r.members}
 	}
-	return &messages.LeaderFound{Group: group, Term: uint64(r.term), Leader: string(r.leader), Address: r.address}
+	return &messages.LeaderFound{Group: group, Term: uint64(r.term), Leader: string(r.leader), Address: r.address, Members: r.members}
 }
 
 // onLeaderFound takes a server's word. One that knows no leader of this term does
@@ -274,13 +277,12 @@ func (r *route) found(group uint64) *messages.LeaderFound {
 func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound, sender *actor.PID) {
 	term := core.Term(m.Term)
 	r := g.route(m.Group)
+	if r.member == nil {
+		g.discover(m.Members)
+	}
 	switch {
 	case r.member != nil, m.Leader == "" && term <= r.term:
 		return
-	case m.Leader != "":
-		g.discover(core.NodeID(m.Leader), m.Address)
-	}
-	switch {
 	case sender != nil && sender.Address == m.Address:
 		r.heard = g.rt.Clock.Now()
 	case term == r.doubted:
@@ -292,14 +294,17 @@ func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound, send
 // serversMax bounds the addresses that are asked who leads.
 const serversMax = 64
 
-// discover has a leader asked from now on too: one day none of those may be left that
-// the process was told of when it began.
-func (g *gateway) discover(leader core.NodeID, address string) {
-	if g.opts.Found != nil {
-		g.opts.Found(leader, address)
-	}
-	if len(g.opts.Servers) < serversMax && !slices.Contains(g.opts.Servers, address) {
-		g.opts.Servers = append(slices.Clip(g.opts.Servers), address)
+// discover has a group's members asked from now on too: one day none of those may be
+// left that the process was told of when it began.
+func (g *gateway) discover(members []*messages.Member) {
+	for _, m := range members {
+		if slices.Contains(g.opts.Servers, m.GetAddress()) || len(g.opts.Servers) >= serversMax {
+			continue
+		}
+		g.opts.Servers = append(slices.Clip(g.opts.Servers), m.GetAddress())
+		if g.opts.Found != nil {
+			g.opts.Found(core.NodeID(m.GetId()), m.GetAddress())
+		}
 	}
 }
 

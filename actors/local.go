@@ -158,7 +158,7 @@ type LeaderChanged struct {
 	Address string // of the leader's node
 }
 
-// ConfigurationChanged: Raft → Node, local. From now on these are whoever receives the
+// ConfigurationChanged: Raft → Node and Gateway, local. From now on these are whoever receives the
 // group's log, by the configuration of Index: appended, or what a truncation went
 // back to. Stale when a later one from the same member has come.
 type ConfigurationChanged struct {

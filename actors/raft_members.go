@@ -33,9 +33,9 @@ func (r *raft) configIndex() core.Index {
 func (r *raft) configurationChanged(ctx actor.Context) {
 	r.connect(ctx)
 	c := r.config()
-	ctx.Send(r.links.Node, &ConfigurationChanged{
-		Group: r.opts.Group, Index: r.configIndex(), Everyone: c.Everyone(), Removed: c.Removed,
-	})
+	changed := &ConfigurationChanged{Group: r.opts.Group, Index: r.configIndex(), Everyone: c.Everyone(), Removed: c.Removed}
+	ctx.Send(r.links.Node, changed)
+	ctx.Send(r.links.Gateway, changed)
 	if r.leader != "" && r.leaderAddress(ctx, r.leader) != r.leaderAt {
 		r.announceLeader(ctx, r.leader) // whoever waits for it can be served only now
 	}

@@ -153,6 +153,20 @@ func startCounting(c *Client, workers int) *counting {
 	return l
 }
 
+// await waits for so many more acknowledgements.
+func (l *counting) await(t *testing.T, n int64) {
+	t.Helper()
+	before := l.acked.Load()
+	for deadline := time.Now().Add(patience); l.acked.Load() < before+n; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d acknowledged in %v, expected %d", l.acked.Load()-before, patience, n)
+		}
+		if err := pause(t.Context(), membersPause); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestEveryMemberIsReplacedUnderLoad goes from three to five to three other nodes,
 // none of them of the first, while a client that knows only those works on.
 func TestEveryMemberIsReplacedUnderLoad(t *testing.T) {
@@ -170,18 +184,11 @@ func TestEveryMemberIsReplacedUnderLoad(t *testing.T) {
 	if !slices.Equal(m.Removed, []string{"n1", "n2", "n3"}) {
 		t.Fatalf("removed %v", m.Removed)
 	}
+	load.await(t, 20) // by way of the old ones, which know the new
 	for _, id := range []string{"n1", "n2", "n3"} {
 		f.stop(id)
 	}
-	before := load.acked.Load()
-	for deadline := time.Now().Add(patience); load.acked.Load() < before+20; {
-		if time.Now().After(deadline) {
-			t.Fatalf("the client does not find the new nodes: %d acknowledged since the first ones are gone", load.acked.Load()-before)
-		}
-		if err := pause(t.Context(), membersPause); err != nil {
-			t.Fatal(err)
-		}
-	}
+	load.await(t, 20)
 	close(load.stop)
 	load.done.Wait()
 	reply, err := f.nodes["n5"].Client().Query(t.Context(), 1, nil, Linearizable)

@@ -600,11 +600,14 @@ func (x *FindLeader) GetGroup() uint64 {
 // Gateway → Gateway that asked, wire. What this node knows; leader is empty when it
 // knows none. Stale when term is below one heard before.
 type LeaderFound struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
-	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
-	Leader        string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
-	Address       string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Group   uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Term    uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Leader  string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
+	Address string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	// Who else may know, by the configuration of a member here: the nodes that a process
+	// was told of when it began may all be gone one day.
+	Members       []*Member `protobuf:"bytes,20,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -665,6 +668,13 @@ func (x *LeaderFound) GetAddress() string {
 		return x.Address
 	}
 	return ""
+}
+
+func (x *LeaderFound) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
 }
 
 // Applier, Raft or Gateway → whoever asked, local or wire: the answers of one
@@ -1114,12 +1124,13 @@ const file_messages_client_proto_rawDesc = "" +
 	"\arequest\"\"\n" +
 	"\n" +
 	"FindLeader\x12\x14\n" +
-	"\x05group\x18\x01 \x01(\x04R\x05group\"i\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\"\x96\x01\n" +
 	"\vLeaderFound\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x18\n" +
-	"\aaddress\x18\x04 \x01(\tR\aaddress\";\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\x12+\n" +
+	"\amembers\x18\x14 \x03(\v2\x11.protoraft.MemberR\amembers\";\n" +
 	"\fResultsFrame\x12+\n" +
 	"\aresults\x18\x01 \x03(\v2\x11.protoraft.ResultR\aresults\"\xbd\x01\n" +
 	"\x06Result\x12\x18\n" +
@@ -1216,8 +1227,9 @@ var file_messages_client_proto_goTypes = []any{
 	(*ChangeMembers)(nil),    // 14: protoraft.ChangeMembers
 	(*AbortChange)(nil),      // 15: protoraft.AbortChange
 	(*ListMembers)(nil),      // 16: protoraft.ListMembers
-	(*Configuration)(nil),    // 17: protoraft.Configuration
-	(*ChangeStatus)(nil),     // 18: protoraft.ChangeStatus
+	(*Member)(nil),           // 17: protoraft.Member
+	(*Configuration)(nil),    // 18: protoraft.Configuration
+	(*ChangeStatus)(nil),     // 19: protoraft.ChangeStatus
 }
 var file_messages_client_proto_depIdxs = []int32{
 	2,  // 0: protoraft.Query.consistency:type_name -> protoraft.Consistency
@@ -1227,17 +1239,18 @@ var file_messages_client_proto_depIdxs = []int32{
 	14, // 4: protoraft.ForwardedRequest.change_members:type_name -> protoraft.ChangeMembers
 	15, // 5: protoraft.ForwardedRequest.abort_change:type_name -> protoraft.AbortChange
 	16, // 6: protoraft.ForwardedRequest.list_members:type_name -> protoraft.ListMembers
-	10, // 7: protoraft.ResultsFrame.results:type_name -> protoraft.Result
-	0,  // 8: protoraft.Result.outcome:type_name -> protoraft.Outcome
-	1,  // 9: protoraft.Result.reason:type_name -> protoraft.Reason
-	17, // 10: protoraft.GroupStatus.configuration:type_name -> protoraft.Configuration
-	13, // 11: protoraft.GroupStatus.peers:type_name -> protoraft.PeerStatus
-	18, // 12: protoraft.GroupStatus.change:type_name -> protoraft.ChangeStatus
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	17, // 7: protoraft.LeaderFound.members:type_name -> protoraft.Member
+	10, // 8: protoraft.ResultsFrame.results:type_name -> protoraft.Result
+	0,  // 9: protoraft.Result.outcome:type_name -> protoraft.Outcome
+	1,  // 10: protoraft.Result.reason:type_name -> protoraft.Reason
+	18, // 11: protoraft.GroupStatus.configuration:type_name -> protoraft.Configuration
+	13, // 12: protoraft.GroupStatus.peers:type_name -> protoraft.PeerStatus
+	19, // 13: protoraft.GroupStatus.change:type_name -> protoraft.ChangeStatus
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_messages_client_proto_init() }
