@@ -57,6 +57,7 @@ type GatewayOptions struct {
 const GatewayName = NodeName + "/gateway"
 
 type route struct {
+	outside bool       // it is no member of its group, or not yet
 	member  *actor.PID // of this node, nil for none
 	term    core.Term
 	leader  core.NodeID        // empty while not known
@@ -125,7 +126,7 @@ func (g *gateway) receive(ctx actor.Context, message any, sender *actor.PID) {
 	case *LeaderChanged:
 		g.onLeaderChanged(ctx, m, sender)
 	case *ConfigurationChanged:
-		g.route(m.Group).members = describeMembers(m.Everyone)
+		g.onConfigurationChanged(ctx, m)
 	case *messages.FindLeader:
 		g.onFindLeader(ctx, m, sender)
 	case *messages.LeaderFound:
@@ -242,7 +243,7 @@ func (g *gateway) unpark(ctx actor.Context, r *route) {
 // findLeader asks every server who leads a group that has no member here. A
 // process with a member hears it from that one.
 func (g *gateway) findLeader(ctx actor.Context, group uint64, r *route) {
-	if now := g.rt.Clock.Now(); r.leader == "" && r.member == nil && now >= r.askAgain {
+	if now := g.rt.Clock.Now(); r.leader == "" && !r.hears() && now >= r.askAgain {
 		r.askAgain = now + findInterval
 		for _, address := range g.opts.Servers {
 			ctx.Request(actor.NewPID(address, GatewayName), &messages.FindLeader{Group: group})
@@ -262,6 +263,20 @@ func (g *gateway) onFindLeader(ctx actor.Context, m *messages.FindLeader, sender
 	}
 }
 
+// onConfigurationChanged: a member that does not belong to its group, any more or yet,
+// hears of no leader. Its clients are served like those of a process without one.
+func (g *gateway) onConfigurationChanged(ctx actor.Context, m *ConfigurationChanged) {
+	r, here := g.route(m.Group), ctx.Self().Address
+	r.members = describeMembers(m.Everyone)
+	r.outside = !slices.ContainsFunc(m.Everyone, func(one core.Member) bool { return one.Address == here })
+	if r.outside {
+		g.discover(r.members)
+	}
+}
+
+// hears says whether a member here is told who leads.
+func (r *route) hears() bool { return r.member != nil && !r.outside }
+
 // found says who leads where it is also known where: a member that waits to be added,
 // or was removed, may know only the name.
 func (r *route) found(group uint64) *messages.LeaderFound {
@@ -277,11 +292,11 @@ func (r *route) found(group uint64) *messages.LeaderFound {
 func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound, sender *actor.PID) {
 	term := core.Term(m.Term)
 	r := g.route(m.Group)
-	if r.member == nil {
+	if !r.hears() {
 		g.discover(m.Members)
 	}
 	switch {
-	case r.member != nil, m.Leader == "" && term <= r.term:
+	case r.hears(), m.Leader == "" && term <= r.term:
 		return
 	case sender != nil && sender.Address == m.Address:
 		r.heard = g.rt.Clock.Now()
@@ -427,7 +442,7 @@ func (g *gateway) park(op *operation, item messages.ResultItem) {
 		return
 	}
 	r := g.route(op.group)
-	if r.member == nil && op.sentTerm >= r.term {
+	if !r.hears() && op.sentTerm >= r.term {
 		r.leader, r.doubted = "", r.term // the servers know better by now
 	}
 	op.sentTo, op.refused = "", item.Reason
@@ -525,7 +540,7 @@ func (g *gateway) onSweepDeadlines(ctx actor.Context, m *SweepDeadlines) {
 // is not told. Its operations stay with it until another term is heard of.
 func (g *gateway) doubt(op *operation, now time.Duration) {
 	r, asked := g.routes[op.group], op.deadline-g.opts.RequestTimeout
-	if r.member == nil && op.sentTo != "" && now >= max(asked, r.heard)+min(doubtAfter, g.opts.RequestTimeout) {
+	if !r.hears() && op.sentTo != "" && now >= max(asked, r.heard)+min(doubtAfter, g.opts.RequestTimeout) {
 		r.leader, r.doubted = "", r.term
 	}
 }

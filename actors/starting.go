@@ -81,6 +81,7 @@ func (s *starting) await(ctx actor.Context, stored *logstore.GroupState) {
 	s.incarnation = max(stored.Incarnation, 1)
 	s.tail = newTail(&logstore.GroupState{FirstIndex: 1})
 	s.term, s.vote = core.Term(stored.HardState.Term), core.NodeID(stored.HardState.Vote)
+	s.configurationChanged(ctx)
 	s.logger.Info("waiting to be added to the group", "term", s.term)
 	s.begin(ctx)
 }

@@ -209,5 +209,11 @@ func (o *Options) bootstrap() core.Configuration {
 }
 
 func (o *Options) gateway() actors.GatewayOptions {
-	return actors.GatewayOptions{RequestTimeout: o.RequestTimeout, Waiting: waitingMax, WaitingBytes: waitingBytesMax}
+	g := actors.GatewayOptions{RequestTimeout: o.RequestTimeout, Waiting: waitingMax, WaitingBytes: waitingBytesMax}
+	for _, m := range o.Members {
+		if o.Join && m.ID != o.ID { // whom to ask until the node belongs to a group
+			g.Servers = append(g.Servers, m.Address)
+		}
+	}
+	return g
 }
