@@ -89,3 +89,21 @@ func TestNewMembersAreDiscovered(t *testing.T) {
 		t.Fatalf("%v, expected two members and no leader: where it is is not known", f)
 	}
 }
+
+// A member that belongs to its group no more hears of no leader: its Gateway asks those
+// that do belong. Let back in by a truncation, it hears again.
+func TestGatewayOfAFormerMemberAsksTheOthers(t *testing.T) {
+	d := newDoor(t, GatewayOptions{})
+	d.tell(d.pid, &ConfigurationChanged{Group: 1, Index: 4, Everyone: members("n2", "n3").Members})
+	d.propose(1)
+	takeOne[*messages.FindLeader](t, d.at("n3:1", GatewayName))
+	d.send(d.at("n2:1", GatewayName), d.pid, &messages.LeaderFound{Group: 1, Term: 2, Leader: "n3", Address: "n3:1"})
+	d.answer(d.expectForwarded("n3", "1")["1"], messages.Outcome_APPLIED, messages.Reason_NONE)
+	expectResults(t, d.client, "1 APPLIED")
+
+	d.tell(d.pid, &ConfigurationChanged{Group: 1, Index: 3, Everyone: members("n1", "n2", "n3").Members})
+	d.send(d.at("n2:1", GatewayName), d.pid, &messages.LeaderFound{Group: 1, Term: 9, Leader: "n2", Address: "n2:1"})
+	d.propose(2)
+	d.expectForwarded("n2")
+	d.expectForwarded("n3", "2")
+}
