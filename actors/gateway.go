@@ -298,6 +298,8 @@ func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound, send
 	switch {
 	case r.hears(), m.Leader == "" && term <= r.term:
 		return
+	case r.member != nil && m.Address == ctx.Self().Address:
+		return // of itself a member knows better, and would send back what it was given
 	case sender != nil && sender.Address == m.Address:
 		r.heard = g.rt.Clock.Now()
 	case term == r.doubted:

@@ -97,6 +97,8 @@ func TestGatewayOfAFormerMemberAsksTheOthers(t *testing.T) {
 	d.tell(d.pid, &ConfigurationChanged{Group: 1, Index: 4, Everyone: members("n2", "n3").Members})
 	d.propose(1)
 	takeOne[*messages.FindLeader](t, d.at("n3:1", GatewayName))
+	d.send(d.at("n2:1", GatewayName), d.pid, &messages.LeaderFound{Group: 1, Term: 1, Leader: "n1", Address: selfAddress})
+	expectNone[*ReturnedOperation](t, d.member, "it has led, and does no more: it would send it back for ever")
 	d.send(d.at("n2:1", GatewayName), d.pid, &messages.LeaderFound{Group: 1, Term: 2, Leader: "n3", Address: "n3:1"})
 	d.answer(d.expectForwarded("n3", "1")["1"], messages.Outcome_APPLIED, messages.Reason_NONE)
 	expectResults(t, d.client, "1 APPLIED")
