@@ -217,9 +217,13 @@ func (r *raft) setLeader(ctx actor.Context, id core.NodeID) {
 
 func (r *raft) announceLeader(ctx actor.Context, id core.NodeID) {
 	r.leaderAt = r.leaderAddress(ctx, id)
-	changed := &LeaderChanged{Group: r.opts.Group, Term: r.term, Leader: id, Address: r.leaderAt}
+	changed := r.leaderChanged(id)
 	ctx.Request(r.links.Gateway, changed) // before anything that is forwarded there
 	ctx.Send(r.links.Node, changed)
+}
+
+func (r *raft) leaderChanged(id core.NodeID) *LeaderChanged {
+	return &LeaderChanged{Group: r.opts.Group, Term: r.term, Leader: id, Address: r.leaderAt}
 }
 
 func (r *raft) refuseTransfer(ctx actor.Context, sender *actor.PID) {

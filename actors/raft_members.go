@@ -36,8 +36,14 @@ func (r *raft) configurationChanged(ctx actor.Context) {
 	changed := &ConfigurationChanged{Group: r.opts.Group, Index: r.configIndex(), Everyone: c.Everyone(), Removed: c.Removed}
 	ctx.Send(r.links.Node, changed)
 	ctx.Send(r.links.Gateway, changed)
-	if r.leader != "" && r.leaderAddress(ctx, r.leader) != r.leaderAt {
+	switch {
+	case r.leader == "":
+	case r.leaderAddress(ctx, r.leader) != r.leaderAt:
 		r.announceLeader(ctx, r.leader) // whoever waits for it can be served only now
+	default:
+		// The Gateway goes by this member only while it belongs to the group: perhaps
+		// from now on, and with an older view of who leads.
+		ctx.Request(r.links.Gateway, r.leaderChanged(r.leader))
 	}
 }
 
