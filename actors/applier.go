@@ -266,7 +266,7 @@ func (a *applier) applyConfiguration(index uint64, data []byte) error {
 
 func (a *applier) observeConfiguration(index uint64, c *core.Configuration) {
 	observer, ok := a.machine.(fsm.ConfigurationObserver)
-	if !ok {
+	if !ok || c.Changing() { // of a step on the way; the last one follows
 		return
 	}
 	ids := make([]string, len(c.Members))

@@ -26,6 +26,8 @@ func (f *failed) receive(ctx actor.Context, message any, sender *actor.PID) {
 		f.refuse(ctx, sender, m.Request, messages.Reason_STOPPED)
 	case *messages.Query:
 		f.refuse(ctx, sender, m.Request, messages.Reason_STOPPED)
+	case *messages.ChangeMembers, *messages.AbortChange, *messages.ListMembers:
+		f.refuse(ctx, sender, requestOf(m), messages.Reason_STOPPED)
 	case *messages.TransferLeadership:
 		f.keepLeadership(ctx, sender, "member failed: "+f.failure)
 	}

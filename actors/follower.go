@@ -54,7 +54,7 @@ func (f *follower) receive(ctx actor.Context, message any, sender *actor.PID) {
 		f.onTimeoutNow(ctx)
 	case *messages.ElectionTimeout:
 		f.onElectionTimeout(ctx, m)
-	case *messages.Propose, *messages.Query:
+	case *messages.Propose, *messages.Query, *messages.ChangeMembers, *messages.AbortChange, *messages.ListMembers:
 		f.onClient(ctx, m, sender)
 	case *ReturnedOperation:
 		f.onClient(ctx, m.Message, m.Asker)
@@ -189,11 +189,6 @@ func (f *follower) onElectionTimeout(ctx actor.Context, m *messages.ElectionTime
 	f.becomePreCandidate(ctx)
 }
 
-// mayStand: only a voter of the active configuration does.
-func (r *raft) mayStand() bool {
-	return r.config().Quorum().Contains(r.opts.Node)
-}
-
 // electionWait is drawn anew each time, so that members do not stand together.
 func (r *raft) electionWait() time.Duration {
 	return r.opts.ElectionTimeout + time.Duration(r.rand.Int64N(int64(r.opts.ElectionTimeout)))
@@ -223,12 +218,14 @@ func (r *raft) setLeader(ctx actor.Context, id core.NodeID) {
 }
 
 func (r *raft) announceLeader(ctx actor.Context, id core.NodeID) {
-	changed := &LeaderChanged{Group: r.opts.Group, Term: r.term, Leader: id}
-	if m, ok := r.config().Member(id); ok {
-		changed.Address = m.Address
-	}
+	r.leaderAt = r.leaderAddress(ctx, id)
+	changed := r.leaderChanged(id)
 	ctx.Request(r.links.Gateway, changed) // before anything that is forwarded there
 	ctx.Send(r.links.Node, changed)
+}
+
+func (r *raft) leaderChanged(id core.NodeID) *LeaderChanged {
+	return &LeaderChanged{Group: r.opts.Group, Term: r.term, Leader: id, Address: r.leaderAt}
 }
 
 func (r *raft) refuseTransfer(ctx actor.Context, sender *actor.PID) {

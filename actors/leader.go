@@ -15,7 +15,8 @@ import (
 // among equals.
 //
 // Its parts: leader_early.go keeps the order of what comes in, leader_propose.go takes
-// commands, leader_reads.go queries, leader_transfer.go hands over. Replicators, one a peer, are its children.
+// commands, leader_reads.go queries, leader_transfer.go hands over,
+// leader_members.go changes the members. Replicators, one a peer, are its children.
 type leader struct {
 	*raft
 	tally       *core.Tally
@@ -29,6 +30,7 @@ type leader struct {
 	uncommitted backlog
 	reads       readQueue
 	transfer    *transfer
+	change      memberChange
 }
 
 type replicatorOf struct {
@@ -59,6 +61,7 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 		l.replicators = append(l.replicators, replicatorOf{id, l.replicate(ctx, id)})
 	})
 	l.tally.Advance(r.opts.Node, r.tail.durable)
+	l.findChange()
 	l.queue.add(proposal{kind: messages.EntryKind_NOOP})
 	l.cut(ctx, true)
 	l.beat(ctx)
@@ -87,6 +90,8 @@ func (l *leader) receive(ctx actor.Context, message any, sender *actor.PID) {
 		l.onFetchEntries(ctx, m, sender)
 	case *messages.TransferLeadership:
 		l.onTransferLeadership(ctx, m, sender)
+	case *messages.ChangeMembers, *messages.AbortChange, *messages.ListMembers:
+		l.onMembers(ctx, m, sender)
 	case *actor.Terminated:
 		l.onTerminated(ctx, m)
 	default:
@@ -106,7 +111,10 @@ var leaderIgnores = ignored(
 // endTurn acts on the sum of the turn: one block for all that was proposed, one
 // round of heartbeats for all that was asked.
 func (l *leader) endTurn(ctx actor.Context) {
-	if l.transfer == nil { // the log must not grow while a successor catches up with it
+	if l.turnMembers(ctx); l.raft.role != l {
+		return // it has left the group
+	}
+	if l.transfer == nil && !l.change.leaving { // the log must not grow while a successor catches up with it
 		l.cut(ctx, false)
 	}
 	l.turnReads(ctx)
@@ -117,15 +125,14 @@ func (l *leader) endTurn(ctx actor.Context) {
 // the Gateway, to be asked again elsewhere; what did may yet be applied.
 func (l *leader) exit(ctx actor.Context) {
 	l.heartbeat.cancel()
-	for _, r := range l.replicators {
-		ctx.Stop(r.pid)
-	}
+	l.eachReplicator(ctx.Stop)
 	l.raft.leader = ""
 	l.announceLeader(ctx, "")
 	l.release(ctx, l.tail.takeWaiters(l.handed), messages.Outcome_UNKNOWN, messages.Reason_LEADERSHIP_LOST)
 	l.handBackProposals(ctx)
 	l.handBackReads(ctx)
 	l.handBackEarly(ctx)
+	l.endChange(ctx)
 	ctx.Send(l.applier, &LeadershipEnded{Term: l.term})
 	if l.snapshots.pid != nil {
 		ctx.Send(l.snapshots.pid, &LeadershipEnded{Term: l.term})
@@ -210,9 +217,7 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 	l.admitEarly(ctx) // a Gateway that has crashed forgets to say so
 	l.armHeartbeat(ctx)
 	l.beat(ctx)
-	for _, r := range l.replicators {
-		ctx.Send(r.pid, &messages.CheckProgress{})
-	}
+	l.eachReplicator(func(pid *actor.PID) { ctx.Send(pid, &messages.CheckProgress{}) })
 }
 
 func (l *leader) quorumAnswers() bool {
@@ -224,7 +229,7 @@ func (l *leader) quorumAnswers() bool {
 // beat sends a heartbeat to every peer, with the latest round of reads. A peer is
 // told of a commit index no further than it is known to hold.
 func (l *leader) beat(ctx actor.Context) {
-	l.eachPeer(func(id core.NodeID, pid *actor.PID) {
+	l.eachReceiver(func(id core.NodeID, pid *actor.PID) {
 		l.ask(ctx, pid, &messages.Heartbeat{
 			Group: l.opts.Group, Term: uint64(l.term), Leader: string(l.opts.Node),
 			Commit: uint64(min(l.commit, l.tally.Match(id))), Round: uint64(l.reads.rounds.Begun()),

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -42,7 +43,7 @@ func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason stri
 	if to == l.opts.Node {
 		return "", string(to) + " leads already"
 	}
-	if !l.config().Quorum().Contains(to) {
+	if !slices.Contains(l.config().Voters(), to) {
 		return "", string(to) + " is not a voter of this group"
 	}
 	return to, ""

@@ -23,7 +23,8 @@ type MemberOptions struct {
 	Node  core.NodeID
 
 	// Bootstrap is the configuration a group begins with, the same on every
-	// member. A member that has anything stored ignores it.
+	// member. A member that has anything stored ignores it. Empty for a member of a
+	// group that exists already: it waits to be added.
 	Bootstrap core.Configuration
 
 	Machine fsm.StateMachine
@@ -47,7 +48,21 @@ type MemberOptions struct {
 	// ElectionTimeout.
 	HeartbeatInterval time.Duration
 
+	// CatchUpTimeout is how long a change of members waits for a new voter that does
+	// not advance before it is rolled back. 0: ten election timeouts.
+	CatchUpTimeout time.Duration
+
 	Limits Limits
+}
+
+// defaultCatchUp is CatchUpTimeout in election timeouts.
+const defaultCatchUp = 10
+
+func (o *MemberOptions) catchUpTimeout() time.Duration {
+	if o.CatchUpTimeout == 0 {
+		return defaultCatchUp * o.ElectionTimeout
+	}
+	return o.CatchUpTimeout
 }
 
 // Limits bound a member's work and memory. What exceeds them is answered BUSY or
@@ -106,6 +121,8 @@ func (o *MemberOptions) Validate() error {
 		return fmt.Errorf("option HeartbeatInterval: %v, expected more than 0", o.HeartbeatInterval)
 	case o.ElectionTimeout < 3*o.HeartbeatInterval:
 		return fmt.Errorf("option ElectionTimeout: %v, expected at least three heartbeat intervals (%v)", o.ElectionTimeout, 3*o.HeartbeatInterval)
+	case o.CatchUpTimeout < 0:
+		return fmt.Errorf("option CatchUpTimeout: %v, expected 0 for the default, or more", o.CatchUpTimeout)
 	case l.CommandBytes <= 0 || messages.EntryBytes(l.CommandBytes)+l.BlockBytes > messages.MaxBlockBytes:
 		return fmt.Errorf("option Limits.CommandBytes: %d with blocks of %d, expected a sum below %d", l.CommandBytes, l.BlockBytes, messages.MaxBlockBytes)
 	case l.BlockBytes <= 0 || l.QueuedProposals <= 0 || l.QueuedBytes <= 0 || l.UncommittedBytes <= 0 ||

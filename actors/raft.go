@@ -7,7 +7,6 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/hashicorp/go-hclog"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/logstore"
@@ -41,6 +40,7 @@ type raft struct {
 
 	tail    tail
 	configs []configuration // stored ones in order; the last is active
+	removed core.Index      // of the committed configuration that is said to have removed this member, 0 for none
 	commit  core.Index
 	handed  core.Index // given to the Applier
 	applied core.Index
@@ -50,6 +50,7 @@ type raft struct {
 
 	leader     core.NodeID   // of term, empty while not known
 	leaderTerm core.Term     // the term in which it was heard of
+	leaderAt   string        // its address, as announced
 	heardAt    time.Duration // when a leader was last heard
 
 	snapshots snapshotting
@@ -147,6 +148,8 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.onRequestPreVote(ctx, m, sender)
 	case *messages.RequestVote:
 		r.onRequestVote(ctx, m, sender)
+	case *messages.MemberRemoved:
+		r.onMemberRemoved(ctx, m)
 	default:
 		if r.inTerm(ctx, message, sender) {
 			r.role.receive(ctx, message, sender)
@@ -265,7 +268,7 @@ func (r *raft) voter() core.Voter {
 
 // onRequestPreVote answers in every role and changes nothing (thesis §9.6).
 func (r *raft) onRequestPreVote(ctx actor.Context, m *messages.RequestPreVote, sender *actor.PID) {
-	if _, stopped := r.role.(standstill); stopped {
+	if _, stopped := r.role.(standstill); stopped || r.tellRemoved(ctx, core.NodeID(m.Candidate), sender) {
 		return
 	}
 	c := core.Candidacy{
@@ -286,7 +289,7 @@ func (r *raft) onRequestPreVote(ctx actor.Context, m *messages.RequestPreVote, s
 // onRequestVote answers in every role. The grant leaves only when the vote is
 // durable (paper figure 2: respond after updating stable storage).
 func (r *raft) onRequestVote(ctx actor.Context, m *messages.RequestVote, sender *actor.PID) {
-	if _, stopped := r.role.(standstill); stopped {
+	if _, stopped := r.role.(standstill); stopped || r.tellRemoved(ctx, core.NodeID(m.Candidate), sender) {
 		return
 	}
 	c := core.Candidacy{
@@ -404,7 +407,7 @@ func (r *raft) activate(ctx actor.Context, index core.Index, data []byte) error 
 		return fmt.Errorf("configuration at %d: %w", index, err)
 	}
 	r.configs = append(r.configs, configuration{index, c})
-	r.connect(ctx)
+	r.configurationChanged(ctx)
 	return nil
 }
 
@@ -419,34 +422,9 @@ func (r *raft) truncateFrom(ctx actor.Context, i core.Index) error {
 	r.release(ctx, waiters, messages.Outcome_UNKNOWN, messages.Reason_LEADERSHIP_LOST)
 	for n := len(r.configs); n > 0 && r.configs[n-1].index >= i; n = len(r.configs) {
 		r.configs = r.configs[:n-1]
-		r.connect(ctx)
+		r.configurationChanged(ctx)
 	}
 	return nil
-}
-
-// config is the active configuration.
-func (r *raft) config() *core.Configuration { return &r.configs[len(r.configs)-1].Configuration }
-
-// connect keeps one PID for each other member. It is made once: a PID remembers
-// its way.
-func (r *raft) connect(ctx actor.Context) {
-	if len(r.configs) == 0 {
-		return
-	}
-	for _, m := range r.config().Members {
-		if known, ok := r.peers[m.ID]; m.ID != r.opts.Node && (!ok || known.Address != m.Address) {
-			r.peers[m.ID] = actor.NewPID(m.Address, ctx.Self().Id)
-		}
-	}
-}
-
-// eachPeer visits the other members in the order of the configuration.
-func (r *raft) eachPeer(f func(id core.NodeID, pid *actor.PID)) {
-	for _, m := range r.config().Members {
-		if m.ID != r.opts.Node {
-			f(m.ID, r.peers[m.ID])
-		}
-	}
 }
 
 // commitTo moves the commit index; endTurn hands what is new to the Applier.
@@ -469,33 +447,4 @@ func (r *raft) stopping(ctx actor.Context) {
 // use its files.
 func (r *raft) stopped(ctx actor.Context) {
 	ctx.Send(r.links.Node, &MemberStopped{Group: r.opts.Group, PID: ctx.Self()})
-}
-
-func decodeConfiguration(data []byte) (core.Configuration, error) {
-	var m messages.Configuration
-	if err := proto.Unmarshal(data, &m); err != nil {
-		return core.Configuration{}, err
-	}
-	return coreConfiguration(&m), nil
-}
-
-func coreConfiguration(m *messages.Configuration) (c core.Configuration) {
-	for _, p := range m.GetMembers() {
-		c.Members = append(c.Members, core.Member{ID: core.NodeID(p.Id), Address: p.Address, Role: core.Role(p.Role)})
-	}
-	for _, id := range m.GetOutgoing() {
-		c.Outgoing = append(c.Outgoing, core.NodeID(id))
-	}
-	return c
-}
-
-func describeConfiguration(c *core.Configuration) *messages.Configuration {
-	m := &messages.Configuration{}
-	for _, p := range c.Members {
-		m.Members = append(m.Members, &messages.Member{Id: string(p.ID), Address: p.Address, Role: messages.Role(p.Role)})
-	}
-	for _, id := range c.Outgoing {
-		m.Outgoing = append(m.Outgoing, string(id))
-	}
-	return m
 }

@@ -279,7 +279,7 @@ func (r *raft) adopt(ctx actor.Context, meta *messages.SnapshotMeta) error {
 	r.release(ctx, r.tail.takeWaiters(r.handed), messages.Outcome_UNKNOWN, messages.Reason_LEADERSHIP_LOST)
 	p := positionOf(meta)
 	r.configs = []configuration{{core.Index(meta.ConfigurationIndex), c}}
-	r.connect(ctx)
+	r.configurationChanged(ctx)
 	r.snapshots.newest, r.snapshots.bytes, r.snapshots.over = p, 0, false
 	r.commitTo(p.Index)
 	r.handed = max(r.handed, p.Index)

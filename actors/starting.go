@@ -37,7 +37,7 @@ func (s *starting) receive(ctx actor.Context, message any, sender *actor.PID) {
 		s.onSnapshotFound(ctx, m)
 	case *GroupLoaded:
 		s.onGroupLoaded(ctx, m)
-	case *messages.Propose, *messages.Query:
+	case *messages.Propose, *messages.Query, *messages.ChangeMembers, *messages.AbortChange, *messages.ListMembers:
 		s.onClient(ctx, m, sender)
 	case *ReturnedOperation:
 		s.onClient(ctx, m.Message, m.Asker)
@@ -53,6 +53,10 @@ func (s *starting) onGroupLoaded(ctx actor.Context, m *GroupLoaded) {
 	}
 	st := &m.State
 	if len(st.Runs) == 0 && st.FirstIndex <= 1 && s.snapshot == nil {
+		if len(s.opts.Bootstrap.Members) == 0 {
+			s.await(ctx, st)
+			return
+		}
 		s.bootstrap(ctx, st)
 		return
 	}
@@ -136,11 +140,22 @@ func (s *starting) onLogReset(ctx actor.Context, to core.Index) {
 	}
 }
 
-// begin takes part from here on. A member that is its whole group need not wait to
+// await is how a member begins whose group exists already: with an empty log and no
+// configuration, so it never stands. A leader that it is added by sends it both.
+func (s *starting) await(ctx actor.Context, stored *logstore.GroupState) {
+	s.incarnation = max(stored.Incarnation, 1)
+	s.tail = newTail(&logstore.GroupState{FirstIndex: 1})
+	s.term, s.vote = core.Term(stored.HardState.Term), core.NodeID(stored.HardState.Vote)
+	s.configurationChanged(ctx)
+	s.logger.Info("waiting to be added to the group", "term", s.term)
+	s.begin(ctx)
+}
+
+// begin takes part from here on. A member that is its whole quorum need not wait to
 // hear a leader.
 func (s *starting) begin(ctx actor.Context) {
 	s.becomeFollower(ctx, s.term, "")
-	if s.mayStand() && len(s.config().Members) == 1 {
+	if s.config().Quorum().Agrees(func(id core.NodeID) bool { return id == s.opts.Node }) {
 		s.becomePreCandidate(ctx)
 	}
 }

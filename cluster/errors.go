@@ -40,6 +40,7 @@ var (
 	ErrStorageFailed  = errors.New("storage failed")
 	ErrNoGroup        = errors.New("no such group on this node")
 	ErrRefused        = errors.New("query refused by the state machine")
+	ErrMembersKept    = errors.New("members not changed")
 )
 
 // Error is every error of Propose and Query.
@@ -47,7 +48,7 @@ type Error struct {
 	Outcome Outcome
 	Reason  error  // one of the sentinels above
 	Leader  string // id of the node that leads, where known
-	Detail  string // what a state machine answered to a refused query, or which nodes a client cannot reach
+	Detail  string // why members were not changed, what a state machine answered to a refused query, or which nodes a client cannot reach
 }
 
 func (e *Error) Error() string {
@@ -84,4 +85,5 @@ var reasons = map[messages.Reason]error{
 	messages.Reason_STORAGE_FAILED:  ErrStorageFailed,
 	messages.Reason_NO_GROUP:        ErrNoGroup,
 	messages.Reason_REFUSED:         ErrRefused,
+	messages.Reason_MEMBERS_KEPT:    ErrMembersKept,
 }

@@ -96,6 +96,11 @@ func (n *Node) spawn() (err error) {
 		Store: n.store, Gateway: n.options.gateway(),
 		StorageFailed: n.fail,
 		MemberStopped: func(group uint64, pid *actor.PID) { n.client.forget(group, pid) },
+		MembersChanged: func(m *actors.ConfigurationChanged) {
+			for _, one := range m.Everyone {
+				n.remote.guard.admit(string(one.ID), one.Address)
+			}
+		},
 	})
 	n.pid, n.links, err = spawnNode(n.system, props)
 	return err
@@ -166,7 +171,8 @@ func (n *Node) ClusterID() string { return n.options.ClusterID }
 func GroupName(group uint64) string { return fmt.Sprintf("raft-%d", group) }
 
 // StartGroup spawns this node's member of a group as GroupName(group). The member
-// loads its log, or begins one with Options.Members, and takes part from then on.
+// loads its log, or begins one with Options.Members, and takes part from then on; on a
+// node that joins it waits to be added.
 // machine belongs to the member.
 func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, error) {
 	props, err := n.Props(group, machine)
@@ -188,10 +194,11 @@ func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, erro
 	o := actors.MemberOptions{
 		Group: group, Node: core.NodeID(n.options.ID), Bootstrap: n.options.bootstrap(), Machine: machine,
 		ElectionTimeout: n.options.ElectionTimeout, HeartbeatInterval: n.options.HeartbeatInterval,
-		Limits:    actors.DefaultLimits(),
 		Snapshots: n.snapshots, SnapshotInterval: n.options.SnapshotInterval,
 		SnapshotPolicy: core.SnapshotPolicy{Entries: core.Index(n.options.SnapshotEntries), Bytes: n.options.SnapshotBytes},
 		KeepEntries:    core.Index(n.options.KeepEntries),
+		CatchUpTimeout: n.options.CatchUpTimeout,
+		Limits:         actors.DefaultLimits(),
 	}
 	o.Limits.Transfer.BytesPerSecond = n.options.TransferBytesPerSecond
 	if err := o.Validate(); err != nil {
@@ -354,7 +361,7 @@ type Status struct {
 // GroupStatus is this node's member of a group.
 type GroupStatus struct {
 	Group         uint64
-	Role          string // starting, follower, pre-candidate, candidate, leader, failed
+	Role          string // starting, follower, learner, removed, pre-candidate, candidate, leader, failed
 	Term          uint64
 	Leader        string // id, empty while not known
 	LeaderAddress string
@@ -363,9 +370,10 @@ type GroupStatus struct {
 	DurableIndex  uint64
 	CommitIndex   uint64
 	AppliedIndex  uint64
-	SnapshotIndex uint64 // of the newest durable snapshot, 0 for none
-	Failure       string // why the member stopped
-	Members       []Member
+	SnapshotIndex uint64       // of the newest durable snapshot, 0 for none
+	Failure       string       // why the member stopped
+	Members       []Member     // voters and learners
+	Membership    Membership   // the same in detail, as this member knows it
 	Peers         []PeerStatus // on the leader
 }
 
@@ -408,6 +416,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure,
 		SnapshotIndex: m.SnapshotIndex,
 	}
+	g.Membership = membershipOf(m)
 	for _, p := range m.GetConfiguration().GetMembers() {
 		g.Members = append(g.Members, Member{ID: p.Id, Address: p.Address})
 		if p.Id == g.Leader {

@@ -31,6 +31,11 @@ type Options struct {
 	// group that has a log goes by what its log says.
 	Members []Member
 
+	// Join starts a node that is to be added to a running cluster. Members are then the
+	// cluster's present nodes and this one, and ClusterID is the cluster's. The node's
+	// groups wait, without a log, until AddMember or the like makes it a member.
+	Join bool
+
 	// DataDir holds this node's logs. It is made if it does not exist, locked while
 	// the node runs, and refused when it belongs to another node or cluster.
 	DataDir string
@@ -77,6 +82,10 @@ type Options struct {
 	// TransferBytesPerSecond bounds the sending of a snapshot to one member.
 	// Default 0: as fast as it takes it.
 	TransferBytesPerSecond int
+
+	// CatchUpTimeout is how long a change of members waits for a new voter that does
+	// not advance before it is rolled back. Default ten election timeouts.
+	CatchUpTimeout time.Duration
 
 	// Logger hears what happens. Default: none.
 	Logger hclog.Logger
@@ -134,6 +143,15 @@ func (o *Options) fill() error {
 	o.fillSnapshots()
 	if o.TransferBytesPerSecond < 0 {
 		return fmt.Errorf("cluster: Options.TransferBytesPerSecond %d, expected 0 or more", o.TransferBytesPerSecond)
+	}
+	if o.CatchUpTimeout < 0 {
+		return fmt.Errorf("cluster: Options.CatchUpTimeout %v, expected 0 for the default, or more", o.CatchUpTimeout)
+	}
+	if o.Join && o.ClusterID == "" {
+		return fmt.Errorf("cluster: Options.Join without ClusterID, expected the id of the cluster to join, as its nodes tell it")
+	}
+	if o.Join && len(o.Members) == 1 {
+		return fmt.Errorf("cluster: Options.Join with no members but %s itself, expected those of the cluster to join too", o.ID)
 	}
 	if o.ClusterID == "" {
 		o.ClusterID = deriveClusterID(o.Members)
@@ -221,8 +239,11 @@ func addressBook(members []Member) map[string]string {
 }
 
 // bootstrap is the configuration a new group begins with: sorted, so that every
-// node writes the same bytes.
+// node writes the same bytes. A node that joins begins with none.
 func (o *Options) bootstrap() core.Configuration {
+	if o.Join {
+		return core.Configuration{}
+	}
 	sorted := slices.Clone(o.Members)
 	slices.SortFunc(sorted, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
 	var c core.Configuration
@@ -233,5 +254,11 @@ func (o *Options) bootstrap() core.Configuration {
 }
 
 func (o *Options) gateway() actors.GatewayOptions {
-	return actors.GatewayOptions{RequestTimeout: o.RequestTimeout, Waiting: waitingMax, WaitingBytes: waitingBytesMax}
+	g := actors.GatewayOptions{RequestTimeout: o.RequestTimeout, Waiting: waitingMax, WaitingBytes: waitingBytesMax}
+	for _, m := range o.Members {
+		if o.Join && m.ID != o.ID { // whom to ask until the node belongs to a group
+			g.Servers = append(g.Servers, m.Address)
+		}
+	}
+	return g
 }

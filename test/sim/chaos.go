@@ -39,13 +39,14 @@ const (
 	strikeMachine
 	strikeRead
 	strikeSlowDisk
+	strikeMembers
 	strikes
 )
 
 func (s strike) String() string {
 	return [...]string{"crash", "crash in turn", "crash all", "freeze", "partition", "one-way", "bridge", "ring", "mend",
 		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer", "snapshot",
-		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk"}[s]
+		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk", "change members"}[s]
 }
 
 // everyStrike is all of them. A disk that was lost or put back to an older state is
@@ -156,6 +157,8 @@ func (w *World) strikeNode(s strike, n *node) {
 		w.cover.add("disk slower than elections")
 	case strikeRead:
 		n.badReads = 1 + w.chaos.IntN(3)
+	case strikeMembers:
+		w.changeMembers(n)
 	case strikeTransfer:
 		if n.outsider {
 			return

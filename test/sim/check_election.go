@@ -34,6 +34,7 @@ func (m *memberModel) onLeadershipBegun(term uint64) {
 		}
 	}
 	m.g.checkComplete(m)
+	m.checkElected(term)
 }
 
 // leaderSays: only the leader of a term speaks as one, and only when its term is

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/logstore/snapshots"
 	"github.com/protoraft/protoraft/messages"
@@ -68,10 +70,14 @@ func (m *memberModel) onSnapshotDurable(how string, meta *messages.SnapshotMeta)
 	for i > 0 && g.committed[i-1].kind != messages.EntryKind_CONFIGURATION {
 		i--
 	}
-	if meta.ConfigurationIndex != i || len(meta.Configuration.GetMembers()) == 0 {
-		w.violate("a snapshot has the configuration of its index", "group %d: %s has one up to %d with configuration %d of %d members, expected that of %d",
-			g.id, m.n.id, meta.Index, meta.ConfigurationIndex, len(meta.Configuration.GetMembers()), i)
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(meta.Configuration)
+	if err != nil || i == 0 || meta.ConfigurationIndex != i || digest(data) != g.committed[i-1].data {
+		w.violate("a snapshot has the configuration of its index", "group %d: %s has one up to %d with configuration %d, %v, expected all of that of %d",
+			g.id, m.n.id, meta.Index, meta.ConfigurationIndex, meta.Configuration, i)
 		return
+	}
+	if c := g.configs[g.committed[i-1].data]; c.changing() {
+		w.cover.add("snapshot " + how + " of a change under way")
 	}
 	m.snapshots.durable = max(m.snapshots.durable, meta.Index)
 }
@@ -134,6 +140,7 @@ func (m *memberModel) onLogReset(to uint64) {
 		m.asked.Term, m.asked.Vote = term, ""
 	}
 	m.loaded = min(m.loaded, to)
+	m.findConfigs(1)
 }
 
 // onRestoreSnapshot: the member acts on the snapshot's index as committed, and hands

@@ -43,6 +43,10 @@ func (p *probe) hear(n *node, message any) {
 	switch m := message.(type) {
 	case *messages.GroupStatus:
 		p.w.checks.member(n, m.Group).described(m)
+	case *messages.Results:
+		if !p.w.checks.memberAnswers(m) {
+			p.w.violate("no stray message", "%v for the probe on %s", m, n.id)
+		}
 	case *messages.LeadershipTransferred:
 		p.w.cover.add("transfer of leadership done")
 	case *messages.SnapshotTaken:

@@ -54,6 +54,7 @@ type turn struct {
 	atOnce, // what it says leaves at once: its term and vote are on disk, and it knows
 	hears bool // a leader of its term, lately, or it is one
 	leads     uint64
+	members   *members // that it went by
 	lastIndex int
 	said      []said
 	checked   int // Replicators that were asked how they do
@@ -88,6 +89,7 @@ func (c *checks) turnBegins(b *stepMailbox, heard []any) {
 		t.before = hardState{m.asked.Term, m.asked.Vote}
 		t.takesPart = m.takesPart && !m.failed
 		t.atOnce, t.leads, t.lastIndex = m.atOnce(), m.leads, len(m.log)
+		t.members = m.current()
 		t.hears = m.leads != 0 || m.hearsLeader(t.now)
 		m.hear(t)
 	case replicatorActor:
@@ -227,7 +229,8 @@ func (m *memberModel) noteTurn(t *turn) {
 		case *messages.OfferSnapshot:
 			m.heardLeader(t, part, message.Term)
 		case *actors.GroupLoaded:
-			part = part || m.loaded > 0 && !m.snapshots.resets
+			waits := len(m.n.bootstrap().Members) == 0
+			part = part || (m.loaded > 0 || waits) && !m.snapshots.resets
 		case *messages.LogCompacted:
 			part = part || m.snapshots.resets
 		case *messages.EntriesPersisted:

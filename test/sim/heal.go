@@ -25,7 +25,9 @@ func (w *World) healPhase() {
 	}
 	for _, n := range w.everyone {
 		for _, g := range w.checks.groups {
-			w.serves(n, g)
+			if c, _ := g.settled(); n.outsider || c.has(n.id) {
+				w.serves(n, g)
+			}
 		}
 	}
 	if w.failure == nil && !w.runUntil(w.now+w.settleTime(), w.converged) && w.failure == nil {
@@ -81,7 +83,7 @@ func (w *World) lag() (lag int) {
 		for _, m := range g.members {
 			longest = max(longest, len(m.log))
 		}
-		for _, m := range g.members {
+		for _, m := range g.belonging() {
 			lag += longest - len(m.disk)
 		}
 	}
@@ -110,6 +112,17 @@ func (w *World) whyNot() string {
 	return ""
 }
 
+// belonging are the members that the group has come to have.
+func (g *groupModel) belonging() (out []*memberModel) {
+	c, _ := g.settled()
+	for _, m := range g.members {
+		if c.has(m.n.id) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
 func (g *groupModel) whyNot() string {
 	var leader *memberModel
 	for _, m := range g.members {
@@ -125,8 +138,11 @@ func (g *groupModel) whyNot() string {
 	if leader == nil {
 		return "there is no leader"
 	}
+	if leader.current().changing() {
+		return "a change of members to " + leader.current().String() + " has no end"
+	}
 	last := uint64(len(leader.log))
-	for _, m := range g.members {
+	for _, m := range g.belonging() {
 		if m.asked.Term != leader.leads || uint64(len(m.log)) != last || uint64(len(m.disk)) != last || m.commit != last || m.reported != last {
 			return m.n.id + " is behind the leader " + leader.n.id
 		}
@@ -180,7 +196,7 @@ func (w *World) scan() {
 	}
 	for _, g := range w.checks.groups {
 		last := uint64(len(g.committed))
-		for _, m := range g.members {
+		for _, m := range g.belonging() {
 			if !m.holds(last) {
 				w.violate("what is acknowledged survives", "group %d: %s has not all of the %d committed entries on disk", g.id, m.n.id, last)
 			}

@@ -44,12 +44,15 @@ type groupModel struct {
 	values    map[uint64]appended // of applied commands, by value
 	refused   map[uint64]*op      // answered as not applied
 	ballots   map[ballotKey]string
+	configs   map[uint64]*members // by digest of their entry
+	unwritten *members            // of logs without any: nil, and in tests what they say
 }
 
 // committedEntry is an entry and the term of the leader that committed it.
 type committedEntry struct {
 	entry
 	in uint64
+	by *members // who counted
 }
 
 // memberModel is one member: its log as it believes it is, and as its disk has it.
@@ -59,6 +62,7 @@ type memberModel struct {
 	g *groupModel
 
 	log, disk   []entry // index i at i-1
+	configs     []int   // indexes of the configurations in log
 	asked, hard logstore.HardState
 	maybe       *image // what the disk may have instead, after a write that failed
 
@@ -127,7 +131,7 @@ func (c *checks) begin() {
 		g := &groupModel{
 			id: id, known: map[position]entry{}, leaders: map[uint64]leadership{},
 			states: map[uint64]uint64{}, views: map[uint64]uint64{}, values: map[uint64]appended{}, refused: map[uint64]*op{},
-			ballots: map[ballotKey]string{},
+			ballots: map[ballotKey]string{}, configs: map[uint64]*members{},
 		}
 		for _, n := range c.w.nodes {
 			g.members = append(g.members, &memberModel{c: c, n: n, g: g})
@@ -250,6 +254,8 @@ func (c *checks) sent(from, to *node, actor string, message any) {
 	case *messages.ForwardRequests:
 		c.w.cover.add("proposal forwarded")
 		c.forwards(from, m)
+	case *messages.MemberRemoved:
+		c.w.cover.add("members: a former member is told")
 	}
 }
 
@@ -314,6 +320,7 @@ func (c *checks) booted(n *node, store logstore.Store) {
 			m.asked.Vote = ""
 		}
 		m.loaded = uint64(len(m.log))
+		m.findConfigs(1)
 		m.leads, m.commit, m.appliedI, m.reported, m.lastTime, m.failed = 0, 0, 0, 0, 0, false
 		m.snapshotsFound()
 		m.office = office{}
@@ -323,6 +330,9 @@ func (c *checks) booted(n *node, store logstore.Store) {
 func (c *checks) crashed(n *node) {
 	for _, g := range c.groups {
 		g.members[n.number].snapshotsCrashed()
+		if m := g.members[n.number]; m.leads != 0 && len(m.current().Outgoing) > 0 {
+			c.w.cover.add("members: leader crashes while joint")
+		}
 		g.members[n.number].leads = 0
 	}
 }

@@ -341,10 +341,18 @@ func (n *node) memberPID(group uint64) *actor.PID { return actor.NewPID(n.addres
 
 func (n *node) gatewayPID() *actor.PID { return actor.NewPID(n.address, actors.GatewayName) }
 
-// configuration is what every group begins with: all nodes vote.
+// bootstrap is what a member begins with; a spare waits to be added.
+func (n *node) bootstrap() core.Configuration {
+	if n.number >= n.w.setup.nodes-n.w.setup.spares {
+		return core.Configuration{}
+	}
+	return n.w.configuration()
+}
+
+// configuration is what every group begins with: all nodes vote, but for the spares.
 func (w *World) configuration() core.Configuration {
 	var c core.Configuration
-	for _, n := range w.nodes {
+	for _, n := range w.nodes[:w.setup.nodes-w.setup.spares] {
 		c.Members = append(c.Members, core.Member{ID: core.NodeID(n.id), Address: n.address})
 	}
 	return c

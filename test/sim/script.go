@@ -211,6 +211,9 @@ func (s *Script) hear(n *node, message any) {
 		s.state = m
 		s.w.checks.member(n, m.Group).described(m)
 	case *messages.Results:
+		if s.membersAnswered(m) {
+			return
+		}
 		for i := range m.Items {
 			s.answered(n, &m.Items[i])
 		}

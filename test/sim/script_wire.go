@@ -222,6 +222,9 @@ func (s *Script) snapshot(message any) string {
 }
 
 func (s *Script) forwarded(message any) string {
+	if words := s.memberWords(message); words != "" {
+		return words
+	}
 	var parts []string
 	switch m := message.(type) {
 	case *messages.ForwardRequests:
@@ -296,7 +299,10 @@ func (s *Script) entry(kind messages.EntryKind, data uint64) string {
 	case messages.EntryKind_NOOP:
 		return "(begin)"
 	case messages.EntryKind_CONFIGURATION:
-		return "(members)"
+		if first := s.w.checks.groups[0].members[0].log; len(first) == 0 || first[0].data == data {
+			return "(members)"
+		}
+		return "(members " + s.configuration(data) + ")"
 	}
 	return fmt.Sprintf("(kind %d)", kind)
 }
