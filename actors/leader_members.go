@@ -244,6 +244,7 @@ func (l *leader) checkCatchUp() bool {
 		if l.now-l.contact[id] >= l.opts.ElectionTimeout {
 			one.Lost()
 		}
+		one.Received(l.progress[id].GetSnapshotSent(), int64(l.now))
 		one.Seen(l.tally.Match(id), last, int64(l.now), int64(l.opts.ElectionTimeout))
 		if all = all && one.Done(); !one.Done() && l.change.failed == "" && one.Stalled(int64(l.now), int64(l.opts.catchUpTimeout())) {
 			l.change.failed = fmt.Sprintf("%s has not advanced for %v, it has %d entries of %d", id, l.opts.catchUpTimeout(), l.tally.Match(id), last)

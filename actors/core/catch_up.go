@@ -8,7 +8,8 @@ type CatchUp struct {
 	target   Index // of this round
 	began    int64
 	match    Index
-	advanced int64 // when match last rose
+	received uint64 // bytes of a snapshot, since match last rose
+	advanced int64  // when either last rose
 	done     bool
 }
 
@@ -21,13 +22,22 @@ func NewCatchUp(last Index, now int64) *CatchUp {
 // how long the last round may take.
 func (c *CatchUp) Seen(match, last Index, now, round int64) {
 	if match > c.match {
-		c.match, c.advanced = match, now
+		c.match, c.received, c.advanced = match, 0, now
 	}
 	if c.done || match < c.target {
 		return
 	}
 	c.done = now-c.began < round
 	c.target, c.began = last, now
+}
+
+// Received notes how many bytes of a snapshot the member has: it advances before there
+// is a match. A transfer that begins again advances only where it gets further than
+// those before: one that never comes to its end is not waited for.
+func (c *CatchUp) Received(bytes uint64, now int64) {
+	if bytes > c.received {
+		c.received, c.advanced = bytes, now
+	}
 }
 
 // Done says whether it has caught up.

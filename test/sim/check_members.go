@@ -209,6 +209,11 @@ func (m *memberModel) changesMembers(before, after *members) {
 		w.cover.add("members: new voters catch up")
 	case len(after.Outgoing) > 0:
 		w.cover.add("members: joint")
+		for _, id := range after.voters {
+			if o := g.byID(id); !before.votes(id) && o != nil && o.snapshots.joined {
+				w.cover.add("members: newcomer caught up by snapshot")
+			}
+		}
 		if !after.has(m.n.id) {
 			w.cover.add("members: joint under a leader that leaves")
 		}

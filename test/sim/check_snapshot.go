@@ -28,6 +28,7 @@ type snapshotModel struct {
 	restores  []*messages.SnapshotMeta // given to the machine and not taken yet
 	receiving uint64                   // a transfer under way, 0 for none
 	found     uint64                   // at the start
+	joined    bool                     // by a snapshot, having had nothing
 	resets    bool                     // the log begins anew after it, before the member takes part
 }
 
@@ -134,6 +135,7 @@ func (m *memberModel) onLogReset(to uint64) {
 	if to == m.snapshots.found && m.reported == 0 {
 		w.cover.add("log begun anew at the start")
 	}
+	m.snapshots.joined = len(m.log) == 0
 	m.log = g.prefix(to)
 	if term := lastTerm(m.log); term > m.asked.Term {
 		// At a start: the snapshot came to the disk before the term it was sent in.

@@ -68,6 +68,7 @@ var Required = []string{
 	"members: leader crashes while joint",
 	"members: leader elected while joint",
 	"members: leader elected while new voters catch up",
+	"members: newcomer caught up by snapshot",
 	"message duplicated",
 	"message lost in a reset",
 	"message reordered",
