@@ -17,10 +17,10 @@ import (
 // Applier
 //
 //	owns   the state machine, its clients' sessions and its applied index
-//	hears  ApplyCommitted, AnswerQueries, LogFound, MemberHalted and news of the leadership from
-//	       its Raft, EntriesRead, MachineWoken
-//	says   Results to whoever asked, EntriesApplied and ApplierFailed to its Raft,
-//	       ReadEntries to the LogReader
+//	hears  ApplyCommitted, AnswerQueries, CaptureSnapshot, RestoreSnapshot, LogFound,
+//	       MemberHalted and news of the leadership from its Raft, EntriesRead, MachineWoken
+//	says   Results to whoever asked, EntriesApplied, SnapshotFailed and ApplierFailed
+//	       to its Raft, ReadEntries to the LogReader, SaveSnapshot to the Snapshotter
 //
 // Entries are applied in order, each once; what is not in memory is read from disk
 // in pieces. A machine that fails stops its group: no entry is ever skipped.
@@ -53,6 +53,8 @@ type applier struct {
 	serving  bool           // and its machine has been told
 	followed followed
 
+	snapshots capturing
+
 	replies replies
 	entries []fsm.Entry // scratch
 	waiters []Waiter    // of entries
@@ -73,7 +75,7 @@ func (r *raft) applierProps(raftPID *actor.PID) *actor.Props {
 		return &applier{
 			raft: raftPID, logReader: r.links.LogReader, group: r.opts.Group, machine: r.opts.Machine,
 			sessions: r.opts.sessions(), fetchBytes: r.opts.Limits.BlockBytes, logger: r.logger, clock: r.rt.Clock,
-			hashes: newHashes(r.opts.Machine),
+			hashes: newHashes(r.opts.Machine), snapshots: capturing{store: r.opts.Snapshots},
 		}
 	})
 }
@@ -90,7 +92,7 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 		return
 	}
 	if a.failed {
-		a.refuse(message)
+		a.refuse(ctx, message)
 		return
 	}
 	switch m := message.(type) {
@@ -106,6 +108,10 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 		a.onAnswerQueries(ctx, m)
 	case *ExpireQueries:
 		a.onExpireQueries(m)
+	case *CaptureSnapshot:
+		a.onCaptureSnapshot(ctx, m)
+	case *RestoreSnapshot:
+		a.onRestoreSnapshot(ctx, m)
 	case *LeadershipBegun:
 		a.stopFollowing()
 		a.term, a.leads, a.serving = m.Term, true, false
@@ -119,9 +125,15 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 // endTurn sends the turn's answers, one message for each receiver.
 func (a *applier) endTurn(ctx actor.Context) {
 	a.replies.send(ctx)
+	a.report(ctx)
+}
+
+func (a *applier) report(ctx actor.Context) {
 	if applied := a.reportable(); applied != a.reported || a.settled > 0 {
-		ctx.Send(a.raft, &EntriesApplied{Index: applied, Queries: a.settled, Leased: a.released, Checkpoints: a.hashes.take()})
-		a.reported, a.settled, a.released = applied, 0, 0
+		ctx.Send(a.raft, &EntriesApplied{
+			Index: applied, Queries: a.settled, Leased: a.released, Bytes: a.snapshots.bytes, Checkpoints: a.hashes.take(),
+		})
+		a.reported, a.settled, a.released, a.snapshots.bytes = applied, 0, 0, 0
 	}
 }
 
@@ -217,6 +229,10 @@ func (a *applier) applyBlock(ctx actor.Context, b *messages.Block, waiters []Wai
 		panic(fmt.Sprintf("applying after index %d: %v", a.applied, err))
 	}
 	a.hashes.applied = a.applied
+	if core.Index(b.LastIndex()) == a.applied {
+		a.snapshots.bytes += b.Len()
+	}
+	a.snapshots.term, a.snapshots.time = core.Term(b.Term), b.Time
 	a.answerReached(ctx)
 }
 
@@ -282,20 +298,25 @@ func (a *applier) applyOther(ctx actor.Context, index uint64, b *messages.Block,
 }
 
 func (a *applier) applyConfiguration(index uint64, data []byte) error {
-	observer, ok := a.machine.(fsm.ConfigurationObserver)
-	if !ok {
-		return nil
-	}
 	c, err := decodeConfiguration(data)
 	if err != nil {
 		return fmt.Errorf("index %d: %w", index, err)
+	}
+	a.snapshots.configuration = configuration{core.Index(index), c}
+	a.observeConfiguration(index, &c)
+	return nil
+}
+
+func (a *applier) observeConfiguration(index uint64, c *core.Configuration) {
+	observer, ok := a.machine.(fsm.ConfigurationObserver)
+	if !ok || c.Changing() { // of a step on the way; the last one follows
+		return
 	}
 	ids := make([]string, len(c.Members))
 	for i, m := range c.Members {
 		ids[i] = string(m.ID)
 	}
 	observer.ConfigurationCommitted(index, ids)
-	return nil
 }
 
 // startServing tells the machine that its member leads, at the first entry of the
@@ -450,6 +471,7 @@ func (a *applier) answer(q PendingQuery) messages.ResultItem {
 func (a *applier) stopping(ctx actor.Context) {
 	a.stop(ctx)
 	a.stopMachine()
+	a.snapshots.drop()
 }
 
 // crashed: a panic in the machine is its failure, with the stack in the log.
@@ -475,7 +497,7 @@ func (a *applier) stop(ctx actor.Context) {
 	}
 	for _, w := range a.work {
 		for i := range w.Blocks {
-			a.abandon(&w.Blocks[i])
+			a.abandon(&w.Blocks[i], messages.Reason_STOPPED)
 		}
 	}
 	for _, l := range a.leased {
@@ -489,22 +511,24 @@ func (a *applier) stop(ctx actor.Context) {
 }
 
 // abandon answers the waiters of a block that were not answered yet.
-func (a *applier) abandon(b *CommittedBlock) {
+func (a *applier) abandon(b *CommittedBlock, why messages.Reason) {
 	for i, w := range b.Waiters {
 		index := core.Index(b.FirstIndex) + core.Index(i)
 		if index > a.applied+core.Index(len(a.waiters)) {
-			a.replies.add(w, messages.ResultItem{Outcome: messages.Outcome_UNKNOWN, Reason: messages.Reason_STOPPED})
+			a.replies.add(w, messages.ResultItem{Outcome: messages.Outcome_UNKNOWN, Reason: why})
 		}
 	}
 }
 
 // refuse answers what arrives after the end.
-func (a *applier) refuse(message any) {
+func (a *applier) refuse(ctx actor.Context, message any) {
 	switch m := message.(type) {
 	case *ApplyCommitted:
 		for i := range m.Blocks {
-			a.abandon(&m.Blocks[i])
+			a.abandon(&m.Blocks[i], messages.Reason_STOPPED)
 		}
+	case *CaptureSnapshot:
+		ctx.Send(a.raft, &SnapshotFailed{Reason: "the state machine has stopped"})
 	case *AnswerQueries:
 		for _, q := range m.Queries {
 			a.replies.add(q.Waiter, messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_STOPPED})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/fsm"
+	"github.com/protoraft/protoraft/logstore/snapshots"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -22,16 +23,17 @@ type applying struct {
 	raft, reader, client *probe
 	machine              *recorder
 	pid                  *actor.PID
+	snapshots            *snapshots.Store
 }
 
 func newApplying(t *testing.T, machine fsm.StateMachine) *applying {
 	w := newWorld(t)
-	a := &applying{world: w, raft: w.probe("raft"), reader: w.probe("reader"), client: w.probe("client")}
+	a := &applying{world: w, raft: w.probe("raft"), reader: w.probe("reader"), client: w.probe("client"), snapshots: snapshotStore(t, memDisk())}
 	if machine == nil {
 		a.machine = &recorder{}
 		machine = a.machine
 	}
-	r := &raft{rt: w.rt, links: Links{LogReader: a.reader.pid}, logger: w.rt.Logger, opts: MemberOptions{Group: 1, Machine: machine, Limits: DefaultLimits()}}
+	r := &raft{rt: w.rt, links: Links{LogReader: a.reader.pid}, logger: w.rt.Logger, opts: MemberOptions{Group: 1, Machine: machine, Snapshots: a.snapshots, Limits: DefaultLimits()}}
 	a.pid = w.spawn(r.applierProps(a.raft.pid), "applier")
 	return a
 }

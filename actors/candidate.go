@@ -24,7 +24,7 @@ func (r *raft) becomeCandidate(ctx actor.Context, transfer bool) {
 	r.armElection(ctx)
 	r.logger.Info("role changed", "role", "candidate", "was", was.name(), "term", r.term, "index", r.tail.last().Index)
 	last := r.tail.last()
-	r.eachPeer(func(_ core.NodeID, pid *actor.PID) {
+	r.eachVoter(func(_ core.NodeID, pid *actor.PID) {
 		r.ask(ctx, pid, &messages.RequestVote{
 			Group: r.opts.Group, Term: uint64(r.term), Candidate: string(r.opts.Node),
 			LastIndex: uint64(last.Index), LastTerm: uint64(last.Term), Transfer: transfer,
@@ -46,7 +46,7 @@ func (c *candidate) receive(ctx actor.Context, message any, sender *actor.PID) {
 		if m.Generation == c.election.generation {
 			c.becomePreCandidate(ctx) // ask first: the others may have a leader by now
 		}
-	case *messages.Propose, *messages.Query:
+	case *messages.Propose, *messages.Query, *messages.ChangeMembers, *messages.AbortChange, *messages.ListMembers:
 		c.onClient(ctx, m, sender)
 	case *ReturnedOperation:
 		c.onClient(ctx, m.Message, m.Asker)
@@ -61,10 +61,10 @@ func (c *candidate) receive(ctx actor.Context, message any, sender *actor.PID) {
 // made it a follower before they get here; it stands already, so TimeoutNow asks
 // nothing new.
 var candidateIgnores = ignored(
-	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.TimeoutNow{},
+	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{},
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.StateDiverged{}, &messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{}, &messages.ConfirmReadIndex{},
-	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
+	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &SnapshotFound{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
 )
 
 // onOwnVoteDurable counts the candidate's vote for itself.

@@ -320,10 +320,10 @@ func TestLearnerNeverStands(t *testing.T) {
 	m.opts.Bootstrap.Members[0].Role = core.RoleLearner
 	m.begin()
 	m.advance(20 * electionTimeout)
-	m.expectRole("follower", 1)
+	m.expectRole("learner", 1)
 	m.heartbeatOf("n2", 2, 0)
 	m.send(m.peer("n2"), m.pid, &messages.TimeoutNow{Group: 1, Term: 2, From: "n2"})
-	m.expectRole("follower", 2)
+	m.expectRole("learner", 2)
 	m.advance(electionTimeout)
 	m.askVote("n3", 3, 1, 1) // but it votes when asked: it may be a voter and not know it yet
 	m.sync()

@@ -26,6 +26,8 @@ func (f *failed) receive(ctx actor.Context, message any, sender *actor.PID) {
 		f.refuse(ctx, sender, m.Request, messages.Reason_STOPPED)
 	case *messages.Query:
 		f.refuse(ctx, sender, m.Request, messages.Reason_STOPPED)
+	case *messages.ChangeMembers, *messages.AbortChange, *messages.ListMembers:
+		f.refuse(ctx, sender, requestOf(m), messages.Reason_STOPPED)
 	case *messages.TransferLeadership:
 		f.keepLeadership(ctx, sender, "member failed: "+f.failure)
 	}
@@ -49,6 +51,7 @@ func (r *raft) fail(ctx actor.Context, reason string) {
 	was.exit(ctx)
 	r.handedTo(ctx, "")
 	r.election.cancel()
+	r.endSnapshots(ctx, "the member has stopped: "+reason)
 	r.held = nil
 	ctx.Send(r.applier, &MemberHalted{Reason: reason})
 	ctx.Send(r.links.Node, &MemberFailed{Group: r.opts.Group, Reason: reason})

@@ -48,13 +48,15 @@ func (f *follower) receive(ctx actor.Context, message any, sender *actor.PID) {
 		f.onAppendEntries(ctx, m, sender)
 	case *messages.Heartbeat:
 		f.onHeartbeat(ctx, m, sender)
+	case *messages.OfferSnapshot:
+		f.onOfferSnapshot(ctx, m, sender)
 	case *messages.TimeoutNow:
 		f.onTimeoutNow(ctx)
 	case *messages.StateDiverged:
 		f.onStateDiverged(ctx, m)
 	case *messages.ElectionTimeout:
 		f.onElectionTimeout(ctx, m)
-	case *messages.Propose, *messages.Query:
+	case *messages.Propose, *messages.Query, *messages.ChangeMembers, *messages.AbortChange, *messages.ListMembers:
 		f.onClient(ctx, m, sender)
 	case *ReturnedOperation:
 		f.onClient(ctx, m.Message, m.Asker)
@@ -70,7 +72,7 @@ var followerIgnores = ignored(
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
 	&messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{}, &messages.ConfirmReadIndex{},
-	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
+	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &SnapshotFound{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
 )
 
 // onAppendEntries stores what is new of an append; the answer leaves when it is
@@ -167,7 +169,7 @@ func (f *follower) endTurn(ctx actor.Context) {
 
 // onTimeoutNow: the leader hands over. No pre-vote: it is the leader's own wish.
 func (f *follower) onTimeoutNow(ctx actor.Context) {
-	if f.config().MayLead(f.opts.Node) {
+	if f.mayLead() {
 		f.logger.Info("standing for election by order of the leader", "term", f.term)
 		f.becomeCandidate(ctx, true)
 	}
@@ -185,6 +187,7 @@ func (f *follower) onElectionTimeout(ctx actor.Context, m *messages.ElectionTime
 			return
 		}
 	}
+	f.refuseReads(ctx, messages.Reason_NO_LEADER)
 	if !f.mayStand() {
 		f.armElection(ctx)
 		return
@@ -197,8 +200,11 @@ func (f *follower) onElectionTimeout(ctx actor.Context, m *messages.ElectionTime
 	f.becomePreCandidate(ctx)
 }
 
-// mayStand: only a voter of the active configuration does.
-func (r *raft) mayStand() bool { return r.config().MayStand(r.opts.Node) }
+// mayLead: one that is not to lead stands only when nobody else has managed to.
+func (r *raft) mayLead() bool {
+	own, _ := r.config().Member(r.opts.Node)
+	return r.mayStand() && own.Priority >= 0
+}
 
 // onStandForElection has the member stand before its time. A leader that is heard is
 // not to be disturbed: it may rest on this member's promise to elect nobody else.
@@ -212,7 +218,7 @@ func (r *raft) onStandForElection(ctx actor.Context, sender *actor.PID) {
 	case *preCandidate, *candidate: // it does
 	case *follower:
 		switch {
-		case !r.config().MayLead(r.opts.Node):
+		case !r.mayLead():
 			reason = "it is no voter that may lead"
 		case r.hearsLeader():
 			reason = "a leader was heard within the election timeout, or may have been before a restart; transfer its leadership instead"
@@ -263,12 +269,14 @@ func (r *raft) setLeader(ctx actor.Context, id core.NodeID) {
 }
 
 func (r *raft) announceLeader(ctx actor.Context, id core.NodeID) {
-	changed := &LeaderChanged{Group: r.opts.Group, Term: r.term, Leader: id}
-	if m, ok := r.config().Member(id); ok {
-		changed.Address = m.Address
-	}
+	r.leaderAt = r.leaderAddress(ctx, id)
+	changed := r.leaderChanged(id)
 	ctx.Request(r.links.Gateway, changed) // before anything that is forwarded there
 	ctx.Send(r.links.Node, changed)
+}
+
+func (r *raft) leaderChanged(id core.NodeID) *LeaderChanged {
+	return &LeaderChanged{Group: r.opts.Group, Term: r.term, Leader: id, Address: r.leaderAt}
 }
 
 func (r *raft) refuseTransfer(ctx actor.Context, sender *actor.PID) {

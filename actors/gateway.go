@@ -15,7 +15,7 @@ import (
 //
 //	owns   the operations that wait for a leader or are with one on another node,
 //	       and who leads which group
-//	hears  Propose and Query from local members and clients, ForwardRequests from
+//	hears  Propose, Query and operations on members from local members and clients, ForwardRequests from
 //	       other Gateways, Results from leaders, LeaderChanged, LeaderFound, FindLeader
 //	       from other Gateways and from local clients
 //	says   ForwardRequests, FindLeader and LeaderFound to other Gateways, Results to
@@ -48,17 +48,22 @@ type GatewayOptions struct {
 	// Servers are the addresses of nodes to ask who leads, for a process without
 	// members of its own.
 	Servers []string
+	// Found is called, from the Gateway's turn, when such a process is told of a member
+	// that Servers do not name. It must not block.
+	Found func(member core.NodeID, address string)
 }
 
 // GatewayName is the Gateway's id on every node.
 const GatewayName = NodeName + "/gateway"
 
 type route struct {
+	outside bool       // it is no member of its group, or not yet
 	member  *actor.PID // of this node, nil for none
 	term    core.Term
-	leader  core.NodeID // empty while not known
-	address string      // of its node
-	parked  []uint64    // operations in order of arrival
+	leader  core.NodeID        // empty while not known
+	address string             // of its node
+	parked  []uint64           // operations in order of arrival
+	members []*messages.Member // by the configuration of member
 
 	heard    time.Duration // when the leader was found or answered last
 	doubted  core.Term     // the term whose leader refused or did not answer
@@ -67,7 +72,7 @@ type route struct {
 
 type operation struct {
 	group    uint64
-	message  any // *messages.Propose, *messages.Query or a client's *messages.FindLeader, as asked
+	message  any // *messages.Propose, *messages.Query, one of gateway_members.go or a client's *messages.FindLeader, as asked
 	asker    Waiter
 	deadline time.Duration
 	sentTo   string // address, empty while parked
@@ -108,12 +113,20 @@ func (g *gateway) receive(ctx actor.Context, message any, sender *actor.PID) {
 		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
 	case *messages.Query:
 		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
+	case *messages.ChangeMembers:
+		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
+	case *messages.AbortChange:
+		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
+	case *messages.ListMembers:
+		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
 	case *messages.ForwardRequests:
 		g.onForwardRequests(ctx, m, sender)
 	case *messages.Results:
 		g.onResults(ctx, m)
 	case *LeaderChanged:
 		g.onLeaderChanged(ctx, m, sender)
+	case *ConfigurationChanged:
+		g.onConfigurationChanged(ctx, m)
 	case *messages.FindLeader:
 		g.onFindLeader(ctx, m, sender)
 	case *messages.LeaderFound:
@@ -184,6 +197,8 @@ func sizeOf(message any) int {
 		return overhead + len(m.Command)
 	case *messages.Query:
 		return overhead + len(m.Query)
+	case *messages.ChangeMembers:
+		return overhead + sizeOfChange(m)
 	}
 	return overhead
 }
@@ -191,7 +206,7 @@ func sizeOf(message any) int {
 // atHand gives an operation to the member of this node when that one leads. It
 // answers the asker by itself. Who leads can be told here whoever it is.
 func (g *gateway) atHand(ctx actor.Context, r *route, message any, asker Waiter) bool {
-	if m, ok := message.(*messages.FindLeader); ok && r.leader != "" {
+	if m, ok := message.(*messages.FindLeader); ok && r.leader != "" && r.address != "" {
 		ctx.Send(asker.To, r.found(m.Group))
 		return true
 	}
@@ -228,7 +243,7 @@ func (g *gateway) unpark(ctx actor.Context, r *route) {
 // findLeader asks every server who leads a group that has no member here. A
 // process with a member hears it from that one.
 func (g *gateway) findLeader(ctx actor.Context, group uint64, r *route) {
-	if now := g.rt.Clock.Now(); r.leader == "" && r.member == nil && now >= r.askAgain {
+	if now := g.rt.Clock.Now(); r.leader == "" && !r.hears() && now >= r.askAgain {
 		r.askAgain = now + findInterval
 		for _, address := range g.opts.Servers {
 			ctx.Request(actor.NewPID(address, GatewayName), &messages.FindLeader{Group: group})
@@ -248,8 +263,27 @@ func (g *gateway) onFindLeader(ctx actor.Context, m *messages.FindLeader, sender
 	}
 }
 
+// onConfigurationChanged: a member that does not belong to its group, any more or yet,
+// hears of no leader. Its clients are served like those of a process without one.
+func (g *gateway) onConfigurationChanged(ctx actor.Context, m *ConfigurationChanged) {
+	r, here := g.route(m.Group), ctx.Self().Address
+	r.members = describeMembers(m.Everyone)
+	r.outside = !slices.ContainsFunc(m.Everyone, func(one core.Member) bool { return one.Address == here })
+	if r.outside {
+		g.discover(r.members)
+	}
+}
+
+// hears says whether a member here is told who leads.
+func (r *route) hears() bool { return r.member != nil && !r.outside }
+
+// found says who leads where it is also known where: a member that waits to be added,
+// or was removed, may know only the name.
 func (r *route) found(group uint64) *messages.LeaderFound {
-	return &messages.LeaderFound{Group: group, Term: uint64(r.term), Leader: string(r.leader), Address: r.address}
+	if r.address == "" {
+		return &messages.LeaderFound{Group: group, Term: uint64(r.term), Members: r.members}
+	}
+	return &messages.LeaderFound{Group: group, Term: uint64(r.term), Leader: string(r.leader), Address: r.address, Members: r.members}
 }
 
 // onLeaderFound takes a server's word. One that knows no leader of this term does
@@ -258,15 +292,37 @@ func (r *route) found(group uint64) *messages.LeaderFound {
 func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound, sender *actor.PID) {
 	term := core.Term(m.Term)
 	r := g.route(m.Group)
+	if !r.hears() {
+		g.discover(m.Members)
+	}
 	switch {
-	case r.member != nil, m.Leader == "" && term <= r.term:
+	case r.hears(), m.Leader == "" && term <= r.term:
 		return
+	case r.member != nil && m.Address == ctx.Self().Address:
+		return // of itself a member knows better, and would send back what it was given
 	case sender != nil && sender.Address == m.Address:
 		r.heard = g.rt.Clock.Now()
 	case term == r.doubted:
 		return
 	}
 	g.onLeaderChanged(ctx, &LeaderChanged{Group: m.Group, Term: term, Leader: core.NodeID(m.Leader), Address: m.Address}, nil)
+}
+
+// serversMax bounds the addresses that are asked who leads.
+const serversMax = 64
+
+// discover has a group's members asked from now on too: one day none of those may be
+// left that the process was told of when it began.
+func (g *gateway) discover(members []*messages.Member) {
+	for _, m := range members {
+		if slices.Contains(g.opts.Servers, m.GetAddress()) || len(g.opts.Servers) >= serversMax {
+			continue
+		}
+		g.opts.Servers = append(slices.Clip(g.opts.Servers), m.GetAddress())
+		if g.opts.Found != nil {
+			g.opts.Found(core.NodeID(m.GetId()), m.GetAddress())
+		}
+	}
 }
 
 // put adds an operation to this turn's message for the leader's node, under its id
@@ -292,6 +348,8 @@ func (g *gateway) put(r *route, id uint64, message any) {
 			MinIndex: m.MinIndex, MaxAge: m.MaxAge,
 			LeaderTerm: uint64(r.term),
 		}}
+	default:
+		forwardMembers(f, message, id, uint64(r.term))
 	}
 	out.Requests = append(out.Requests, f)
 }
@@ -312,7 +370,7 @@ func splitForward(m *messages.ForwardRequests) []*messages.ForwardRequests {
 	var out []*messages.ForwardRequests
 	from, bytes := 0, 0
 	for i, f := range m.Requests {
-		n := len(f.GetPropose().GetCommand()) + len(f.GetQuery().GetQuery()) + 64
+		n := len(f.GetPropose().GetCommand()) + len(f.GetQuery().GetQuery()) + sizeOfChange(f.GetChangeMembers()) + 64
 		if i > from && bytes+n > maxWireBytes {
 			out = append(out, &messages.ForwardRequests{Requests: m.Requests[from:i]})
 			from, bytes = i, 0
@@ -337,7 +395,9 @@ func (g *gateway) onForwardRequests(ctx actor.Context, m *messages.ForwardReques
 		case *messages.ForwardedRequest_Query:
 			group, request, message = r.Query.GetGroup(), r.Query.GetRequest(), r.Query
 		default:
-			continue
+			if group, request, message = forwardedMembers(f); message == nil {
+				continue
+			}
 		}
 		if r := g.routes[group]; r != nil && r.member != nil {
 			ctx.RequestWithCustomSender(r.member, message, sender)
@@ -385,7 +445,7 @@ func (g *gateway) park(op *operation, item messages.ResultItem) {
 		return
 	}
 	r := g.route(op.group)
-	if r.member == nil && op.sentTerm >= r.term {
+	if !r.hears() && op.sentTerm >= r.term {
 		r.leader, r.doubted = "", r.term // the servers know better by now
 	}
 	op.sentTo, op.refused = "", item.Reason
@@ -425,7 +485,7 @@ func (g *gateway) settle(group uint64, r *route) {
 		if op.group != group || op.sentTo == "" || op.sentTerm >= r.term {
 			continue
 		}
-		if _, query := op.message.(*messages.Query); query {
+		if changesNothing(op.message) {
 			op.sentTo = ""
 			r.parked = append(r.parked, id)
 			continue
@@ -483,7 +543,7 @@ func (g *gateway) onSweepDeadlines(ctx actor.Context, m *SweepDeadlines) {
 // is not told. Its operations stay with it until another term is heard of.
 func (g *gateway) doubt(op *operation, now time.Duration) {
 	r, asked := g.routes[op.group], op.deadline-g.opts.RequestTimeout
-	if r.member == nil && op.sentTo != "" && now >= max(asked, r.heard)+min(doubtAfter, g.opts.RequestTimeout) {
+	if !r.hears() && op.sentTo != "" && now >= max(asked, r.heard)+min(doubtAfter, g.opts.RequestTimeout) {
 		r.leader, r.doubted = "", r.term
 	}
 }
@@ -497,7 +557,7 @@ func expired(op *operation) messages.ResultItem {
 		}
 		return messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: reason}
 	}
-	if _, query := op.message.(*messages.Query); query {
+	if changesNothing(op.message) {
 		return messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_TIMED_OUT}
 	}
 	return messages.ResultItem{Outcome: messages.Outcome_UNKNOWN, Reason: messages.Reason_TIMED_OUT}

@@ -15,7 +15,8 @@ import (
 // among equals.
 //
 // Its parts: leader_early.go keeps the order of what comes in, leader_propose.go takes
-// commands, leader_reads.go queries, leader_transfer.go hands over. Replicators, one a peer, are its children.
+// commands, leader_reads.go queries, leader_transfer.go hands over,
+// leader_members.go changes the members. Replicators, one a peer, are its children.
 type leader struct {
 	*raft
 	tally       *core.Tally
@@ -32,6 +33,7 @@ type leader struct {
 	agreement   *core.Agreement // of the members' machines
 	// toldDiverged are the peers that were told that theirs differs, and where.
 	toldDiverged map[core.NodeID]core.Index
+	change       memberChange
 }
 
 type replicatorOf struct {
@@ -63,6 +65,7 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 		l.replicators = append(l.replicators, replicatorOf{id, l.replicate(ctx, id)})
 	})
 	l.tally.Advance(r.opts.Node, r.tail.durable)
+	l.findChange()
 	l.queue.add(proposal{kind: messages.EntryKind_NOOP})
 	r.reaskReads()
 	l.reads.waiting, r.ownReads.waiting = r.ownReads.waiting, nil
@@ -95,6 +98,8 @@ func (l *leader) receive(ctx actor.Context, message any, sender *actor.PID) {
 		l.onConfirmReadIndex(m, sender)
 	case *messages.TransferLeadership:
 		l.onTransferLeadership(ctx, m, sender)
+	case *messages.ChangeMembers, *messages.AbortChange, *messages.ListMembers:
+		l.onMembers(ctx, m, sender)
 	case *actor.Terminated:
 		l.onTerminated(ctx, m)
 	default:
@@ -105,16 +110,19 @@ func (l *leader) receive(ctx actor.Context, message any, sender *actor.PID) {
 // leaderIgnores: votes that came late, timers of earlier roles, and what only a
 // second leader of this term could send, which inTerm has caught.
 var leaderIgnores = ignored(
-	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.TimeoutNow{}, &messages.StateDiverged{},
+	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{}, &messages.StateDiverged{},
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
-	&messages.ElectionTimeout{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{},
+	&messages.ElectionTimeout{}, &GroupLoaded{}, &SnapshotFound{}, &MemberAdmitted{}, &MemberRefused{},
 )
 
 // endTurn acts on the sum of the turn: one block for all that was proposed, one
 // round of heartbeats for all that was asked.
 func (l *leader) endTurn(ctx actor.Context) {
-	if l.transfer == nil { // the log must not grow while a successor catches up with it
+	if l.turnMembers(ctx); l.raft.role != l {
+		return // it has left the group
+	}
+	if l.transfer == nil && !l.change.leaving { // the log must not grow while a successor catches up with it
 		l.cut(ctx, false)
 	}
 	l.turnReads(ctx)
@@ -125,17 +133,19 @@ func (l *leader) endTurn(ctx actor.Context) {
 // the Gateway, to be asked again elsewhere; what did may yet be applied.
 func (l *leader) exit(ctx actor.Context) {
 	l.heartbeat.cancel()
-	for _, r := range l.replicators {
-		ctx.Stop(r.pid)
-	}
+	l.eachReplicator(ctx.Stop)
 	l.raft.leader = ""
 	l.announceLeader(ctx, "")
 	l.release(ctx, l.tail.takeWaiters(l.handed), messages.Outcome_UNKNOWN, messages.Reason_LEADERSHIP_LOST)
 	l.handBackProposals(ctx)
 	l.handBackReads(ctx)
 	l.handBackEarly(ctx)
+	l.endChange(ctx)
 	ctx.Send(l.applier, &LeadershipEnded{Term: l.term})
 	l.endTransfer(ctx)
+	if l.snapshots.pid != nil {
+		ctx.Send(l.snapshots.pid, &LeadershipEnded{Term: l.term})
+	}
 }
 
 // replicate starts a Replicator for a peer, from what the tally knows of it.
@@ -145,10 +155,10 @@ func (l *leader) replicate(ctx actor.Context, peer core.NodeID) *actor.PID {
 	if match := l.tally.Match(peer); match > 0 {
 		next = match + 1
 	}
-	prevTerm, _ := l.tail.shape.TermAt(next - 1)
+	prevTerm, known := l.tail.shape.TermAt(next - 1)
 	l.spawned++
 	name := fmt.Sprintf("%s-%d-%d", peer, l.term, l.spawned)
-	pid, err := ctx.SpawnNamed(l.replicatorProps(ctx.Self(), peer, next, prevTerm), name)
+	pid, err := ctx.SpawnNamed(l.replicatorProps(ctx.Self(), peer, next, prevTerm, known), name)
 	if err != nil {
 		panic(fmt.Sprintf("replicator %s: %v", name, err))
 	}
@@ -215,9 +225,7 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 	l.admitEarly(ctx) // a Gateway that has crashed forgets to say so
 	l.armHeartbeat(ctx)
 	l.beat(ctx)
-	for _, r := range l.replicators {
-		ctx.Send(r.pid, &messages.CheckProgress{})
-	}
+	l.eachReplicator(func(pid *actor.PID) { ctx.Send(pid, &messages.CheckProgress{}) })
 }
 
 func (l *leader) quorumAnswers() bool {
@@ -238,7 +246,7 @@ func (l *leader) beat(ctx actor.Context) {
 // sendBeats sends a heartbeat to every peer, with the latest round of reads. A peer is
 // told of a commit index no further than it is known to hold.
 func (l *leader) sendBeats(ctx actor.Context) {
-	l.eachPeer(func(id core.NodeID, pid *actor.PID) {
+	l.eachReceiver(func(id core.NodeID, pid *actor.PID) {
 		l.ask(ctx, pid, &messages.Heartbeat{
 			Group: l.opts.Group, Term: uint64(l.term), Leader: string(l.opts.Node),
 			Commit: uint64(min(l.commit, l.tally.Match(id))), Round: uint64(l.reads.rounds.Begun()),
@@ -257,12 +265,16 @@ func (l *leader) onHeartbeatAcked(ctx actor.Context, m *messages.HeartbeatAcked)
 // memory where that reaches, else by the LogReader.
 func (l *leader) onFetchEntries(ctx actor.Context, m *FetchEntries, sender *actor.PID) {
 	first := m.First
+	if first < l.tail.shape.First() {
+		// The peer's log ends below this one's beginning: no entry here can follow there.
+		ctx.Send(sender, &EntriesCompacted{Session: m.Session})
+		return
+	}
 	if m.HintTerm != 0 {
 		// The peer's log has HintTerm just before First. Where this one has a later
 		// term there, go back over all of it at once (paper §5.3).
 		first = l.tail.shape.HintBelow(first-1, m.HintTerm).Index + 1
 	}
-	first = max(first, l.tail.shape.First())
 	prevTerm, _ := l.tail.shape.TermAt(first - 1)
 	switch last := l.tail.last().Index; {
 	case first > last:

@@ -34,6 +34,8 @@ func (l *leader) take(ctx actor.Context, message any, sender *actor.PID) {
 		l.onPropose(ctx, m, sender)
 	case *messages.Query:
 		l.onQuery(ctx, m, sender)
+	default:
+		l.onMembers(ctx, m, sender)
 	}
 }
 
@@ -76,6 +78,12 @@ func requestOf(message any) uint64 {
 	case *messages.Propose:
 		return m.Request
 	case *messages.Query:
+		return m.Request
+	case *messages.ChangeMembers:
+		return m.Request
+	case *messages.AbortChange:
+		return m.Request
+	case *messages.ListMembers:
 		return m.Request
 	}
 	return 0

@@ -27,9 +27,14 @@ func (q *proposals) add(p proposal) {
 	q.bytes += messages.EntryBytes(len(p.data))
 }
 
-// next counts how many fit a block of about maxBytes, at least one, and their size.
+// next counts how many fit a block of about maxBytes, at least one, and their size. A
+// configuration stands alone.
 func (q *proposals) next(maxBytes int) (n, bytes int) {
 	for n < len(q.items) && (n == 0 || bytes < maxBytes) {
+		alone := q.items[n].kind == messages.EntryKind_CONFIGURATION || n > 0 && q.items[n-1].kind == messages.EntryKind_CONFIGURATION
+		if n > 0 && alone {
+			break
+		}
 		bytes += messages.EntryBytes(len(q.items[n].data))
 		n++
 	}
@@ -83,10 +88,11 @@ func (l *leader) cut(ctx actor.Context, force bool) {
 			panic(err) // a leader does not write what it cannot read
 		}
 		l.uncommitted.add(core.Index(b.LastIndex()), b.Len())
-		for _, r := range l.replicators {
-			ctx.Send(r.pid, &ReplicateBlock{Block: b.Block, Commit: l.commit})
-		}
+		l.eachReplicator(func(pid *actor.PID) { ctx.Send(pid, &ReplicateBlock{Block: b.Block, Commit: l.commit}) })
 		l.persist(ctx, b.Block, 0)
+		if l.configIndex() == core.Index(b.LastIndex()) {
+			l.reconfigure(ctx)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -42,7 +43,7 @@ func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason stri
 	if to == l.opts.Node {
 		return "", string(to) + " leads already"
 	}
-	if !l.config().Quorum().Contains(to) {
+	if !slices.Contains(l.config().Voters(), to) {
 		return "", string(to) + " is not a voter of this group"
 	}
 	if !l.config().MayLead(to) {
@@ -53,7 +54,7 @@ func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason stri
 
 // standAside hands over to whoever may lead, when this member is not to.
 func (l *leader) standAside(ctx actor.Context) {
-	if l.transfer == nil && l.tally.Settled() && !l.config().MayLead(l.opts.Node) {
+	if own, ok := l.config().Member(l.opts.Node); ok && own.Priority < 0 && l.transfer == nil && l.tally.Settled() {
 		if _, reason := l.transferTarget(""); reason == "" {
 			l.onTransferLeadership(ctx, &messages.TransferLeadership{}, nil)
 		}

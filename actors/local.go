@@ -140,7 +140,7 @@ type LeadershipBegun struct {
 	Term core.Term
 }
 
-// LeadershipEnded: Raft → Applier, local. This member leads in Term no more.
+// LeadershipEnded: Raft → Applier and Snapshotter, local. This member leads in Term no more.
 type LeadershipEnded struct {
 	Term core.Term
 }
@@ -158,6 +158,7 @@ type EntriesApplied struct {
 	Index       core.Index
 	Queries     int
 	Leased      int               // of them, by lease
+	Bytes       int               // of log applied since the last report
 	Checkpoints []core.Checkpoint // passed on the way, in order
 }
 
@@ -177,8 +178,18 @@ type LeaderChanged struct {
 	Address string // of the leader's node
 }
 
-// ReturnedOperation: Gateway → Raft, local; answered with Results to Asker. A Propose
-// or Query that was forwarded and belongs here after all.
+// ConfigurationChanged: Raft → Node and Gateway, local. From now on these are whoever receives the
+// group's log, by the configuration of Index: appended, or what a truncation went
+// back to. Stale when a later one from the same member has come.
+type ConfigurationChanged struct {
+	Group    uint64
+	Index    core.Index
+	Everyone []core.Member
+	Removed  []core.NodeID
+}
+
+// ReturnedOperation: Gateway → Raft, local; answered with Results to Asker. An
+// operation that was forwarded and belongs here after all.
 type ReturnedOperation struct {
 	Message any
 	Asker   *actor.PID

@@ -14,8 +14,9 @@ import (
 // LogWriter
 //
 //	owns   what is written to the log device; one for all groups of a process
-//	hears  PersistHardState, PersistEntries, AdmitMember
-//	says   HardStatePersisted, EntriesPersisted, MemberAdmitted, StorageFailed
+//	hears  PersistHardState, PersistEntries, CompactLog, AdmitMember
+//	says   HardStatePersisted, EntriesPersisted, LogCompacted, MemberAdmitted,
+//	       StorageFailed
 //
 // A turn makes one write and one sync for everything that was waiting. While it
 // syncs, the next turn's work gathers in the mailbox: that is all the batching
@@ -63,6 +64,8 @@ func (w *logWriter) receive(ctx actor.Context, message any, sender *actor.PID) {
 		w.onPersistHardState(m, sender)
 	case *PersistEntries:
 		w.onPersistEntries(m, sender)
+	case *CompactLog:
+		w.onCompactLog(m, sender)
 	case *AdmitMember:
 		// What an earlier life of the member had under way is written before it, and
 		// reported before it: the member is still starting then, and takes no notice.
@@ -88,6 +91,16 @@ func (w *logWriter) onPersistEntries(m *PersistEntries, sender *actor.PID) {
 	w.facts = append(w.facts, fact{m.Group, sender, &messages.EntriesPersisted{
 		Group: m.Group, Incarnation: m.Incarnation, Term: uint64(m.Term),
 		Generation: m.Generation, LastIndex: m.Block.LastIndex(),
+	}})
+}
+
+func (w *logWriter) onCompactLog(m *CompactLog, sender *actor.PID) {
+	w.updates = append(w.updates, logstore.Update{
+		Group: m.Group, Incarnation: m.Incarnation, TruncateFrom: uint64(m.TruncateFrom),
+		CompactTo: uint64(m.To.Index), CompactTerm: uint64(m.To.Term),
+	})
+	w.facts = append(w.facts, fact{m.Group, sender, &messages.LogCompacted{
+		Group: m.Group, Incarnation: m.Incarnation, Index: uint64(m.To.Index),
 	}})
 }
 

@@ -3,7 +3,6 @@ package actors
 import (
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"testing"
 	"time"
@@ -78,6 +77,12 @@ func (d *disk) do(l letter) {
 		root.Send(l.from, &messages.EntriesPersisted{
 			Group: m.Group, Incarnation: m.Incarnation, Term: uint64(m.Term), Generation: m.Generation, LastIndex: m.Block.LastIndex(),
 		})
+	case *CompactLog:
+		d.write(logstore.Update{
+			Group: m.Group, Incarnation: m.Incarnation, TruncateFrom: uint64(m.TruncateFrom),
+			CompactTo: uint64(m.To.Index), CompactTerm: uint64(m.To.Term),
+		})
+		root.Send(l.from, &messages.LogCompacted{Group: m.Group, Incarnation: m.Incarnation, Index: uint64(m.To.Index)})
 	case *LoadGroup:
 		state, err := d.m.store.Load(m.Group)
 		root.Send(l.from, &GroupLoaded{State: state, Err: err})
@@ -110,6 +115,10 @@ type recorder struct {
 	panicAt uint64
 	failAt  uint64
 	queried func(q string)
+
+	viewErr error
+	onWrite func() // of a view
+	views   []*recorderView
 }
 
 func (r *recorder) Apply(e fsm.Entry) ([]byte, error) {
@@ -130,10 +139,8 @@ func (r *recorder) Query(q []byte) ([]byte, error) {
 	return []byte(fmt.Sprintf("%s after %d", q, len(r.applied))), nil
 }
 
-func (r *recorder) LeaderStart(term uint64)     { r.log = append(r.log, fmt.Sprintf("start %d", term)) }
-func (r *recorder) LeaderStop(term uint64)      { r.log = append(r.log, fmt.Sprintf("stop %d", term)) }
-func (r *recorder) Snapshot() (fsm.View, error) { return nil, errors.New("no snapshots here") }
-func (r *recorder) Restore(io.Reader) error     { return errors.New("no snapshots here") }
+func (r *recorder) LeaderStart(term uint64) { r.log = append(r.log, fmt.Sprintf("start %d", term)) }
+func (r *recorder) LeaderStop(term uint64)  { r.log = append(r.log, fmt.Sprintf("stop %d", term)) }
 
 func members(ids ...core.NodeID) (c core.Configuration) {
 	for _, id := range ids {

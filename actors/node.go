@@ -16,8 +16,8 @@ import (
 //
 //	owns   the registry of this process's members; parent of LogWriter, LogReader
 //	       and Gateway
-//	hears  MemberStarted, MemberStopped, MemberFailed, LeaderChanged, StorageFailed,
-//	       DescribeNode
+//	hears  MemberStarted, MemberStopped, MemberFailed, LeaderChanged,
+//	       ConfigurationChanged, StorageFailed, DescribeNode
 //	says   AdmitMember, the news of members to the Gateway, StorageFailed to every member,
 //	       LeaderChanged and MemberFailed on the event stream, for whoever watches
 type node struct {
@@ -40,6 +40,9 @@ type NodeOptions struct {
 	// MemberStopped is called from the Node's turn when a member has ended. It must
 	// not block.
 	MemberStopped func(group uint64, pid *actor.PID)
+	// MembersChanged is called from the Node's turn when a member here goes by another
+	// configuration; nil for nobody. It must not block.
+	MembersChanged func(m *ConfigurationChanged)
 }
 
 // NodeName is the Node's id in every process.
@@ -88,6 +91,10 @@ func (n *node) receive(ctx actor.Context, message any, sender *actor.PID) {
 		ctx.ActorSystem().EventStream.Publish(m)
 	case *LeaderChanged:
 		ctx.ActorSystem().EventStream.Publish(m)
+	case *ConfigurationChanged:
+		if n.opts.MembersChanged != nil {
+			n.opts.MembersChanged(m)
+		}
 	case *messages.StorageFailed:
 		n.onStorageFailed(ctx, m)
 	case *DescribeNode:

@@ -9,6 +9,7 @@ import (
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/fsm"
 	"github.com/protoraft/protoraft/fsm/session"
+	"github.com/protoraft/protoraft/logstore/snapshots"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -23,7 +24,8 @@ type MemberOptions struct {
 	Node  core.NodeID
 
 	// Bootstrap is the configuration a group begins with, the same on every
-	// member. A member that has anything stored ignores it.
+	// member. A member that has anything stored ignores it. Empty for a member of a
+	// group that exists already: it waits to be added.
 	Bootstrap core.Configuration
 
 	Machine fsm.StateMachine
@@ -32,6 +34,17 @@ type MemberOptions struct {
 	// alone, as Machine is. Its limits must be the same on every member. nil: a table
 	// with session.DefaultLimits.
 	Sessions *session.Table
+	// Snapshots is where the node keeps them, shared by its members. A member without
+	// takes none, and cannot be sent any: its log grows for ever.
+	Snapshots *snapshots.Store
+	// SnapshotPolicy says when a member takes a snapshot by itself, and SnapshotInterval
+	// after which time it does where anything was applied since; 0 for not at all. The
+	// first of a member's life comes at a random point.
+	SnapshotPolicy   core.SnapshotPolicy
+	SnapshotInterval time.Duration
+	// KeepEntries is how many entries before a snapshot stay in the log, so that a
+	// follower which lags a little needs no snapshot.
+	KeepEntries core.Index
 
 	// ElectionTimeout is the least time without a leader before a member stands;
 	// each wait is drawn from [ElectionTimeout, 2×ElectionTimeout).
@@ -47,8 +60,21 @@ type MemberOptions struct {
 	ClockDrift float64
 	// ReadTimeout is how long a query waits for the index it must reflect.
 	ReadTimeout time.Duration
+	// CatchUpTimeout is how long a change of members waits for a new voter that does
+	// not advance before it is rolled back. 0: ten election timeouts.
+	CatchUpTimeout time.Duration
 
 	Limits Limits
+}
+
+// defaultCatchUp is CatchUpTimeout in election timeouts.
+const defaultCatchUp = 10
+
+func (o *MemberOptions) catchUpTimeout() time.Duration {
+	if o.CatchUpTimeout == 0 {
+		return defaultCatchUp * o.ElectionTimeout
+	}
+	return o.CatchUpTimeout
 }
 
 // Limits bound a member's work and memory. What exceeds them is answered BUSY or
@@ -64,7 +90,18 @@ type Limits struct {
 	TailBytes         int // of log kept in memory for followers that lag a little
 	UnpersistedBlocks int // blocks a leader may have outstanding at its own disk
 	Window            core.Window
+	Transfer          Transfer
 }
+
+// Transfer bounds the sending of a snapshot to one peer.
+type Transfer struct {
+	ChunkBytes     int // of one message, at most 64 KiB
+	Chunks         int // sent and not acknowledged
+	BytesPerSecond int // 0 for as fast as the peer takes it
+}
+
+// ChunkBytesMax keeps a chunk from holding up heartbeats behind it.
+const ChunkBytesMax = 64 << 10
 
 // DefaultLimits are sized for commands of up to a MiB and tens of groups a node.
 func DefaultLimits() Limits {
@@ -79,6 +116,7 @@ func DefaultLimits() Limits {
 		TailBytes:         8 << 20,
 		UnpersistedBlocks: 1,
 		Window:            core.Window{Messages: 64, Bytes: 4 << 20},
+		Transfer:          Transfer{ChunkBytes: ChunkBytesMax, Chunks: 4},
 	}
 }
 
@@ -106,12 +144,18 @@ func (o *MemberOptions) Validate() error {
 		return fmt.Errorf("option ClockDrift: %v, expected 0 (no leases) or a fraction below 0.5", o.ClockDrift)
 	case o.ReadTimeout <= 0:
 		return fmt.Errorf("option ReadTimeout: %v, expected more than 0", o.ReadTimeout)
+	case o.CatchUpTimeout < 0:
+		return fmt.Errorf("option CatchUpTimeout: %v, expected 0 for the default, or more", o.CatchUpTimeout)
 	case l.CommandBytes <= 0 || messages.EntryBytes(l.CommandBytes)+l.BlockBytes > messages.MaxBlockBytes:
 		return fmt.Errorf("option Limits.CommandBytes: %d with blocks of %d, expected a sum below %d", l.CommandBytes, l.BlockBytes, messages.MaxBlockBytes)
 	case l.BlockBytes <= 0 || l.QueuedProposals <= 0 || l.QueuedBytes <= 0 || l.UncommittedBytes <= 0 ||
 		l.ApplyBacklogBytes <= 0 || l.PendingReads <= 0 || l.TailBytes < 0 || l.UnpersistedBlocks <= 0 ||
-		l.Window.Messages <= 0 || l.Window.Bytes <= 0:
+		l.Transfer.Chunks <= 0 || l.Transfer.BytesPerSecond < 0 || l.Window.Messages <= 0 || l.Window.Bytes <= 0:
 		return fmt.Errorf("option Limits: %+v, expected every limit above 0", *l)
+	case l.Transfer.ChunkBytes <= 0 || l.Transfer.ChunkBytes > ChunkBytesMax:
+		return fmt.Errorf("option Limits.Transfer.ChunkBytes: %d, expected 1 to %d", l.Transfer.ChunkBytes, ChunkBytesMax)
+	case o.SnapshotPolicy.Bytes < 0 || o.SnapshotInterval < 0:
+		return fmt.Errorf("options SnapshotPolicy.Bytes and SnapshotInterval: %d and %v, expected 0 or more", o.SnapshotPolicy.Bytes, o.SnapshotInterval)
 	}
 	return nil
 }

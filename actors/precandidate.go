@@ -29,7 +29,7 @@ func (r *raft) becomePreCandidate(ctx actor.Context) {
 		r.logger.Info("role changed", "role", "pre-candidate", "was", was.name(), "term", r.term, "index", r.tail.last().Index)
 	}
 	last := r.tail.last()
-	r.eachPeer(func(_ core.NodeID, pid *actor.PID) {
+	r.eachVoter(func(_ core.NodeID, pid *actor.PID) {
 		r.ask(ctx, pid, &messages.RequestPreVote{
 			Group: r.opts.Group, Term: uint64(r.term) + 1, Candidate: string(r.opts.Node),
 			LastIndex: uint64(last.Index), LastTerm: uint64(last.Term), Campaign: r.campaign,
@@ -56,7 +56,7 @@ func (p *preCandidate) receive(ctx actor.Context, message any, sender *actor.PID
 		if m.Generation == p.election.generation {
 			p.becomePreCandidate(ctx)
 		}
-	case *messages.Propose, *messages.Query:
+	case *messages.Propose, *messages.Query, *messages.ChangeMembers, *messages.AbortChange, *messages.ListMembers:
 		p.onClient(ctx, m, sender)
 	case *ReturnedOperation:
 		p.onClient(ctx, m.Message, m.Asker)
@@ -71,10 +71,10 @@ func (p *preCandidate) receive(ctx actor.Context, message any, sender *actor.PID
 // made it a follower before they get here; TimeoutNow comes from a leader that this
 // member has given up.
 var preCandidateIgnores = ignored(
-	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.TimeoutNow{},
+	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
 	&messages.StateDiverged{}, &messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{}, &messages.ConfirmReadIndex{},
-	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
+	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &SnapshotFound{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
 )
 
 func (p *preCandidate) record(ctx actor.Context, voter core.NodeID, granted bool) {

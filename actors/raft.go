@@ -7,7 +7,6 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/hashicorp/go-hclog"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/logstore"
@@ -41,6 +40,7 @@ type raft struct {
 
 	tail     tail
 	configs  []configuration // stored ones in order; the last is active
+	removed  core.Index      // of the committed configuration that is said to have removed this member, 0 for none
 	commit   core.Index
 	handed   core.Index // given to the Applier
 	applied  core.Index
@@ -55,10 +55,13 @@ type raft struct {
 	states     states        // of the machine, for comparison
 	leader     core.NodeID   // of term, empty while not known
 	leaderTerm core.Term     // the term in which it was heard of
+	leaderAt   string        // its address, as announced
 	heardAt    time.Duration // when a leader was last heard
 	// cautiousUntil: a member that starts again may have answered a heartbeat just
 	// before, and so have promised a lease.
 	cautiousUntil time.Duration
+
+	snapshots snapshotting
 
 	role     role
 	election timer
@@ -112,11 +115,12 @@ func MemberProps(rt *Runtime, links Links, opts MemberOptions) *actor.Props {
 func (r *raft) started(ctx actor.Context) {
 	r.now = r.rt.Clock.Now()
 	r.peers = make(map[core.NodeID]*actor.PID)
-	r.role = &starting{r}
+	r.role = &starting{raft: r}
 	// The Gateway must know the group before anything is forwarded there.
 	ctx.Request(r.links.Gateway, &LeaderChanged{Group: r.opts.Group})
 	ctx.Request(r.links.Node, &MemberStarted{Group: r.opts.Group, PID: ctx.Self()})
 	r.applier = ctx.Spawn(r.applierProps(ctx.Self()))
+	r.startSnapshots(ctx)
 }
 
 // receive handles what means the same in every role, makes the one term check, and
@@ -128,12 +132,24 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.onHardStatePersisted(ctx, m)
 	case *messages.EntriesPersisted:
 		r.onEntriesPersisted(ctx, m)
+	case *messages.LogCompacted:
+		r.onLogCompacted(ctx, m)
 	case *EntriesApplied:
 		r.onEntriesApplied(ctx, m)
 	case *LeaseRanOut:
 		r.onLeaseRanOut(ctx, m)
 	case *messages.ReadIndexConfirmed:
 		r.onReadIndexConfirmed(ctx, m)
+	case *messages.TakeSnapshot:
+		r.onTakeSnapshot(ctx, sender)
+	case *messages.SnapshotTimeout:
+		r.onSnapshotTimeout(ctx, m)
+	case *SnapshotSaved:
+		r.onSnapshotSaved(ctx, m)
+	case *SnapshotFailed:
+		r.onSnapshotFailed(ctx, m)
+	case *InstallSnapshot:
+		r.onInstallSnapshot(ctx, m)
 	case *ApplierFailed:
 		r.fail(ctx, m.Reason)
 	case *messages.StorageFailed:
@@ -146,6 +162,8 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.onRequestPreVote(ctx, m, sender)
 	case *messages.RequestVote:
 		r.onRequestVote(ctx, m, sender)
+	case *messages.MemberRemoved:
+		r.onMemberRemoved(ctx, m)
 	default:
 		if r.inTerm(ctx, message, sender) {
 			r.role.receive(ctx, message, sender)
@@ -165,6 +183,7 @@ func (r *raft) endTurn(ctx actor.Context) {
 	r.beginTurn()
 	r.role.endTurn(ctx)
 	r.handOver(ctx)
+	r.turnSnapshots(ctx)
 	r.inTurn = false
 }
 
@@ -189,6 +208,15 @@ func (r *raft) inTerm(ctx actor.Context, message any, sender *actor.PID) bool {
 		if core.Term(m.Term) < r.term {
 			r.answer(ctx, sender, &messages.HeartbeatAcked{
 				Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node),
+			})
+			return false
+		}
+		r.follow(ctx, core.Term(m.Term), core.NodeID(m.Leader))
+	case *messages.OfferSnapshot:
+		if core.Term(m.Term) < r.term {
+			r.answer(ctx, sender, &messages.SnapshotDeclined{
+				Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node), Index: m.GetMeta().GetIndex(),
+				Reason: "a later term has begun",
 			})
 			return false
 		}
@@ -258,7 +286,7 @@ func (r *raft) voter() core.Voter {
 
 // onRequestPreVote answers in every role and changes nothing (thesis §9.6).
 func (r *raft) onRequestPreVote(ctx actor.Context, m *messages.RequestPreVote, sender *actor.PID) {
-	if _, stopped := r.role.(standstill); stopped {
+	if _, stopped := r.role.(standstill); stopped || r.tellRemoved(ctx, core.NodeID(m.Candidate), sender) {
 		return
 	}
 	c := core.Candidacy{
@@ -279,7 +307,7 @@ func (r *raft) onRequestPreVote(ctx actor.Context, m *messages.RequestPreVote, s
 // onRequestVote answers in every role. The grant leaves only when the vote is
 // durable (paper figure 2: respond after updating stable storage).
 func (r *raft) onRequestVote(ctx actor.Context, m *messages.RequestVote, sender *actor.PID) {
-	if _, stopped := r.role.(standstill); stopped {
+	if _, stopped := r.role.(standstill); stopped || r.tellRemoved(ctx, core.NodeID(m.Candidate), sender) {
 		return
 	}
 	c := core.Candidacy{
@@ -397,7 +425,7 @@ func (r *raft) activate(ctx actor.Context, index core.Index, data []byte) error 
 		return fmt.Errorf("configuration at %d: %w", index, err)
 	}
 	r.configs = append(r.configs, configuration{index, c})
-	r.connect(ctx)
+	r.configurationChanged(ctx)
 	return nil
 }
 
@@ -412,34 +440,9 @@ func (r *raft) truncateFrom(ctx actor.Context, i core.Index) error {
 	r.release(ctx, waiters, messages.Outcome_UNKNOWN, messages.Reason_LEADERSHIP_LOST)
 	for n := len(r.configs); n > 0 && r.configs[n-1].index >= i; n = len(r.configs) {
 		r.configs = r.configs[:n-1]
-		r.connect(ctx)
+		r.configurationChanged(ctx)
 	}
 	return nil
-}
-
-// config is the active configuration.
-func (r *raft) config() *core.Configuration { return &r.configs[len(r.configs)-1].Configuration }
-
-// connect keeps one PID for each other member. It is made once: a PID remembers
-// its way.
-func (r *raft) connect(ctx actor.Context) {
-	if len(r.configs) == 0 {
-		return
-	}
-	for _, m := range r.config().Members {
-		if known, ok := r.peers[m.ID]; m.ID != r.opts.Node && (!ok || known.Address != m.Address) {
-			r.peers[m.ID] = actor.NewPID(m.Address, ctx.Self().Id)
-		}
-	}
-}
-
-// eachPeer visits the other members in the order of the configuration.
-func (r *raft) eachPeer(f func(id core.NodeID, pid *actor.PID)) {
-	for _, m := range r.config().Members {
-		if m.ID != r.opts.Node {
-			f(m.ID, r.peers[m.ID])
-		}
-	}
 }
 
 // commitTo moves the commit index; endTurn hands what is new to the Applier.
@@ -453,39 +456,15 @@ func (r *raft) commitTo(commit core.Index) {
 func (r *raft) stopping(ctx actor.Context) {
 	r.release(ctx, r.tail.takeWaiters(r.handed), messages.Outcome_UNKNOWN, messages.Reason_STOPPED)
 	r.refuseReads(ctx, messages.Reason_STOPPED)
+	r.endSnapshots(ctx, "the member stops")
 	r.role.exit(ctx)
 	r.handedTo(ctx, "")
 	r.election.cancel()
 	r.role = &failed{r}
+}
+
+// stopped follows the end of the children: only now may another member of the group
+// use its files.
+func (r *raft) stopped(ctx actor.Context) {
 	ctx.Send(r.links.Node, &MemberStopped{Group: r.opts.Group, PID: ctx.Self()})
-}
-
-func decodeConfiguration(data []byte) (core.Configuration, error) {
-	var m messages.Configuration
-	if err := proto.Unmarshal(data, &m); err != nil {
-		return core.Configuration{}, err
-	}
-	var c core.Configuration
-	for _, p := range m.Members {
-		c.Members = append(c.Members, core.Member{
-			ID: core.NodeID(p.Id), Address: p.Address, Role: core.Role(p.Role), Priority: int(p.Priority),
-		})
-	}
-	for _, id := range m.Outgoing {
-		c.Outgoing = append(c.Outgoing, core.NodeID(id))
-	}
-	return c, nil
-}
-
-func describeConfiguration(c *core.Configuration) *messages.Configuration {
-	m := &messages.Configuration{}
-	for _, p := range c.Members {
-		m.Members = append(m.Members, &messages.Member{
-			Id: string(p.ID), Address: p.Address, Role: messages.Role(p.Role), Priority: int32(p.Priority),
-		})
-	}
-	for _, id := range c.Outgoing {
-		m.Outgoing = append(m.Outgoing, string(id))
-	}
-	return m
 }

@@ -49,27 +49,33 @@ func (r *raft) onEntriesApplied(ctx actor.Context, m *EntriesApplied) {
 	r.leased -= m.Leased
 	r.backlog.upTo(m.Index)
 	r.noteCheckpoints(ctx, m.Checkpoints)
+	r.snapshots.bytes += m.Bytes
 }
 
 // onDescribeGroup answers in every role, failed included.
 func (r *raft) onDescribeGroup(ctx actor.Context, sender *actor.PID) {
-	if sender == nil {
-		return
+	if sender != nil {
+		ctx.Send(sender, r.describe())
 	}
+}
+
+func (r *raft) describe() *messages.GroupStatus {
 	s := &messages.GroupStatus{
-		Group: r.opts.Group, Member: string(r.opts.Node), Role: r.role.name(),
+		Group: r.opts.Group, Member: string(r.opts.Node), Role: r.roleName(),
 		Term: uint64(r.term), Leader: string(r.leader),
 		FirstIndex: uint64(r.tail.shape.First()), LastIndex: uint64(r.tail.last().Index),
 		DurableIndex: uint64(r.tail.durable), CommitIndex: uint64(r.commit), AppliedIndex: uint64(r.applied),
-		Failure: r.failure,
+		Failure:       r.failure,
+		SnapshotIndex: uint64(r.snapshots.newest.Index), SnapshotTerm: uint64(r.snapshots.newest.Term),
 	}
 	if len(r.configs) > 0 {
-		s.Configuration = describeConfiguration(r.config())
+		s.Configuration, s.ConfigurationIndex = describeConfiguration(r.config()), uint64(r.configIndex())
+		s.Change = r.describeChange()
 	}
 	if l, ok := r.role.(*leader); ok {
 		s.Peers = l.describePeers()
 	}
-	ctx.Send(sender, s)
+	return s
 }
 
 func (l *leader) describePeers() []*messages.PeerStatus {
@@ -82,6 +88,7 @@ func (l *leader) describePeers() []*messages.PeerStatus {
 			State: p.GetState(), NextIndex: p.GetNextIndex(), Inflight: p.GetInflight(),
 			Active:        l.now-l.contact[id] < l.opts.ElectionTimeout,
 			ComparedIndex: uint64(compared), DivergedIndex: uint64(max(diverged, l.toldDiverged[id])),
+			SnapshotSent: p.GetSnapshotSent(), SnapshotSize: p.GetSnapshotSize(),
 		})
 	})
 	return out

@@ -1,28 +1,32 @@
 package actors
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/messages"
 )
 
 // Replicator
 //
 //	owns   one peer's next index and what is in flight to it, while its parent leads
-//	hears  ReplicateBlock and CheckProgress from its Raft, AppendAccepted and
-//	       AppendRejected from the peer, EntriesRead
+//	hears  ReplicateBlock, CheckProgress and EntriesCompacted from its Raft,
+//	       AppendAccepted and AppendRejected from the peer, EntriesRead, and news of a
+//	       snapshot's transfer
 //	says   AppendEntries to the peer; PeerAdvanced, HigherTermSeen, FetchEntries and
-//	       ProgressReported to its Raft
+//	       ProgressReported to its Raft; SendSnapshot to the Snapshotter
 //
 // It probes for the place where the peer's log agrees, then sends without waiting,
 // within a window of messages and bytes. A refusal, or silence, sends it back to
 // probing; answers to what it sent before are then of an older session.
 type replicator struct {
 	raft, peerPID *actor.PID
+	snapshotter   *actor.PID
 	group         uint64
 	term          core.Term
 	self, peer    core.NodeID
@@ -43,19 +47,21 @@ type replicator struct {
 	commit   core.Index
 	fetching bool
 
+	transfer transferState
+
 	quiet  int  // checks since the peer last answered
 	silent bool // it did not answer in time
 }
 
-func (l *leader) replicatorProps(raftPID *actor.PID, peer core.NodeID, next core.Index, prevTerm core.Term) *actor.Props {
+func (l *leader) replicatorProps(raftPID *actor.PID, peer core.NodeID, next core.Index, prevTerm core.Term, positioned bool) *actor.Props {
 	r := &replicator{
-		raft: raftPID, peerPID: l.peers[peer], group: l.opts.Group, term: l.term,
+		raft: raftPID, peerPID: l.peers[peer], snapshotter: l.snapshots.pid, group: l.opts.Group, term: l.term,
 		self: l.opts.Node, peer: peer,
 		quietChecks: max(2, int(l.opts.ElectionTimeout/(2*l.opts.HeartbeatInterval))),
 		fetchBytes:  l.opts.Limits.Window.Bytes,
 		logger:      l.logger.With("peer", peer, "term", l.term),
 		progress:    core.NewProgress(next, l.opts.Limits.Window),
-		positioned:  true, prevTerm: prevTerm, end: next,
+		positioned:  positioned, prevTerm: prevTerm, end: next,
 		last: l.tail.last().Index, commit: l.commit,
 	}
 	r.quietMax = 8 * r.quietChecks
@@ -81,7 +87,15 @@ func (r *replicator) receive(ctx actor.Context, message any, _ *actor.PID) {
 	case *messages.AppendRejected:
 		r.onAppendRejected(ctx, m)
 	case *EntriesRead:
-		r.onEntriesRead(m)
+		r.onEntriesRead(ctx, m)
+	case *EntriesCompacted:
+		r.onEntriesCompacted(ctx, m)
+	case *SnapshotProgressed:
+		r.onSnapshotProgressed(m)
+	case *SnapshotDelivered:
+		r.onSnapshotDelivered(ctx, m)
+	case *SnapshotNotDelivered:
+		r.onSnapshotNotDelivered(ctx, m)
 	case *messages.CheckProgress:
 		r.onCheckProgress(ctx)
 	}
@@ -91,7 +105,7 @@ func (r *replicator) receive(ctx actor.Context, message any, _ *actor.PID) {
 // fetched when its turn comes, so that a slow peer costs no memory.
 func (r *replicator) onReplicateBlock(m *ReplicateBlock) {
 	r.last, r.commit = core.Index(m.Block.LastIndex()), m.Commit
-	if core.Index(m.Block.FirstIndex) == r.end && r.queued < r.fetchBytes && !r.fetching {
+	if core.Index(m.Block.FirstIndex) == r.end && r.queued < r.fetchBytes && !r.fetching && r.progress.State != core.Snapshot {
 		r.enqueue(m.Block)
 	}
 }
@@ -155,8 +169,13 @@ func (r *replicator) dropQueue() {
 
 // onEntriesRead takes the log from Next on or, after a hint, from where the leader
 // thinks the logs agree.
-func (r *replicator) onEntriesRead(m *EntriesRead) {
+func (r *replicator) onEntriesRead(ctx actor.Context, m *EntriesRead) {
 	if !r.fetching || m.Session != r.progress.Session || m.First > r.progress.Next {
+		return
+	}
+	if errors.Is(m.Err, logstore.ErrCompacted) {
+		r.fetching = false // the log was cut meanwhile: the Raft knows by now
+		r.fetch(ctx)
 		return
 	}
 	if m.Err != nil {
@@ -188,7 +207,12 @@ func (r *replicator) onCheckProgress(ctx actor.Context) {
 	ctx.Send(r.raft, &messages.ProgressReported{
 		Term: uint64(r.term), Peer: string(r.peer), State: r.progress.State.String(),
 		NextIndex: uint64(r.progress.Next), Inflight: uint64(r.progress.Inflight()),
+		SnapshotSent: r.transfer.offset, SnapshotSize: r.transfer.size,
 	})
+	if r.progress.State == core.Snapshot {
+		r.checkTransfer()
+		return
+	}
 	if r.progress.Inflight() == 0 && !r.fetching {
 		r.quiet = 0
 		return
@@ -204,7 +228,10 @@ func (r *replicator) onCheckProgress(ctx actor.Context) {
 
 // endTurn sends what may be sent.
 func (r *replicator) endTurn(ctx actor.Context) {
-	if r.progress.State == core.Probe {
+	switch r.progress.State {
+	case core.Snapshot:
+		return
+	case core.Probe:
 		r.probe(ctx)
 		return
 	}

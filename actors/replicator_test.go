@@ -15,6 +15,7 @@ import (
 type sender struct {
 	*world
 	raft, peer *probe
+	files      *probe // stands in for the Snapshotter
 	pid        *actor.PID
 	end        uint64 // of what was given to it
 }
@@ -30,8 +31,10 @@ func newSender(t *testing.T, next, last uint64, window core.Window) *sender {
 		Group: 1, Node: "n1", ElectionTimeout: electionTimeout, HeartbeatInterval: heartbeat, ReadTimeout: readTimeout, Limits: DefaultLimits(),
 	}, logger: w.rt.Logger, term: replicatorTerm, peers: map[core.NodeID]*actor.PID{"n2": s.peer.pid}}
 	m.opts.Limits.Window = window
+	s.files = w.probe("files")
+	m.snapshots.pid = s.files.pid
 	m.tail.shape = core.NewLogShape(core.Position{}, []core.TermRun{{Term: 1, First: 1, Last: core.Index(last)}})
-	s.pid = w.spawn((&leader{raft: m}).replicatorProps(s.raft.pid, "n2", core.Index(next), 1), "replicator")
+	s.pid = w.spawn((&leader{raft: m}).replicatorProps(s.raft.pid, "n2", core.Index(next), 1, true), "replicator")
 	return s
 }
 

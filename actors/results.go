@@ -94,7 +94,7 @@ func (r *raft) forward(ctx actor.Context, message any, request uint64, sender *a
 	ctx.RequestWithCustomSender(r.links.Gateway, message, sender)
 }
 
-// onClient handles Propose and Query in every role but the leader's.
+// onClient handles operations in every role but the leader's.
 func (r *raft) onClient(ctx actor.Context, message any, sender *actor.PID) {
 	switch m := message.(type) {
 	case *messages.Propose:
@@ -105,6 +105,8 @@ func (r *raft) onClient(ctx actor.Context, message any, sender *actor.PID) {
 			return
 		}
 		r.forward(ctx, m, m.Request, sender)
+	default:
+		r.forward(ctx, m, requestOf(m), sender)
 	}
 }
 

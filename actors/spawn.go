@@ -94,7 +94,11 @@ func (t *turns) Receive(ctx actor.Context) {
 		t.behavior.started(ctx)
 	case *actor.Stopping:
 		t.behavior.stopping(ctx)
-	case *actor.Stopped, *actor.Restarting:
+	case *actor.Stopped:
+		if b, ok := t.behavior.(interface{ stopped(actor.Context) }); ok {
+			b.stopped(ctx) // after its children
+		}
+	case *actor.Restarting:
 	default: // Terminated, or a message under somebody else's mailbox
 		t.behavior.receive(ctx, m, ctx.Sender())
 		t.behavior.endTurn(ctx)

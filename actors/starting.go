@@ -18,7 +18,10 @@ type standstill interface{ standstill() }
 
 // starting is a member that waits for what it has stored. Peers are not answered:
 // they ask again.
-type starting struct{ *raft }
+type starting struct {
+	*raft
+	snapshot *messages.SnapshotMeta // the newest that is whole, nil for none
+}
 
 func (s *starting) name() string          { return "starting" }
 func (s *starting) standstill()           {}
@@ -28,12 +31,14 @@ func (s *starting) exit(actor.Context)    {}
 func (s *starting) receive(ctx actor.Context, message any, sender *actor.PID) {
 	switch m := message.(type) {
 	case *MemberAdmitted:
-		ctx.Request(s.links.LogReader, &LoadGroup{Group: s.opts.Group})
+		s.onMemberAdmitted(ctx)
 	case *MemberRefused:
 		s.fail(ctx, m.Reason)
+	case *SnapshotFound:
+		s.onSnapshotFound(ctx, m)
 	case *GroupLoaded:
 		s.onGroupLoaded(ctx, m)
-	case *messages.Propose, *messages.Query:
+	case *messages.Propose, *messages.Query, *messages.ChangeMembers, *messages.AbortChange, *messages.ListMembers:
 		s.onClient(ctx, m, sender)
 	case *ReturnedOperation:
 		s.onClient(ctx, m.Message, m.Asker)
@@ -48,17 +53,35 @@ func (s *starting) onGroupLoaded(ctx actor.Context, m *GroupLoaded) {
 		return
 	}
 	st := &m.State
-	if len(st.Runs) == 0 && st.FirstIndex <= 1 {
+	if len(st.Runs) == 0 && st.FirstIndex <= 1 && s.snapshot == nil {
+		if len(s.opts.Bootstrap.Members) == 0 {
+			s.await(ctx, st)
+			return
+		}
 		s.bootstrap(ctx, st)
 		return
 	}
-	s.incarnation = st.Incarnation
 	s.tail = newTail(st)
+	s.incarnation = max(st.Incarnation, s.snapshot.GetIncarnation())
+	reset, err := s.restore(ctx)
+	if err != nil {
+		s.fail(ctx, fmt.Sprintf("cannot load: %v", err))
+		return
+	}
 	s.term, s.vote = max(core.Term(st.HardState.Term), s.tail.last().Term), core.NodeID(st.HardState.Vote)
 	if uint64(s.term) != st.HardState.Term {
 		s.vote = "" // the log is of a later term than the vote
 	}
+	if s.opts.ClockDrift > 0 {
+		s.cautiousUntil = s.now + s.opts.ElectionTimeout
+	}
+	if reset {
+		return // begin when that is on disk: see onLogReset
+	}
 	for _, c := range st.Configurations {
+		if len(s.configs) > 0 && core.Index(c.Index) <= s.configs[0].index {
+			continue // the snapshot's, or one before it
+		}
 		if err := s.activate(ctx, core.Index(c.Index), c.Data); err != nil {
 			s.fail(ctx, fmt.Sprintf("cannot load: %v", err))
 			return
@@ -67,9 +90,6 @@ func (s *starting) onGroupLoaded(ctx actor.Context, m *GroupLoaded) {
 	if len(s.configs) == 0 {
 		s.fail(ctx, "cannot load: the log holds no configuration")
 		return
-	}
-	if s.opts.ClockDrift > 0 {
-		s.cautiousUntil = s.now + s.opts.ElectionTimeout
 	}
 	s.showLog(ctx, false)
 	s.logger.Info("member loaded", "term", s.term, "first", s.tail.shape.First(), "last", s.tail.last().Index)
@@ -83,11 +103,71 @@ func (s *starting) showLog(ctx actor.Context, isNew bool) {
 	}
 }
 
-// begin takes part from here on. A member that is its whole group need not wait to
+// onMemberAdmitted looks for a snapshot first: where there is one, what is stored of
+// the log is read in its light.
+func (s *starting) onMemberAdmitted(ctx actor.Context) {
+	if s.snapshots.pid != nil {
+		ctx.Request(s.snapshots.pid, &FindSnapshot{})
+		return
+	}
+	ctx.Request(s.links.LogReader, &LoadGroup{Group: s.opts.Group})
+}
+
+func (s *starting) onSnapshotFound(ctx actor.Context, m *SnapshotFound) {
+	if m.Err != nil {
+		s.fail(ctx, fmt.Sprintf("cannot look for snapshots: %v", m.Err))
+		return
+	}
+	s.snapshot = m.Meta
+	ctx.Request(s.links.LogReader, &LoadGroup{Group: s.opts.Group})
+}
+
+// restore takes over the newest snapshot: what it covers is committed. Where a crash
+// came between it and the log, the log begins anew after it.
+func (s *starting) restore(ctx actor.Context) (reset bool, err error) {
+	if s.snapshot == nil {
+		if s.tail.shape.Before().Index > 0 {
+			return false, fmt.Errorf("the log begins at %d, and there is no snapshot of what was before", s.tail.shape.First())
+		}
+		return false, nil
+	}
+	if reset, err = core.DecideStart(&s.tail.shape, positionOf(s.snapshot)); err != nil {
+		return false, err
+	}
+	if err := s.adopt(ctx, s.snapshot); err != nil {
+		return false, err
+	}
+	s.tail.lastTime = max(s.tail.lastTime, s.snapshot.Time)
+	if reset {
+		s.logger.Warn("the log ends before the newest snapshot or differs from it, and begins anew", "last", s.tail.last(), "snapshot", positionOf(s.snapshot))
+		s.resetLog(ctx, s.snapshot)
+	}
+	return reset, nil
+}
+
+// onLogReset: the log that begins after the snapshot is on disk.
+func (s *starting) onLogReset(ctx actor.Context, to core.Index) {
+	if s.snapshot != nil && uint64(to) == s.snapshot.Index {
+		s.begin(ctx)
+	}
+}
+
+// await is how a member begins whose group exists already: with an empty log and no
+// configuration, so it never stands. A leader that it is added by sends it both.
+func (s *starting) await(ctx actor.Context, stored *logstore.GroupState) {
+	s.incarnation = max(stored.Incarnation, 1)
+	s.tail = newTail(&logstore.GroupState{FirstIndex: 1})
+	s.term, s.vote = core.Term(stored.HardState.Term), core.NodeID(stored.HardState.Vote)
+	s.configurationChanged(ctx)
+	s.logger.Info("waiting to be added to the group", "term", s.term)
+	s.begin(ctx)
+}
+
+// begin takes part from here on. A member that is its whole quorum need not wait to
 // hear a leader.
 func (s *starting) begin(ctx actor.Context) {
 	s.becomeFollower(ctx, s.term, "")
-	if s.mayStand() && len(s.config().Members) == 1 {
+	if s.config().Quorum().Agrees(func(id core.NodeID) bool { return id == s.opts.Node }) {
 		s.becomePreCandidate(ctx)
 	}
 }

@@ -87,6 +87,26 @@ func (t *tail) truncateFrom(i core.Index) (waiters []Waiter, err error) {
 	return waiters, nil
 }
 
+// compactTo forgets the entries at or below i, which the machine has applied.
+func (t *tail) compactTo(i core.Index) {
+	t.shape.CompactTo(i)
+	n := t.from(i + 1)
+	for k := range n {
+		t.bytes -= t.blocks[k].Len()
+		t.blocks[k] = CommittedBlock{}
+	}
+	t.blocks = t.blocks[n:]
+}
+
+// reset begins the log anew after a durable snapshot. Reports of what was written
+// before say nothing any more; nobody waits for what was here.
+func (t *tail) reset(p core.Position, time int64) {
+	*t = tail{
+		shape: core.NewLogShape(p, nil), lastTime: max(t.lastTime, time),
+		durable: p.Index, generation: t.generation + 1,
+	}
+}
+
 // persisted takes the LogWriter's word, unless it is of an earlier generation.
 func (t *tail) persisted(generation uint64, last core.Index) bool {
 	if generation != t.generation {

@@ -46,8 +46,13 @@ func (c *Call) WaitIndex() (reply []byte, index uint64, err error) {
 // WaitContext is Wait, given up when ctx ends. Of a command that was given up it is
 // not known whether it is applied.
 func (c *Call) WaitContext(ctx context.Context) ([]byte, error) {
+	reply, _, err := c.waitIndexContext(ctx)
+	return reply, err
+}
+
+func (c *Call) waitIndexContext(ctx context.Context) (reply []byte, index uint64, err error) {
 	if ctx.Done() == nil {
-		return c.Wait()
+		return c.WaitIndex()
 	}
 	select {
 	case <-c.done:
@@ -55,8 +60,7 @@ func (c *Call) WaitContext(ctx context.Context) ([]byte, error) {
 		c.abandon(c.id, messages.Reason_TIMED_OUT)
 		<-c.done
 	}
-	reply, _, err := c.finish()
-	return reply, err
+	return c.finish()
 }
 
 // take waits for what the call came to, and gives it back.
@@ -111,7 +115,7 @@ func (t *callTable) errorOf(item messages.ResultItem) error {
 		e.Reason = ErrStopped
 	}
 	switch item.Reason {
-	case messages.Reason_REFUSED:
+	case messages.Reason_REFUSED, messages.Reason_MEMBERS_KEPT:
 		e.Detail = string(item.Data)
 	case messages.Reason_NO_LEADER, messages.Reason_TIMED_OUT:
 		if t.trouble != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/protoraft/protoraft/actors"
+	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -335,6 +336,7 @@ func Dial(system *actor.ActorSystem, o ClientOptions) (_ *Client, err error) {
 	remote.guard.allowTarget(actors.GatewayName, answers)
 	runtime, stopRuntime := actors.NewRuntime(o.Logger)
 	gateway := actors.GatewayOptions{RequestTimeout: o.RequestTimeout, Waiting: waitingMax, WaitingBytes: waitingBytesMax}
+	gateway.Found = func(member core.NodeID, address string) { remote.guard.admit(string(member), address) }
 	for _, m := range o.Members {
 		gateway.Servers = append(gateway.Servers, m.Address)
 	}

@@ -34,6 +34,7 @@ const (
 	identityFile  = "IDENTITY"
 	identityTemp  = "IDENTITY.tmp"
 	logDir        = "log"
+	snapshotsDir  = "snapshots"
 	identityBytes = 64 << 10 // no identity is larger
 )
 

@@ -12,6 +12,11 @@
 //
 // A process that is no node reaches the cluster by Dial and has the same Client.
 //
+// Members change while the cluster works: start the new node with Options.Join, its
+// group too, then have any Client add it, in the place of another if you like:
+//
+//	members, err := client.ReplaceMember(ctx, 1, "n1", cluster.Member{ID: "n4", Address: "127.0.0.1:7004"})
+//
 // A member is an ordinary actor: spawn it yourself with node.Props and SpawnNamed,
 // under the same name on every node, and send it *messages.Propose and
 // *messages.Query; it answers the sender with *messages.Results. LeaderChanged and

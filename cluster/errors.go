@@ -41,6 +41,7 @@ var (
 	ErrNoGroup        = errors.New("no such group on this node")
 	ErrRefused        = errors.New("query refused by the state machine")
 	ErrSessionExpired = errors.New("session expired: what became of its command is forgotten")
+	ErrMembersKept    = errors.New("members not changed")
 )
 
 // Error is every error of Propose and Query.
@@ -48,7 +49,7 @@ type Error struct {
 	Outcome Outcome
 	Reason  error  // one of the sentinels above
 	Leader  string // id of the node that leads, where known
-	Detail  string // what a state machine answered to a refused query, or which nodes a client cannot reach
+	Detail  string // why members were not changed, what a state machine answered to a refused query, or which nodes a client cannot reach
 }
 
 func (e *Error) Error() string {
@@ -86,4 +87,5 @@ var reasons = map[messages.Reason]error{
 	messages.Reason_NO_GROUP:        ErrNoGroup,
 	messages.Reason_REFUSED:         ErrRefused,
 	messages.Reason_SESSION_EXPIRED: ErrSessionExpired,
+	messages.Reason_MEMBERS_KEPT:    ErrMembersKept,
 }

@@ -57,7 +57,7 @@ type guardOptions struct {
 type class uint32
 
 const (
-	raftTraffic class = 1 << iota // Raft to Raft and Replicators
+	raftTraffic class = 1 << iota // Raft to Raft, and their Replicators and Snapshotters
 	requests                      // ForwardRequests to a Gateway
 	answers                       // ResultsFrame to a Gateway or a client
 	embedded                      // what the embedding program allowed
@@ -112,7 +112,9 @@ func wireTypes() map[string]class {
 		&messages.RequestVote{}, &messages.VoteGranted{}, &messages.VoteRejected{}, &messages.TimeoutNow{},
 		&messages.AppendEntries{}, &messages.AppendAccepted{}, &messages.AppendRejected{},
 		&messages.Heartbeat{}, &messages.HeartbeatAcked{},
-		&messages.ConfirmReadIndex{}, &messages.ReadIndexConfirmed{}, &messages.StateDiverged{})
+		&messages.ConfirmReadIndex{}, &messages.ReadIndexConfirmed{}, &messages.StateDiverged{},
+		&messages.OfferSnapshot{}, &messages.SnapshotChunk{}, &messages.SnapshotReceived{},
+		&messages.SnapshotInstalled{}, &messages.SnapshotDeclined{}, &messages.MemberRemoved{})
 	add(requests, &messages.ForwardRequests{}, &messages.FindLeader{})
 	add(answers, &messages.ResultsFrame{}, &messages.LeaderFound{})
 	return types
@@ -153,6 +155,21 @@ func (g *guard) allowType(name string, c class) error {
 	}
 	g.change(func(r *rules) { r.types = with(r.types, name, c) })
 	return nil
+}
+
+// admit lists a member at its address, because a configuration or the cluster's own
+// word says so; the last word on an id or an address counts. Nobody is ever taken from
+// the list but by who has its address now: a node that was removed while it was away
+// must be able to learn of it.
+func (g *guard) admit(id, address string) {
+	if known := g.rules.Load().members[id]; known == address || (id == g.node) != (address == g.address) {
+		return
+	}
+	g.change(func(r *rules) {
+		r.members, r.ids = without(r.members, r.ids[address]), without(r.ids, r.members[id])
+		r.members, r.ids = with(r.members, id, address), with(r.ids, address, id)
+	})
+	g.logger.Info("member listed", "member", id, "address", address)
 }
 
 // reachable tells whether this node may send to address: a member's, or that of

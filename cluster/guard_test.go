@@ -444,3 +444,34 @@ func frameOf(t *testing.T, m *remote.RemoteMessage) []byte {
 	}
 	return raw
 }
+
+// A node that a configuration names is a member from then on, at its address; who had
+// that address before is none any more. The node itself is never moved.
+func TestAdmittedMembers(t *testing.T) {
+	g := newGuard(guardOptions{ClusterID: "c1", NodeID: "n1", Address: "a:1", Members: map[string]string{"n1": "a:1", "n2": "b:1"}})
+	g.admit("n3", "c:1")
+	if !g.reachable("c:1") {
+		t.Error("n3 cannot be reached")
+	}
+	for _, c := range []struct {
+		node, address string
+		want          callerRole
+	}{{"n3", "c:1", peerRole}, {"n2", "b:1", peerRole}} {
+		if got, err := g.assignRole(caller{node: c.node, address: c.address}); err != nil || got.role != c.want {
+			t.Errorf("%s at %s: %v, %v", c.node, c.address, got, err)
+		}
+	}
+	g.admit("n4", "b:1")
+	if r := g.rules.Load(); r.members["n2"] != "" || r.ids["b:1"] != "n4" {
+		t.Errorf("members %v, ids %v, expected n4 in the place of n2", r.members, r.ids)
+	}
+	g.admit("n4", "d:1")
+	if r := g.rules.Load(); r.ids["b:1"] != "" || r.ids["d:1"] != "n4" {
+		t.Errorf("ids %v, expected n4 at d:1 only", r.ids)
+	}
+	g.admit("n1", "e:1")
+	g.admit("n5", "a:1")
+	if r := g.rules.Load(); r.members["n1"] != "a:1" || r.ids["a:1"] != "n1" || r.members["n5"] != "" {
+		t.Errorf("members %v: the node itself was moved", r.members)
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/protoraft/protoraft/fsm"
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/logstore/level"
+	"github.com/protoraft/protoraft/logstore/snapshots"
 	"github.com/protoraft/protoraft/logstore/vfs"
 	"github.com/protoraft/protoraft/messages"
 )
@@ -29,6 +30,7 @@ type Node struct {
 
 	dir         *dataDir
 	store       logstore.Store
+	snapshots   *snapshots.Store
 	remote      *remoteEndpoint
 	runtime     *actors.Runtime
 	stopRuntime func()
@@ -69,6 +71,10 @@ func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 		return nil, fmt.Errorf("open the log in %s: %w", o.DataDir, err)
 	}
 	n.store = store // not before: a nil *level.Store is not a nil Store
+	n.snapshots, err = snapshots.Open(vfs.OS{}, filepath.Join(o.DataDir, snapshotsDir))
+	if err != nil {
+		return nil, fmt.Errorf("open the snapshots in %s: %w", o.DataDir, err)
+	}
 	n.remote, err = startRemote(system, remoteOptions{
 		Listen: o.Listen, Advertise: o.address(), ClusterID: o.ClusterID, NodeID: o.ID,
 		Members: addressBook(o.Members), Insecure: o.Insecure, Logger: o.Logger,
@@ -93,6 +99,11 @@ func (n *Node) spawn() (err error) {
 		Store: n.store, Gateway: n.options.gateway(),
 		StorageFailed: n.fail,
 		MemberStopped: func(group uint64, pid *actor.PID) { n.client.forget(group, pid) },
+		MembersChanged: func(m *actors.ConfigurationChanged) {
+			for _, one := range m.Everyone {
+				n.remote.guard.admit(string(one.ID), one.Address)
+			}
+		},
 	})
 	n.pid, n.links, err = spawnNode(n.system, props)
 	return err
@@ -163,7 +174,8 @@ func (n *Node) ClusterID() string { return n.options.ClusterID }
 func GroupName(group uint64) string { return fmt.Sprintf("raft-%d", group) }
 
 // StartGroup spawns this node's member of a group as GroupName(group). The member
-// loads its log, or begins one with Options.Members, and takes part from then on.
+// loads its log, or begins one with Options.Members, and takes part from then on; on a
+// node that joins it waits to be added.
 // machine belongs to the member.
 func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, error) {
 	props, err := n.Props(group, machine)
@@ -180,13 +192,19 @@ func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, e
 // Props describes this node's member of a group. Spawn it once, with SpawnNamed and
 // under the same name on every node; a second member of the group on this node
 // stops at once. The member answers *messages.Propose, *messages.Query,
-// *messages.DescribeGroup and *messages.TransferLeadership.
+// *messages.DescribeGroup, *messages.TransferLeadership and *messages.TakeSnapshot.
 func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, error) {
 	o := actors.MemberOptions{
 		Group: group, Node: core.NodeID(n.options.ID), Bootstrap: n.options.bootstrap(), Machine: machine,
 		ElectionTimeout: n.options.ElectionTimeout, HeartbeatInterval: n.options.HeartbeatInterval,
-		ClockDrift: n.options.ClockDrift, ReadTimeout: n.options.RequestTimeout, Limits: actors.DefaultLimits(),
+		ClockDrift: n.options.ClockDrift, ReadTimeout: n.options.RequestTimeout,
+		Snapshots: n.snapshots, SnapshotInterval: n.options.SnapshotInterval,
+		SnapshotPolicy: core.SnapshotPolicy{Entries: core.Index(n.options.SnapshotEntries), Bytes: n.options.SnapshotBytes},
+		KeepEntries:    core.Index(n.options.KeepEntries),
+		CatchUpTimeout: n.options.CatchUpTimeout,
+		Limits:         actors.DefaultLimits(),
 	}
+	o.Limits.Transfer.BytesPerSecond = n.options.TransferBytesPerSecond
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("group %d: %w", group, err)
 	}
@@ -247,6 +265,37 @@ func (n *Node) StandForElection(ctx context.Context, group uint64) error {
 	return nil
 }
 
+// TakeSnapshot has this node's member of a group take a snapshot of what it has
+// applied, and cut its log behind it. When it returns, the snapshot up to index is
+// durable. An error says that there is none; the member goes on. Nothing bounds the
+// wait but ctx: the machine is as large as it is.
+func (n *Node) TakeSnapshot(ctx context.Context, group uint64) (index uint64, err error) {
+	pid := n.client.member(group)
+	if pid == nil {
+		return 0, fmt.Errorf("group %d: %w", group, ErrNoGroup)
+	}
+	answers := make(chan any, 1)
+	asker := n.system.Root.Spawn(actor.PropsFromFunc(func(c actor.Context) {
+		switch m := c.Message().(type) {
+		case *actor.Started:
+			c.Request(pid, &messages.TakeSnapshot{Group: group})
+		case *messages.SnapshotTaken, *messages.SnapshotRefused:
+			answers <- m
+			c.Stop(c.Self())
+		}
+	}))
+	select {
+	case answer := <-answers:
+		if refused, ok := answer.(*messages.SnapshotRefused); ok {
+			return 0, fmt.Errorf("group %d: no snapshot taken: %s", group, refused.Reason)
+		}
+		return answer.(*messages.SnapshotTaken).Index, nil
+	case <-ctx.Done():
+		n.system.Root.Stop(asker)
+		return 0, fmt.Errorf("group %d: waiting for a snapshot: %w", group, ctx.Err())
+	}
+}
+
 // Shutdown leaves the cluster in good order: it hands leadership over where it
 // leads, lets operations in flight finish, stops the members, and closes log and
 // directory. What was acknowledged is durable before and after. ctx bounds the
@@ -300,6 +349,9 @@ func (n *Node) close(graceful bool) error {
 	if n.store != nil {
 		errs = append(errs, n.store.Close())
 	}
+	if n.snapshots != nil {
+		errs = append(errs, n.snapshots.Close())
+	}
 	if n.dir != nil {
 		errs = append(errs, n.dir.Close())
 	}
@@ -333,7 +385,7 @@ type Status struct {
 // GroupStatus is this node's member of a group.
 type GroupStatus struct {
 	Group         uint64
-	Role          string // starting, follower, pre-candidate, candidate, leader, failed
+	Role          string // starting, follower, learner, removed, pre-candidate, candidate, leader, failed
 	Term          uint64
 	Leader        string // id, empty while not known
 	LeaderAddress string
@@ -342,19 +394,24 @@ type GroupStatus struct {
 	DurableIndex  uint64
 	CommitIndex   uint64
 	AppliedIndex  uint64
-	Failure       string // why the member stopped
-	Members       []Member
+	SnapshotIndex uint64       // of the newest durable snapshot, 0 for none
+	Failure       string       // why the member stopped
+	Members       []Member     // voters and learners
+	Membership    Membership   // the same in detail, as this member knows it
 	Peers         []PeerStatus // on the leader
 }
 
 // PeerStatus is what a leader knows of another member.
 type PeerStatus struct {
 	ID         string
-	State      string // probe or replicate
+	State      string // probe, replicate or snapshot
 	MatchIndex uint64
 	NextIndex  uint64
 	Inflight   uint64 // appends sent and not answered
 	Active     bool   // answered within the last election timeout
+
+	// In state snapshot: how many bytes of how many the member has.
+	SnapshotSent, SnapshotSize uint64
 }
 
 // Status describes the node and its members, ordered by group.
@@ -381,7 +438,9 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 		Group: m.Group, Role: m.Role, Term: m.Term, Leader: m.Leader,
 		FirstIndex: m.FirstIndex, LastIndex: m.LastIndex, DurableIndex: m.DurableIndex,
 		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure,
+		SnapshotIndex: m.SnapshotIndex,
 	}
+	g.Membership = membershipOf(m)
 	for _, p := range m.GetConfiguration().GetMembers() {
 		g.Members = append(g.Members, Member{ID: p.Id, Address: p.Address})
 		if p.Id == g.Leader {
@@ -392,6 +451,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 		g.Peers = append(g.Peers, PeerStatus{
 			ID: p.Id, State: p.State, MatchIndex: p.MatchIndex, NextIndex: p.NextIndex,
 			Inflight: p.Inflight, Active: p.Active,
+			SnapshotSent: p.SnapshotSent, SnapshotSize: p.SnapshotSize,
 		})
 	}
 	return g

@@ -39,6 +39,11 @@ type Options struct {
 	// group that has a log goes by what its log says.
 	Members []Member
 
+	// Join starts a node that is to be added to a running cluster. Members are then the
+	// cluster's present nodes and this one, and ClusterID is the cluster's. The node's
+	// groups wait, without a log, until AddMember or the like makes it a member.
+	Join bool
+
 	// DataDir holds this node's logs. It is made if it does not exist, locked while
 	// the node runs, and refused when it belongs to another node or cluster.
 	DataDir string
@@ -78,6 +83,27 @@ type Options struct {
 	// NoSessions has the commands of the node's Client belong to no session: one of
 	// unknown outcome is not sent again.
 	NoSessions bool
+	// SnapshotEntries has a member take a snapshot after so many entries were applied,
+	// SnapshotBytes after so many bytes of log, SnapshotInterval after that time where
+	// anything was applied at all; negative for never. A member's first one after its
+	// start comes at a random point of each. Behind a snapshot the log is cut.
+	// Default 100,000 entries, 256 MiB and an hour.
+	SnapshotEntries  int
+	SnapshotBytes    int
+	SnapshotInterval time.Duration
+
+	// KeepEntries is how many entries before a snapshot stay in the log: a follower
+	// that lags by no more is sent entries, not a snapshot. Negative for none.
+	// Default 10,000.
+	KeepEntries int
+
+	// TransferBytesPerSecond bounds the sending of a snapshot to one member.
+	// Default 0: as fast as it takes it.
+	TransferBytesPerSecond int
+
+	// CatchUpTimeout is how long a change of members waits for a new voter that does
+	// not advance before it is rolled back. Default ten election timeouts.
+	CatchUpTimeout time.Duration
 
 	// Logger hears what happens. Default: none.
 	Logger hclog.Logger
@@ -88,6 +114,11 @@ const (
 	defaultRequestTimeout  = 5 * time.Second
 	heartbeatsPerTimeout   = 10
 	defaultClockDrift      = 0.05
+
+	defaultSnapshotEntries  = 100_000
+	defaultSnapshotBytes    = 256 << 20
+	defaultSnapshotInterval = time.Hour
+	defaultKeepEntries      = 10_000
 )
 
 // MaxCommandBytes is the largest command Propose takes.
@@ -139,6 +170,19 @@ func (o *Options) fill() error {
 	if o.RequestTimeout < 0 {
 		return fmt.Errorf("cluster: Options.RequestTimeout %v, expected more than 0", o.RequestTimeout)
 	}
+	o.fillSnapshots()
+	if o.TransferBytesPerSecond < 0 {
+		return fmt.Errorf("cluster: Options.TransferBytesPerSecond %d, expected 0 or more", o.TransferBytesPerSecond)
+	}
+	if o.CatchUpTimeout < 0 {
+		return fmt.Errorf("cluster: Options.CatchUpTimeout %v, expected 0 for the default, or more", o.CatchUpTimeout)
+	}
+	if o.Join && o.ClusterID == "" {
+		return fmt.Errorf("cluster: Options.Join without ClusterID, expected the id of the cluster to join, as its nodes tell it")
+	}
+	if o.Join && len(o.Members) == 1 {
+		return fmt.Errorf("cluster: Options.Join with no members but %s itself, expected those of the cluster to join too", o.ID)
+	}
 	if o.ClusterID == "" {
 		o.ClusterID = deriveClusterID(o.Members)
 	}
@@ -149,6 +193,24 @@ func (o *Options) fill() error {
 		o.Logger = hclog.NewNullLogger()
 	}
 	return nil
+}
+
+// fillSnapshots puts defaults where there is 0, and 0 where there is less: to the
+// members, 0 is never.
+func (o *Options) fillSnapshots() {
+	fill := func(v *int, otherwise int) {
+		if *v == 0 {
+			*v = otherwise
+		}
+		*v = max(*v, 0)
+	}
+	fill(&o.SnapshotEntries, defaultSnapshotEntries)
+	fill(&o.SnapshotBytes, defaultSnapshotBytes)
+	fill(&o.KeepEntries, defaultKeepEntries)
+	if o.SnapshotInterval == 0 {
+		o.SnapshotInterval = defaultSnapshotInterval
+	}
+	o.SnapshotInterval = max(o.SnapshotInterval, 0)
 }
 
 func (o *Options) address() string {
@@ -207,8 +269,11 @@ func addressBook(members []Member) map[string]string {
 }
 
 // bootstrap is the configuration a new group begins with: sorted, so that every
-// node writes the same bytes.
+// node writes the same bytes. A node that joins begins with none.
 func (o *Options) bootstrap() core.Configuration {
+	if o.Join {
+		return core.Configuration{}
+	}
 	sorted := slices.Clone(o.Members)
 	slices.SortFunc(sorted, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
 	var c core.Configuration
@@ -219,5 +284,11 @@ func (o *Options) bootstrap() core.Configuration {
 }
 
 func (o *Options) gateway() actors.GatewayOptions {
-	return actors.GatewayOptions{RequestTimeout: o.RequestTimeout, Waiting: waitingMax, WaitingBytes: waitingBytesMax}
+	g := actors.GatewayOptions{RequestTimeout: o.RequestTimeout, Waiting: waitingMax, WaitingBytes: waitingBytesMax}
+	for _, m := range o.Members {
+		if o.Join && m.ID != o.ID { // whom to ask until the node belongs to a group
+			g.Servers = append(g.Servers, m.Address)
+		}
+	}
+	return g
 }

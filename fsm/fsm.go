@@ -148,7 +148,8 @@ type FollowObserver interface {
 
 // ConfigurationObserver is a StateMachine that wants to know its group's members.
 type ConfigurationObserver interface {
-	// ConfigurationCommitted is called when a configuration is applied at index.
+	// ConfigurationCommitted is called when a configuration is applied at index. The
+	// steps of a change of members are not told, only where it ends.
 	ConfigurationCommitted(index uint64, members []string)
 }
 

@@ -87,6 +87,7 @@ const (
 	Reason_NO_GROUP        Reason = 9  // this node has no member of the group
 	Reason_REFUSED         Reason = 10 // the state machine cannot answer this query, or no machine can apply this command
 	Reason_SESSION_EXPIRED Reason = 20 // the session is not known any more, or not the answer asked for again
+	Reason_MEMBERS_KEPT    Reason = 21 // the change of members cannot be, or was rolled back
 )
 
 // Enum value maps for Reason.
@@ -104,6 +105,7 @@ var (
 		9:  "NO_GROUP",
 		10: "REFUSED",
 		20: "SESSION_EXPIRED",
+		21: "MEMBERS_KEPT",
 	}
 	Reason_value = map[string]int32{
 		"NONE":            0,
@@ -118,6 +120,7 @@ var (
 		"NO_GROUP":        9,
 		"REFUSED":         10,
 		"SESSION_EXPIRED": 20,
+		"MEMBERS_KEPT":    21,
 	}
 )
 
@@ -470,6 +473,9 @@ type ForwardedRequest struct {
 	//
 	//	*ForwardedRequest_Propose
 	//	*ForwardedRequest_Query
+	//	*ForwardedRequest_ChangeMembers
+	//	*ForwardedRequest_AbortChange
+	//	*ForwardedRequest_ListMembers
 	Request       isForwardedRequest_Request `protobuf_oneof:"request"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -530,6 +536,33 @@ func (x *ForwardedRequest) GetQuery() *Query {
 	return nil
 }
 
+func (x *ForwardedRequest) GetChangeMembers() *ChangeMembers {
+	if x != nil {
+		if x, ok := x.Request.(*ForwardedRequest_ChangeMembers); ok {
+			return x.ChangeMembers
+		}
+	}
+	return nil
+}
+
+func (x *ForwardedRequest) GetAbortChange() *AbortChange {
+	if x != nil {
+		if x, ok := x.Request.(*ForwardedRequest_AbortChange); ok {
+			return x.AbortChange
+		}
+	}
+	return nil
+}
+
+func (x *ForwardedRequest) GetListMembers() *ListMembers {
+	if x != nil {
+		if x, ok := x.Request.(*ForwardedRequest_ListMembers); ok {
+			return x.ListMembers
+		}
+	}
+	return nil
+}
+
 type isForwardedRequest_Request interface {
 	isForwardedRequest_Request()
 }
@@ -542,9 +575,27 @@ type ForwardedRequest_Query struct {
 	Query *Query `protobuf:"bytes,2,opt,name=query,proto3,oneof"`
 }
 
+type ForwardedRequest_ChangeMembers struct {
+	ChangeMembers *ChangeMembers `protobuf:"bytes,20,opt,name=change_members,json=changeMembers,proto3,oneof"`
+}
+
+type ForwardedRequest_AbortChange struct {
+	AbortChange *AbortChange `protobuf:"bytes,21,opt,name=abort_change,json=abortChange,proto3,oneof"`
+}
+
+type ForwardedRequest_ListMembers struct {
+	ListMembers *ListMembers `protobuf:"bytes,22,opt,name=list_members,json=listMembers,proto3,oneof"`
+}
+
 func (*ForwardedRequest_Propose) isForwardedRequest_Request() {}
 
 func (*ForwardedRequest_Query) isForwardedRequest_Request() {}
+
+func (*ForwardedRequest_ChangeMembers) isForwardedRequest_Request() {}
+
+func (*ForwardedRequest_AbortChange) isForwardedRequest_Request() {}
+
+func (*ForwardedRequest_ListMembers) isForwardedRequest_Request() {}
 
 // Gateway → Gateway of a node, wire; Client → Gateway, local; answered with
 // LeaderFound. Who leads? Asked by a process that has no member of the group, and by
@@ -596,11 +647,14 @@ func (x *FindLeader) GetGroup() uint64 {
 // Gateway → Gateway that asked, wire. What this node knows; leader is empty when it
 // knows none. Stale when term is below one heard before.
 type LeaderFound struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
-	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
-	Leader        string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
-	Address       string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Group   uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Term    uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Leader  string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
+	Address string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	// Who else may know, by the configuration of a member here: the nodes that a process
+	// was told of when it began may all be gone one day.
+	Members       []*Member `protobuf:"bytes,20,rep,name=members,proto3" json:"members,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -661,6 +715,13 @@ func (x *LeaderFound) GetAddress() string {
 		return x.Address
 	}
 	return ""
+}
+
+func (x *LeaderFound) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
 }
 
 // Applier, Raft or Gateway → whoever asked, local or wire: the answers of one
@@ -839,22 +900,26 @@ func (x *DescribeGroup) GetGroup() uint64 {
 }
 
 type GroupStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
-	Member        string                 `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
-	Role          string                 `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"` // follower, pre-candidate, candidate, leader, failed
-	Term          uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
-	Leader        string                 `protobuf:"bytes,5,opt,name=leader,proto3" json:"leader,omitempty"`
-	FirstIndex    uint64                 `protobuf:"varint,6,opt,name=first_index,json=firstIndex,proto3" json:"first_index,omitempty"`
-	LastIndex     uint64                 `protobuf:"varint,7,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
-	DurableIndex  uint64                 `protobuf:"varint,8,opt,name=durable_index,json=durableIndex,proto3" json:"durable_index,omitempty"`
-	CommitIndex   uint64                 `protobuf:"varint,9,opt,name=commit_index,json=commitIndex,proto3" json:"commit_index,omitempty"`
-	AppliedIndex  uint64                 `protobuf:"varint,10,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
-	Failure       string                 `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"` // why the group stopped here, empty while it runs
-	Configuration *Configuration         `protobuf:"bytes,12,opt,name=configuration,proto3" json:"configuration,omitempty"`
-	Peers         []*PeerStatus          `protobuf:"bytes,13,rep,name=peers,proto3" json:"peers,omitempty"` // on the leader only
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Group              uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Member             string                 `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
+	Role               string                 `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"` // follower, learner, removed, pre-candidate, candidate, leader, starting, failed
+	Term               uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
+	Leader             string                 `protobuf:"bytes,5,opt,name=leader,proto3" json:"leader,omitempty"`
+	FirstIndex         uint64                 `protobuf:"varint,6,opt,name=first_index,json=firstIndex,proto3" json:"first_index,omitempty"`
+	LastIndex          uint64                 `protobuf:"varint,7,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
+	DurableIndex       uint64                 `protobuf:"varint,8,opt,name=durable_index,json=durableIndex,proto3" json:"durable_index,omitempty"`
+	CommitIndex        uint64                 `protobuf:"varint,9,opt,name=commit_index,json=commitIndex,proto3" json:"commit_index,omitempty"`
+	AppliedIndex       uint64                 `protobuf:"varint,10,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
+	Failure            string                 `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"` // why the group stopped here, empty while it runs
+	Configuration      *Configuration         `protobuf:"bytes,12,opt,name=configuration,proto3" json:"configuration,omitempty"`
+	Peers              []*PeerStatus          `protobuf:"bytes,13,rep,name=peers,proto3" json:"peers,omitempty"`                                       // on the leader only
+	SnapshotIndex      uint64                 `protobuf:"varint,14,opt,name=snapshot_index,json=snapshotIndex,proto3" json:"snapshot_index,omitempty"` // of the newest durable snapshot, 0 for none
+	SnapshotTerm       uint64                 `protobuf:"varint,15,opt,name=snapshot_term,json=snapshotTerm,proto3" json:"snapshot_term,omitempty"`
+	ConfigurationIndex uint64                 `protobuf:"varint,30,opt,name=configuration_index,json=configurationIndex,proto3" json:"configuration_index,omitempty"` // of configuration, 0 for none
+	Change             *ChangeStatus          `protobuf:"bytes,31,opt,name=change,proto3" json:"change,omitempty"`                                                    // of the members, under way
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *GroupStatus) Reset() {
@@ -978,16 +1043,46 @@ func (x *GroupStatus) GetPeers() []*PeerStatus {
 	return nil
 }
 
+func (x *GroupStatus) GetSnapshotIndex() uint64 {
+	if x != nil {
+		return x.SnapshotIndex
+	}
+	return 0
+}
+
+func (x *GroupStatus) GetSnapshotTerm() uint64 {
+	if x != nil {
+		return x.SnapshotTerm
+	}
+	return 0
+}
+
+func (x *GroupStatus) GetConfigurationIndex() uint64 {
+	if x != nil {
+		return x.ConfigurationIndex
+	}
+	return 0
+}
+
+func (x *GroupStatus) GetChange() *ChangeStatus {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
 type PeerStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // probe or replicate
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // probe, replicate or snapshot
 	MatchIndex    uint64                 `protobuf:"varint,3,opt,name=match_index,json=matchIndex,proto3" json:"match_index,omitempty"`
 	NextIndex     uint64                 `protobuf:"varint,4,opt,name=next_index,json=nextIndex,proto3" json:"next_index,omitempty"`
 	Inflight      uint64                 `protobuf:"varint,5,opt,name=inflight,proto3" json:"inflight,omitempty"`                                 // appends sent and not answered
 	Active        bool                   `protobuf:"varint,6,opt,name=active,proto3" json:"active,omitempty"`                                     // answered within the last election timeout
 	ComparedIndex uint64                 `protobuf:"varint,20,opt,name=compared_index,json=comparedIndex,proto3" json:"compared_index,omitempty"` // the last at which its state machine was seen to equal the leader's
 	DivergedIndex uint64                 `protobuf:"varint,21,opt,name=diverged_index,json=divergedIndex,proto3" json:"diverged_index,omitempty"` // the first at which it was seen to differ, 0 for none
+	SnapshotSent  uint64                 `protobuf:"varint,7,opt,name=snapshot_sent,json=snapshotSent,proto3" json:"snapshot_sent,omitempty"`     // bytes the peer has of the snapshot sent to it, in state snapshot
+	SnapshotSize  uint64                 `protobuf:"varint,8,opt,name=snapshot_size,json=snapshotSize,proto3" json:"snapshot_size,omitempty"`     // of how many
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1078,6 +1173,20 @@ func (x *PeerStatus) GetDivergedIndex() uint64 {
 	return 0
 }
 
+func (x *PeerStatus) GetSnapshotSent() uint64 {
+	if x != nil {
+		return x.SnapshotSent
+	}
+	return 0
+}
+
+func (x *PeerStatus) GetSnapshotSize() uint64 {
+	if x != nil {
+		return x.SnapshotSize
+	}
+	return 0
+}
+
 var File_messages_client_proto protoreflect.FileDescriptor
 
 const file_messages_client_proto_rawDesc = "" +
@@ -1104,19 +1213,23 @@ const file_messages_client_proto_rawDesc = "" +
 	"\tmin_index\x18\a \x01(\x04R\bminIndex\x12\x17\n" +
 	"\amax_age\x18\b \x01(\x03R\x06maxAge\"J\n" +
 	"\x0fForwardRequests\x127\n" +
-	"\brequests\x18\x01 \x03(\v2\x1b.protoraft.ForwardedRequestR\brequests\"w\n" +
+	"\brequests\x18\x01 \x03(\v2\x1b.protoraft.ForwardedRequestR\brequests\"\xb4\x02\n" +
 	"\x10ForwardedRequest\x12.\n" +
 	"\apropose\x18\x01 \x01(\v2\x12.protoraft.ProposeH\x00R\apropose\x12(\n" +
-	"\x05query\x18\x02 \x01(\v2\x10.protoraft.QueryH\x00R\x05queryB\t\n" +
+	"\x05query\x18\x02 \x01(\v2\x10.protoraft.QueryH\x00R\x05query\x12A\n" +
+	"\x0echange_members\x18\x14 \x01(\v2\x18.protoraft.ChangeMembersH\x00R\rchangeMembers\x12;\n" +
+	"\fabort_change\x18\x15 \x01(\v2\x16.protoraft.AbortChangeH\x00R\vabortChange\x12;\n" +
+	"\flist_members\x18\x16 \x01(\v2\x16.protoraft.ListMembersH\x00R\vlistMembersB\t\n" +
 	"\arequest\"\"\n" +
 	"\n" +
 	"FindLeader\x12\x14\n" +
-	"\x05group\x18\x01 \x01(\x04R\x05group\"i\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\"\x96\x01\n" +
 	"\vLeaderFound\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x18\n" +
-	"\aaddress\x18\x04 \x01(\tR\aaddress\";\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\x12+\n" +
+	"\amembers\x18\x14 \x03(\v2\x11.protoraft.MemberR\amembers\";\n" +
 	"\fResultsFrame\x12+\n" +
 	"\aresults\x18\x01 \x03(\v2\x11.protoraft.ResultR\aresults\"\xbd\x01\n" +
 	"\x06Result\x12\x18\n" +
@@ -1127,7 +1240,7 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x04data\x18\x05 \x01(\fR\x04data\x12\x16\n" +
 	"\x06leader\x18\x06 \x01(\tR\x06leader\"%\n" +
 	"\rDescribeGroup\x12\x14\n" +
-	"\x05group\x18\x01 \x01(\x04R\x05group\"\xaf\x03\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\"\xdd\x04\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06member\x18\x02 \x01(\tR\x06member\x12\x12\n" +
@@ -1144,7 +1257,11 @@ const file_messages_client_proto_rawDesc = "" +
 	" \x01(\x04R\fappliedIndex\x12\x18\n" +
 	"\afailure\x18\v \x01(\tR\afailure\x12>\n" +
 	"\rconfiguration\x18\f \x01(\v2\x18.protoraft.ConfigurationR\rconfiguration\x12+\n" +
-	"\x05peers\x18\r \x03(\v2\x15.protoraft.PeerStatusR\x05peers\"\xf4\x01\n" +
+	"\x05peers\x18\r \x03(\v2\x15.protoraft.PeerStatusR\x05peers\x12%\n" +
+	"\x0esnapshot_index\x18\x0e \x01(\x04R\rsnapshotIndex\x12#\n" +
+	"\rsnapshot_term\x18\x0f \x01(\x04R\fsnapshotTerm\x12/\n" +
+	"\x13configuration_index\x18\x1e \x01(\x04R\x12configurationIndex\x12/\n" +
+	"\x06change\x18\x1f \x01(\v2\x17.protoraft.ChangeStatusR\x06change\"\xbe\x02\n" +
 	"\n" +
 	"PeerStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
@@ -1156,11 +1273,13 @@ const file_messages_client_proto_rawDesc = "" +
 	"\binflight\x18\x05 \x01(\x04R\binflight\x12\x16\n" +
 	"\x06active\x18\x06 \x01(\bR\x06active\x12%\n" +
 	"\x0ecompared_index\x18\x14 \x01(\x04R\rcomparedIndex\x12%\n" +
-	"\x0ediverged_index\x18\x15 \x01(\x04R\rdivergedIndex*4\n" +
+	"\x0ediverged_index\x18\x15 \x01(\x04R\rdivergedIndex\x12#\n" +
+	"\rsnapshot_sent\x18\a \x01(\x04R\fsnapshotSent\x12#\n" +
+	"\rsnapshot_size\x18\b \x01(\x04R\fsnapshotSize*4\n" +
 	"\aOutcome\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aAPPLIED\x10\x01\x12\x0f\n" +
-	"\vNOT_APPLIED\x10\x02*\xbf\x01\n" +
+	"\vNOT_APPLIED\x10\x02*\xd1\x01\n" +
 	"\x06Reason\x12\b\n" +
 	"\x04NONE\x10\x00\x12\r\n" +
 	"\tNO_LEADER\x10\x01\x12\x0e\n" +
@@ -1175,7 +1294,8 @@ const file_messages_client_proto_rawDesc = "" +
 	"\bNO_GROUP\x10\t\x12\v\n" +
 	"\aREFUSED\x10\n" +
 	"\x12\x13\n" +
-	"\x0fSESSION_EXPIRED\x10\x14*l\n" +
+	"\x0fSESSION_EXPIRED\x10\x14\x12\x10\n" +
+	"\fMEMBERS_KEPT\x10\x15*l\n" +
 	"\vConsistency\x12\x10\n" +
 	"\fLINEARIZABLE\x10\x00\x12\x0f\n" +
 	"\vTHROUGH_LOG\x10\x01\x12\t\n" +
@@ -1217,7 +1337,12 @@ var file_messages_client_proto_goTypes = []any{
 	(*GroupStatus)(nil),      // 12: protoraft.GroupStatus
 	(*PeerStatus)(nil),       // 13: protoraft.PeerStatus
 	(EntryKind)(0),           // 14: protoraft.EntryKind
-	(*Configuration)(nil),    // 15: protoraft.Configuration
+	(*ChangeMembers)(nil),    // 15: protoraft.ChangeMembers
+	(*AbortChange)(nil),      // 16: protoraft.AbortChange
+	(*ListMembers)(nil),      // 17: protoraft.ListMembers
+	(*Member)(nil),           // 18: protoraft.Member
+	(*Configuration)(nil),    // 19: protoraft.Configuration
+	(*ChangeStatus)(nil),     // 20: protoraft.ChangeStatus
 }
 var file_messages_client_proto_depIdxs = []int32{
 	14, // 0: protoraft.Propose.kind:type_name -> protoraft.EntryKind
@@ -1225,16 +1350,21 @@ var file_messages_client_proto_depIdxs = []int32{
 	6,  // 2: protoraft.ForwardRequests.requests:type_name -> protoraft.ForwardedRequest
 	3,  // 3: protoraft.ForwardedRequest.propose:type_name -> protoraft.Propose
 	4,  // 4: protoraft.ForwardedRequest.query:type_name -> protoraft.Query
-	10, // 5: protoraft.ResultsFrame.results:type_name -> protoraft.Result
-	0,  // 6: protoraft.Result.outcome:type_name -> protoraft.Outcome
-	1,  // 7: protoraft.Result.reason:type_name -> protoraft.Reason
-	15, // 8: protoraft.GroupStatus.configuration:type_name -> protoraft.Configuration
-	13, // 9: protoraft.GroupStatus.peers:type_name -> protoraft.PeerStatus
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	15, // 5: protoraft.ForwardedRequest.change_members:type_name -> protoraft.ChangeMembers
+	16, // 6: protoraft.ForwardedRequest.abort_change:type_name -> protoraft.AbortChange
+	17, // 7: protoraft.ForwardedRequest.list_members:type_name -> protoraft.ListMembers
+	18, // 8: protoraft.LeaderFound.members:type_name -> protoraft.Member
+	10, // 9: protoraft.ResultsFrame.results:type_name -> protoraft.Result
+	0,  // 10: protoraft.Result.outcome:type_name -> protoraft.Outcome
+	1,  // 11: protoraft.Result.reason:type_name -> protoraft.Reason
+	19, // 12: protoraft.GroupStatus.configuration:type_name -> protoraft.Configuration
+	13, // 13: protoraft.GroupStatus.peers:type_name -> protoraft.PeerStatus
+	20, // 14: protoraft.GroupStatus.change:type_name -> protoraft.ChangeStatus
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_messages_client_proto_init() }
@@ -1247,6 +1377,9 @@ func file_messages_client_proto_init() {
 	file_messages_client_proto_msgTypes[3].OneofWrappers = []any{
 		(*ForwardedRequest_Propose)(nil),
 		(*ForwardedRequest_Query)(nil),
+		(*ForwardedRequest_ChangeMembers)(nil),
+		(*ForwardedRequest_AbortChange)(nil),
+		(*ForwardedRequest_ListMembers)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

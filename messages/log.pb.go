@@ -215,6 +215,68 @@ func (x *EntriesPersisted) GetLastIndex() uint64 {
 	return 0
 }
 
+// LogWriter → Raft, local. On disk the log begins after index.
+// Stale when index is not the one the receiver waits for.
+type LogCompacted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Index         uint64                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogCompacted) Reset() {
+	*x = LogCompacted{}
+	mi := &file_messages_log_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogCompacted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogCompacted) ProtoMessage() {}
+
+func (x *LogCompacted) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_log_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogCompacted.ProtoReflect.Descriptor instead.
+func (*LogCompacted) Descriptor() ([]byte, []int) {
+	return file_messages_log_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *LogCompacted) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *LogCompacted) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *LogCompacted) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
 // LogWriter or LogReader → Node, Node → every Raft, local. A write or sync failed. What was
 // asked for and not reported durable may or may not be on disk; nothing more
 // will be written by this process.
@@ -227,7 +289,7 @@ type StorageFailed struct {
 
 func (x *StorageFailed) Reset() {
 	*x = StorageFailed{}
-	mi := &file_messages_log_proto_msgTypes[3]
+	mi := &file_messages_log_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -239,7 +301,7 @@ func (x *StorageFailed) String() string {
 func (*StorageFailed) ProtoMessage() {}
 
 func (x *StorageFailed) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_log_proto_msgTypes[3]
+	mi := &file_messages_log_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -252,7 +314,7 @@ func (x *StorageFailed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StorageFailed.ProtoReflect.Descriptor instead.
 func (*StorageFailed) Descriptor() ([]byte, []int) {
-	return file_messages_log_proto_rawDescGZIP(), []int{3}
+	return file_messages_log_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *StorageFailed) GetReason() string {
@@ -282,7 +344,11 @@ const file_messages_log_proto_rawDesc = "" +
 	"generation\x18\x04 \x01(\x04R\n" +
 	"generation\x12\x1d\n" +
 	"\n" +
-	"last_index\x18\x05 \x01(\x04R\tlastIndex\"'\n" +
+	"last_index\x18\x05 \x01(\x04R\tlastIndex\"\\\n" +
+	"\fLogCompacted\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\"'\n" +
 	"\rStorageFailed\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reasonB)Z'github.com/protoraft/protoraft/messagesb\x06proto3"
 
@@ -298,12 +364,13 @@ func file_messages_log_proto_rawDescGZIP() []byte {
 	return file_messages_log_proto_rawDescData
 }
 
-var file_messages_log_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_messages_log_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_messages_log_proto_goTypes = []any{
 	(*HardState)(nil),          // 0: protoraft.HardState
 	(*HardStatePersisted)(nil), // 1: protoraft.HardStatePersisted
 	(*EntriesPersisted)(nil),   // 2: protoraft.EntriesPersisted
-	(*StorageFailed)(nil),      // 3: protoraft.StorageFailed
+	(*LogCompacted)(nil),       // 3: protoraft.LogCompacted
+	(*StorageFailed)(nil),      // 4: protoraft.StorageFailed
 }
 var file_messages_log_proto_depIdxs = []int32{
 	0, // [0:0] is the sub-list for method output_type
@@ -324,7 +391,7 @@ func file_messages_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messages_log_proto_rawDesc), len(file_messages_log_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

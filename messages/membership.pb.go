@@ -142,11 +142,15 @@ func (x *Member) GetPriority() int32 {
 
 // A configuration is active from the moment it is appended and reverts when its
 // entry is truncated. While outgoing is not empty the group is in joint
-// consensus: decisions need a majority of both sets (Raft paper §6).
+// consensus: decisions need a majority of both sets (Raft paper §6). While next is
+// not empty its new voters catch up; any leader that finds either goes on with it.
 type Configuration struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Members       []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
 	Outgoing      []string               `protobuf:"bytes,2,rep,name=outgoing,proto3" json:"outgoing,omitempty"` // ids of the voters of the old configuration
+	Next          []*Member              `protobuf:"bytes,3,rep,name=next,proto3" json:"next,omitempty"`         // the set being moved to
+	Removed       []string               `protobuf:"bytes,4,rep,name=removed,proto3" json:"removed,omitempty"`   // ids that were members and may never be again
+	Leaving       []*Member              `protobuf:"bytes,5,rep,name=leaving,proto3" json:"leaving,omitempty"`   // while joint: those of the old configuration only
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -195,6 +199,459 @@ func (x *Configuration) GetOutgoing() []string {
 	return nil
 }
 
+func (x *Configuration) GetNext() []*Member {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+func (x *Configuration) GetRemoved() []string {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *Configuration) GetLeaving() []*Member {
+	if x != nil {
+		return x.Leaving
+	}
+	return nil
+}
+
+// Client or any actor → Raft, local; → Gateway → Gateway on the wire.
+// Change the members, all of it or nothing. New voters catch up first; without any
+// progress of theirs the change is rolled back. Answered with Results to the sender,
+// once the last configuration, or the rolled back one, is committed: APPLIED with its
+// index and a Configuration as data, or NOT_APPLIED with MEMBERS_KEPT and the reason
+// as data.
+type ChangeMembers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Request       uint64                 `protobuf:"varint,2,opt,name=request,proto3" json:"request,omitempty"`                                  // the asker's; returned in the Result
+	LeaderTerm    uint64                 `protobuf:"varint,3,opt,name=leader_term,json=leaderTerm,proto3" json:"leader_term,omitempty"`          // as in Propose
+	ExpectedIndex uint64                 `protobuf:"varint,4,opt,name=expected_index,json=expectedIndex,proto3" json:"expected_index,omitempty"` // of the configuration that is to be changed, 0 for any
+	Add           []*Member              `protobuf:"bytes,5,rep,name=add,proto3" json:"add,omitempty"`                                           // as voters or learners
+	Remove        []string               `protobuf:"bytes,6,rep,name=remove,proto3" json:"remove,omitempty"`
+	Promote       []string               `protobuf:"bytes,7,rep,name=promote,proto3" json:"promote,omitempty"` // learners that are to vote
+	Demote        []string               `protobuf:"bytes,8,rep,name=demote,proto3" json:"demote,omitempty"`   // voters that are to be learners
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMembers) Reset() {
+	*x = ChangeMembers{}
+	mi := &file_messages_membership_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMembers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMembers) ProtoMessage() {}
+
+func (x *ChangeMembers) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_membership_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMembers.ProtoReflect.Descriptor instead.
+func (*ChangeMembers) Descriptor() ([]byte, []int) {
+	return file_messages_membership_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ChangeMembers) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *ChangeMembers) GetRequest() uint64 {
+	if x != nil {
+		return x.Request
+	}
+	return 0
+}
+
+func (x *ChangeMembers) GetLeaderTerm() uint64 {
+	if x != nil {
+		return x.LeaderTerm
+	}
+	return 0
+}
+
+func (x *ChangeMembers) GetExpectedIndex() uint64 {
+	if x != nil {
+		return x.ExpectedIndex
+	}
+	return 0
+}
+
+func (x *ChangeMembers) GetAdd() []*Member {
+	if x != nil {
+		return x.Add
+	}
+	return nil
+}
+
+func (x *ChangeMembers) GetRemove() []string {
+	if x != nil {
+		return x.Remove
+	}
+	return nil
+}
+
+func (x *ChangeMembers) GetPromote() []string {
+	if x != nil {
+		return x.Promote
+	}
+	return nil
+}
+
+func (x *ChangeMembers) GetDemote() []string {
+	if x != nil {
+		return x.Demote
+	}
+	return nil
+}
+
+// Client or any actor → Raft, local; → Gateway → Gateway on the wire.
+// Undo the change under way, while its new voters still catch up. Answered with
+// Results as ChangeMembers is.
+type AbortChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Request       uint64                 `protobuf:"varint,2,opt,name=request,proto3" json:"request,omitempty"`
+	LeaderTerm    uint64                 `protobuf:"varint,3,opt,name=leader_term,json=leaderTerm,proto3" json:"leader_term,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AbortChange) Reset() {
+	*x = AbortChange{}
+	mi := &file_messages_membership_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AbortChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AbortChange) ProtoMessage() {}
+
+func (x *AbortChange) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_membership_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AbortChange.ProtoReflect.Descriptor instead.
+func (*AbortChange) Descriptor() ([]byte, []int) {
+	return file_messages_membership_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *AbortChange) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *AbortChange) GetRequest() uint64 {
+	if x != nil {
+		return x.Request
+	}
+	return 0
+}
+
+func (x *AbortChange) GetLeaderTerm() uint64 {
+	if x != nil {
+		return x.LeaderTerm
+	}
+	return 0
+}
+
+// Client or any actor → Raft, local; → Gateway → Gateway on the wire.
+// What does the leader know of the members? Answered with Results to the sender, a
+// GroupStatus as data.
+type ListMembers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Request       uint64                 `protobuf:"varint,2,opt,name=request,proto3" json:"request,omitempty"`
+	LeaderTerm    uint64                 `protobuf:"varint,3,opt,name=leader_term,json=leaderTerm,proto3" json:"leader_term,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMembers) Reset() {
+	*x = ListMembers{}
+	mi := &file_messages_membership_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMembers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMembers) ProtoMessage() {}
+
+func (x *ListMembers) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_membership_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMembers.ProtoReflect.Descriptor instead.
+func (*ListMembers) Descriptor() ([]byte, []int) {
+	return file_messages_membership_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListMembers) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *ListMembers) GetRequest() uint64 {
+	if x != nil {
+		return x.Request
+	}
+	return 0
+}
+
+func (x *ListMembers) GetLeaderTerm() uint64 {
+	if x != nil {
+		return x.LeaderTerm
+	}
+	return 0
+}
+
+// Raft → Raft of a former member, wire, in answer to its wish to be elected.
+// The configuration of index, which is committed, has removed you. Never stale: an id
+// that was removed does not come back.
+type MemberRemoved struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Member        string                 `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
+	Index         uint64                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberRemoved) Reset() {
+	*x = MemberRemoved{}
+	mi := &file_messages_membership_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberRemoved) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberRemoved) ProtoMessage() {}
+
+func (x *MemberRemoved) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_membership_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberRemoved.ProtoReflect.Descriptor instead.
+func (*MemberRemoved) Descriptor() ([]byte, []int) {
+	return file_messages_membership_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *MemberRemoved) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *MemberRemoved) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *MemberRemoved) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+// What is known of a change of members under way.
+type ChangeStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Phase         string                 `protobuf:"bytes,1,opt,name=phase,proto3" json:"phase,omitempty"` // catching up, joint
+	Target        []*Member              `protobuf:"bytes,2,rep,name=target,proto3" json:"target,omitempty"`
+	Newcomers     []*NewcomerStatus      `protobuf:"bytes,3,rep,name=newcomers,proto3" json:"newcomers,omitempty"` // on the leader, while they catch up
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeStatus) Reset() {
+	*x = ChangeStatus{}
+	mi := &file_messages_membership_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeStatus) ProtoMessage() {}
+
+func (x *ChangeStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_membership_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeStatus.ProtoReflect.Descriptor instead.
+func (*ChangeStatus) Descriptor() ([]byte, []int) {
+	return file_messages_membership_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ChangeStatus) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *ChangeStatus) GetTarget() []*Member {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+func (x *ChangeStatus) GetNewcomers() []*NewcomerStatus {
+	if x != nil {
+		return x.Newcomers
+	}
+	return nil
+}
+
+type NewcomerStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	MatchIndex    uint64                 `protobuf:"varint,2,opt,name=match_index,json=matchIndex,proto3" json:"match_index,omitempty"`
+	Lag           uint64                 `protobuf:"varint,3,opt,name=lag,proto3" json:"lag,omitempty"` // entries it lacks
+	CaughtUp      bool                   `protobuf:"varint,4,opt,name=caught_up,json=caughtUp,proto3" json:"caught_up,omitempty"`
+	PatienceMs    uint64                 `protobuf:"varint,5,opt,name=patience_ms,json=patienceMs,proto3" json:"patience_ms,omitempty"` // until it counts as stalled, unless it advances
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewcomerStatus) Reset() {
+	*x = NewcomerStatus{}
+	mi := &file_messages_membership_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewcomerStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewcomerStatus) ProtoMessage() {}
+
+func (x *NewcomerStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_membership_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewcomerStatus.ProtoReflect.Descriptor instead.
+func (*NewcomerStatus) Descriptor() ([]byte, []int) {
+	return file_messages_membership_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *NewcomerStatus) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *NewcomerStatus) GetMatchIndex() uint64 {
+	if x != nil {
+		return x.MatchIndex
+	}
+	return 0
+}
+
+func (x *NewcomerStatus) GetLag() uint64 {
+	if x != nil {
+		return x.Lag
+	}
+	return 0
+}
+
+func (x *NewcomerStatus) GetCaughtUp() bool {
+	if x != nil {
+		return x.CaughtUp
+	}
+	return false
+}
+
+func (x *NewcomerStatus) GetPatienceMs() uint64 {
+	if x != nil {
+		return x.PatienceMs
+	}
+	return 0
+}
+
 var File_messages_membership_proto protoreflect.FileDescriptor
 
 const file_messages_membership_proto_rawDesc = "" +
@@ -204,10 +661,49 @@ const file_messages_membership_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12#\n" +
 	"\x04role\x18\x03 \x01(\x0e2\x0f.protoraft.RoleR\x04role\x12\x1a\n" +
-	"\bpriority\x18\x04 \x01(\x11R\bpriority\"X\n" +
+	"\bpriority\x18\x04 \x01(\x11R\bpriority\"\xc6\x01\n" +
 	"\rConfiguration\x12+\n" +
 	"\amembers\x18\x01 \x03(\v2\x11.protoraft.MemberR\amembers\x12\x1a\n" +
-	"\boutgoing\x18\x02 \x03(\tR\boutgoing*+\n" +
+	"\boutgoing\x18\x02 \x03(\tR\boutgoing\x12%\n" +
+	"\x04next\x18\x03 \x03(\v2\x11.protoraft.MemberR\x04next\x12\x18\n" +
+	"\aremoved\x18\x04 \x03(\tR\aremoved\x12+\n" +
+	"\aleaving\x18\x05 \x03(\v2\x11.protoraft.MemberR\aleaving\"\xf6\x01\n" +
+	"\rChangeMembers\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x18\n" +
+	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x1f\n" +
+	"\vleader_term\x18\x03 \x01(\x04R\n" +
+	"leaderTerm\x12%\n" +
+	"\x0eexpected_index\x18\x04 \x01(\x04R\rexpectedIndex\x12#\n" +
+	"\x03add\x18\x05 \x03(\v2\x11.protoraft.MemberR\x03add\x12\x16\n" +
+	"\x06remove\x18\x06 \x03(\tR\x06remove\x12\x18\n" +
+	"\apromote\x18\a \x03(\tR\apromote\x12\x16\n" +
+	"\x06demote\x18\b \x03(\tR\x06demote\"^\n" +
+	"\vAbortChange\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x18\n" +
+	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x1f\n" +
+	"\vleader_term\x18\x03 \x01(\x04R\n" +
+	"leaderTerm\"^\n" +
+	"\vListMembers\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x18\n" +
+	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x1f\n" +
+	"\vleader_term\x18\x03 \x01(\x04R\n" +
+	"leaderTerm\"S\n" +
+	"\rMemberRemoved\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\tR\x06member\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\"\x88\x01\n" +
+	"\fChangeStatus\x12\x14\n" +
+	"\x05phase\x18\x01 \x01(\tR\x05phase\x12)\n" +
+	"\x06target\x18\x02 \x03(\v2\x11.protoraft.MemberR\x06target\x127\n" +
+	"\tnewcomers\x18\x03 \x03(\v2\x19.protoraft.NewcomerStatusR\tnewcomers\"\x91\x01\n" +
+	"\x0eNewcomerStatus\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
+	"\vmatch_index\x18\x02 \x01(\x04R\n" +
+	"matchIndex\x12\x10\n" +
+	"\x03lag\x18\x03 \x01(\x04R\x03lag\x12\x1b\n" +
+	"\tcaught_up\x18\x04 \x01(\bR\bcaughtUp\x12\x1f\n" +
+	"\vpatience_ms\x18\x05 \x01(\x04R\n" +
+	"patienceMs*+\n" +
 	"\x04Role\x12\t\n" +
 	"\x05VOTER\x10\x00\x12\v\n" +
 	"\aLEARNER\x10\x01\x12\v\n" +
@@ -226,20 +722,31 @@ func file_messages_membership_proto_rawDescGZIP() []byte {
 }
 
 var file_messages_membership_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_messages_membership_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_messages_membership_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_messages_membership_proto_goTypes = []any{
-	(Role)(0),             // 0: protoraft.Role
-	(*Member)(nil),        // 1: protoraft.Member
-	(*Configuration)(nil), // 2: protoraft.Configuration
+	(Role)(0),              // 0: protoraft.Role
+	(*Member)(nil),         // 1: protoraft.Member
+	(*Configuration)(nil),  // 2: protoraft.Configuration
+	(*ChangeMembers)(nil),  // 3: protoraft.ChangeMembers
+	(*AbortChange)(nil),    // 4: protoraft.AbortChange
+	(*ListMembers)(nil),    // 5: protoraft.ListMembers
+	(*MemberRemoved)(nil),  // 6: protoraft.MemberRemoved
+	(*ChangeStatus)(nil),   // 7: protoraft.ChangeStatus
+	(*NewcomerStatus)(nil), // 8: protoraft.NewcomerStatus
 }
 var file_messages_membership_proto_depIdxs = []int32{
 	0, // 0: protoraft.Member.role:type_name -> protoraft.Role
 	1, // 1: protoraft.Configuration.members:type_name -> protoraft.Member
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	1, // 2: protoraft.Configuration.next:type_name -> protoraft.Member
+	1, // 3: protoraft.Configuration.leaving:type_name -> protoraft.Member
+	1, // 4: protoraft.ChangeMembers.add:type_name -> protoraft.Member
+	1, // 5: protoraft.ChangeStatus.target:type_name -> protoraft.Member
+	8, // 6: protoraft.ChangeStatus.newcomers:type_name -> protoraft.NewcomerStatus
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_messages_membership_proto_init() }
@@ -253,7 +760,7 @@ func file_messages_membership_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messages_membership_proto_rawDesc), len(file_messages_membership_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   2,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1014,9 +1014,11 @@ type ProgressReported struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
 	Peer          string                 `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"`
-	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"` // probe or replicate
+	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"` // probe, replicate or snapshot
 	NextIndex     uint64                 `protobuf:"varint,4,opt,name=next_index,json=nextIndex,proto3" json:"next_index,omitempty"`
-	Inflight      uint64                 `protobuf:"varint,5,opt,name=inflight,proto3" json:"inflight,omitempty"` // appends sent and not answered
+	Inflight      uint64                 `protobuf:"varint,5,opt,name=inflight,proto3" json:"inflight,omitempty"`                             // appends sent and not answered
+	SnapshotSent  uint64                 `protobuf:"varint,6,opt,name=snapshot_sent,json=snapshotSent,proto3" json:"snapshot_sent,omitempty"` // in state snapshot: bytes the peer has of it
+	SnapshotSize  uint64                 `protobuf:"varint,7,opt,name=snapshot_size,json=snapshotSize,proto3" json:"snapshot_size,omitempty"` // of how many
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1082,6 +1084,20 @@ func (x *ProgressReported) GetNextIndex() uint64 {
 func (x *ProgressReported) GetInflight() uint64 {
 	if x != nil {
 		return x.Inflight
+	}
+	return 0
+}
+
+func (x *ProgressReported) GetSnapshotSent() uint64 {
+	if x != nil {
+		return x.SnapshotSent
+	}
+	return 0
+}
+
+func (x *ProgressReported) GetSnapshotSize() uint64 {
+	if x != nil {
+		return x.SnapshotSize
 	}
 	return 0
 }
@@ -1173,14 +1189,16 @@ const file_messages_replication_proto_rawDesc = "" +
 	"\x0eHigherTermSeen\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\"\x0f\n" +
-	"\rCheckProgress\"\x8b\x01\n" +
+	"\rCheckProgress\"\xd5\x01\n" +
 	"\x10ProgressReported\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x14\n" +
 	"\x05state\x18\x03 \x01(\tR\x05state\x12\x1d\n" +
 	"\n" +
 	"next_index\x18\x04 \x01(\x04R\tnextIndex\x12\x1a\n" +
-	"\binflight\x18\x05 \x01(\x04R\binflight*`\n" +
+	"\binflight\x18\x05 \x01(\x04R\binflight\x12#\n" +
+	"\rsnapshot_sent\x18\x06 \x01(\x04R\fsnapshotSent\x12#\n" +
+	"\rsnapshot_size\x18\a \x01(\x04R\fsnapshotSize*`\n" +
 	"\tEntryKind\x12\v\n" +
 	"\aCOMMAND\x10\x00\x12\b\n" +
 	"\x04NOOP\x10\x01\x12\x11\n" +

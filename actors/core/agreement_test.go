@@ -34,7 +34,7 @@ func TestCheckpointsKeepFewerTheOlderTheyAre(t *testing.T) {
 // The reports of n2, n3, … against the leader n1, whose state is 1 at every index.
 func TestJudge(t *testing.T) {
 	type reports map[NodeID]Checkpoint
-	three, four, five := voters(3), voters(4), voters(5)
+	three, four, five := electorate(3), electorate(4), electorate(5)
 	for name, c := range map[string]struct {
 		q       Quorum
 		reports reports
@@ -48,7 +48,7 @@ func TestJudge(t *testing.T) {
 		"the leader differs":            {three, reports{"n2": at(64, 2), "n3": at(64, 2)}, "[] true false"},
 		"at different indexes":          {three, reports{"n2": at(64, 2), "n3": at(128, 2)}, "[] false false"},
 		"each for himself":              {three, reports{"n2": at(64, 2), "n3": at(64, 3)}, "[] false true"},
-		"two of two":                    {voters(2), reports{"n2": at(64, 2)}, "[] false true"},
+		"two of two":                    {electorate(2), reports{"n2": at(64, 2)}, "[] false true"},
 		"halves":                        {four, reports{"n2": at(64, 1), "n3": at(64, 2), "n4": at(64, 2)}, "[] false true"},
 		"halves, one to be heard":       {four, reports{"n3": at(64, 2), "n4": at(64, 2)}, "[] false false"},
 		"two of five":                   {five, reports{"n2": at(64, 1), "n3": at(64, 1), "n4": at(64, 2), "n5": at(64, 3)}, "[n4 n5] false false"},
@@ -88,7 +88,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-func voters(n int) (q Quorum) {
+func electorate(n int) (q Quorum) {
 	for i := range n {
 		q.Voters = append(q.Voters, NodeID(fmt.Sprintf("n%d", i+1)))
 	}
@@ -126,11 +126,11 @@ func TestStartedAgainIsComparedAnew(t *testing.T) {
 			own.Add(at(i, 1))
 		}
 		a.Reported("n2", at(192, 1))
-		if !a.Reported("n3", at(128, 2)) || len(a.Judge(voters(3), "n1").Wrong) != 1 {
+		if !a.Reported("n3", at(128, 2)) || len(a.Judge(electorate(3), "n1").Wrong) != 1 {
 			t.Fatalf("%s: n3 is not wrong before", name)
 		}
 		for _, c := range later {
-			if a.Reported("n3", c); len(a.Judge(voters(3), "n1").Wrong) != 0 {
+			if a.Reported("n3", c); len(a.Judge(electorate(3), "n1").Wrong) != 0 {
 				t.Errorf("%s: n3 is still wrong", name)
 			}
 		}

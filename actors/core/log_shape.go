@@ -97,6 +97,23 @@ func (l *LogShape) TruncateFrom(i Index) {
 	}
 }
 
+// CompactTo forgets every entry at or below i. The log then begins after it.
+func (l *LogShape) CompactTo(i Index) {
+	term, known := l.TermAt(i)
+	if !known || i > l.Last().Index {
+		panic(fmt.Sprintf("core: compact up to %d a log of %d to %v", i, l.First(), l.Last()))
+	}
+	l.before = Position{i, term}
+	gone := 0
+	for gone < len(l.runs) && l.runs[gone].Last <= i {
+		gone++
+	}
+	l.runs = l.runs[:copy(l.runs, l.runs[gone:])]
+	if len(l.runs) > 0 {
+		l.runs[0].First = max(l.runs[0].First, i+1)
+	}
+}
+
 // HintBelow is what a follower tells a leader whose append it refuses: the last
 // entry at or below i whose term is not above term. The leader's next guess may
 // jump there, over whole terms at once (paper §5.3).

@@ -23,10 +23,46 @@ type Member struct {
 
 // Configuration is who belongs to a group. It is active from the moment it is
 // appended. While Outgoing is not empty, decisions need a majority of the voters
-// and a majority of Outgoing (joint consensus, paper §6).
+// and a majority of Outgoing (joint consensus, paper §6). membership_change.go says
+// how one configuration follows another.
 type Configuration struct {
 	Members  []Member
 	Outgoing []NodeID
+
+	// Leaving are those of the old configuration that the new one has no more, while
+	// the group is joint: until its end they get the log, and vote if they are Outgoing.
+	Leaving []Member
+
+	// Next is the set being moved to, while its new voters catch up. Those that are in
+	// Next only get the log and have no voice.
+	Next []Member
+
+	// Removed are ids that were members once and may never be again: who comes back
+	// under one may have forgotten what it promised.
+	Removed []NodeID
+}
+
+// Everyone is whoever receives the log: members, those leaving and those that are to
+// come, who are learners so far.
+func (c *Configuration) Everyone() []Member {
+	all := slices.Concat(c.Members, c.Leaving)
+	for _, m := range c.Next {
+		if _, known := c.Member(m.ID); !known {
+			m.Role = RoleLearner
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// Find returns the one of Everyone with this id.
+func (c *Configuration) Find(id NodeID) (Member, bool) {
+	for _, m := range c.Everyone() {
+		if m.ID == id {
+			return m, true
+		}
+	}
+	return Member{}, false
 }
 
 // Member returns the member with this id.

@@ -8,11 +8,17 @@ const (
 	Probe ProgressState = iota
 	// Replicate: appends follow each other without waiting, within the window.
 	Replicate
+	// Snapshot: the peer needs entries that are compacted. It is being sent a snapshot,
+	// and no appends.
+	Snapshot
 )
 
 func (s ProgressState) String() string {
-	if s == Replicate {
+	switch s {
+	case Replicate:
 		return "replicate"
+	case Snapshot:
+		return "snapshot"
 	}
 	return "probe"
 }
@@ -47,6 +53,9 @@ func NewProgress(next Index, w Window) Progress {
 
 // CanSend says whether another append may leave.
 func (p *Progress) CanSend() bool {
+	if p.State == Snapshot {
+		return false
+	}
 	if len(p.inflight) == 0 {
 		return true // an append larger than the window must leave at some time
 	}
@@ -108,6 +117,21 @@ func (p *Progress) Restart() {
 	p.State = Probe
 	p.Session++
 	p.drop()
+}
+
+// BeginSnapshot: no append can reach the peer from here on.
+func (p *Progress) BeginSnapshot() {
+	p.State = Snapshot
+	p.Session++
+	p.drop()
+}
+
+// EndSnapshot probes after a snapshot up to index. That the peer holds it durably is
+// for its answer to the probe to say.
+func (p *Progress) EndSnapshot(index Index) {
+	p.State = Probe
+	p.Session++
+	p.Next = max(p.Match, index) + 1
 }
 
 func (p *Progress) drop() {

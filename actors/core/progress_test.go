@@ -23,6 +23,32 @@ func TestProbeSendsOneAtATime(t *testing.T) {
 	}
 }
 
+// While a snapshot is sent no append leaves, and answers to earlier ones count for
+// nothing. What the snapshot brings is for the probe behind it to find out.
+func TestSnapshotState(t *testing.T) {
+	p := replicating(4, Window{8, 1000})
+	p.Sent(6, 10)
+	old := p.Session
+	p.BeginSnapshot()
+	if p.State != Snapshot || p.State.String() != "snapshot" || p.CanSend() || p.Inflight() != 0 || p.Accepted(old, 6) || p.Rejected(old, 6, 1) {
+		t.Fatalf("%+v", p)
+	}
+	during := p.Session
+	p.EndSnapshot(20)
+	if p.State != Probe || p.Session == during || p.Next != 21 || p.Match != 4 || !p.CanSend() {
+		t.Fatalf("%+v", p)
+	}
+	p.BeginSnapshot()
+	p.Restart()
+	if p.State != Probe || p.Next != 21 || p.Match != 4 {
+		t.Fatalf("after one that failed: %+v", p)
+	}
+	p.EndSnapshot(2) // older than what is known to be there
+	if p.Next != 5 {
+		t.Fatalf("%+v", p)
+	}
+}
+
 func TestWindowBoundsMessagesAndBytes(t *testing.T) {
 	p := replicating(0, Window{2, 1000})
 	p.Sent(1, 10)

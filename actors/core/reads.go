@@ -18,6 +18,9 @@ func NewReads(q Quorum, self NodeID) *Reads {
 	return &Reads{quorum: q, self: self, acked: make(map[NodeID]Round)}
 }
 
+// SetQuorum confirms by another configuration from here on.
+func (r *Reads) SetQuorum(q Quorum) { r.quorum = q }
+
 // Begin opens a round and returns its number.
 func (r *Reads) Begin() Round {
 	r.begun++

@@ -22,6 +22,17 @@ func (t *Tally) Advance(id NodeID, match Index) (commit Index, moved bool) {
 		return t.commit, false
 	}
 	t.match[id] = match
+	return t.count()
+}
+
+// SetQuorum counts by another configuration from here on, and returns what Advance
+// does.
+func (t *Tally) SetQuorum(q Quorum) (commit Index, moved bool) {
+	t.quorum = q
+	return t.count()
+}
+
+func (t *Tally) count() (commit Index, moved bool) {
 	reached := Reached(t.quorum, t.Match)
 	// Counting replicas commits only entries of this term (paper §5.4.2, figure 8);
 	// older ones commit beneath them. Otherwise a successor may erase what was

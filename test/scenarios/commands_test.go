@@ -111,6 +111,20 @@ var commands = map[string]func(*play, *arguments) error{
 	"transfer": func(p *play, a *arguments) error {
 		return p.script.Transfer(a.next(), a.group(), a.name("to", ""))
 	},
+	"snapshot": func(p *play, a *arguments) error {
+		group := a.group()
+		return p.each(a, func(id string) error { return p.script.Snapshot(id, group) })
+	},
+	"change": func(p *play, a *arguments) error {
+		id, group := a.next(), a.group()
+		if a.word("abort") {
+			return p.script.AbortChange(id, group)
+		}
+		return p.script.ChangeMembers(id, group, sim.MemberChange{
+			Add: a.names("add"), Remove: a.names("remove"), Promote: a.names("promote"), Demote: a.names("demote"),
+			Expected: a.number("expect", 0),
+		})
+	},
 	"receive": func(p *play, a *arguments) error {
 		id, group := a.next(), a.group()
 		var terms []uint64

@@ -81,12 +81,12 @@ func (p *play) directive(t *testing.T, d *datadriven.TestData) string {
 }
 
 func (p *play) command(name string, list []datadriven.CmdArg) error {
-	a := &arguments{named: map[string]string{}}
+	a := &arguments{named: map[string]string{}, lists: map[string][]string{}}
 	for _, arg := range list {
 		if len(arg.Vals) == 0 {
 			a.plain = append(a.plain, arg.Key)
 		} else {
-			a.named[arg.Key] = arg.Vals[0]
+			a.named[arg.Key], a.lists[arg.Key] = arg.Vals[0], arg.Vals
 		}
 	}
 	if name == "cluster" {
@@ -108,7 +108,7 @@ func (p *play) command(name string, list []datadriven.CmdArg) error {
 // nodesMax: above it, election waits would not all be different.
 const nodesMax = 9
 
-// cluster n=3 [groups=2] [stopped]
+// cluster n=3 [groups=2] [spares=1] [stopped]
 func (p *play) cluster(a *arguments) error {
 	if p.script != nil {
 		return fmt.Errorf("there is a cluster already")
@@ -118,6 +118,11 @@ func (p *play) cluster(a *arguments) error {
 		return fmt.Errorf("%d nodes and %d groups, expected 1 to %d and 1 or more", n, groups, nodesMax)
 	}
 	p.script = sim.NewScript(int(n), int(groups))
+	spares := a.number("spares", 0)
+	if spares >= n {
+		return fmt.Errorf("%d spares of %d nodes, expected a member", spares, n)
+	}
+	p.script.Spares(int(spares))
 	for i := range n {
 		p.nodes = append(p.nodes, fmt.Sprintf("n%d", i+1))
 	}
@@ -152,6 +157,7 @@ func (p *play) each(a *arguments, f func(id string) error) error {
 type arguments struct {
 	plain []string
 	named map[string]string
+	lists map[string][]string
 	err   error
 }
 
@@ -200,6 +206,16 @@ func (a *arguments) number(key string, otherwise uint64) uint64 {
 		a.err = fmt.Errorf("%s=%s: expected a number", key, v)
 	}
 	return n
+}
+
+// names are ids with commas between them: datadriven takes (n1,n2) for several values.
+func (a *arguments) names(key string) []string {
+	v, ok := a.lists[key]
+	delete(a.named, key)
+	if !ok {
+		return nil
+	}
+	return v
 }
 
 func (a *arguments) group() uint64 { return a.number("group", 1) }

@@ -31,6 +31,7 @@ const (
 	strikeDiskFull
 	strikeFailedSync
 	strikeTransfer
+	strikeSnapshot
 	strikeLeap
 	strikeElections
 	strikeIsolate
@@ -40,13 +41,14 @@ const (
 	strikeSlowDisk
 	strikeStand
 	strikeDrift
+	strikeMembers
 	strikes
 )
 
 func (s strike) String() string {
 	return [...]string{"crash", "crash in turn", "crash all", "freeze", "partition", "one-way", "bridge", "ring", "mend",
-		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer",
-		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk", "stand", "drift"}[s]
+		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer", "snapshot",
+		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk", "stand", "drift", "change members"}[s]
 }
 
 // everyStrike is all of them. A disk that was lost or put back to an older state is
@@ -138,6 +140,12 @@ func (w *World) strikeNode(s strike, n *node) {
 		n.inject("ENOSPC", 1+w.chaos.IntN(8), vfs.Fault{Err: syscall.ENOSPC, Keep: w.chaos.IntN(512)}, vfs.OpWrite, true)
 	case strikeFailedSync:
 		n.inject("failed sync", 1+w.chaos.IntN(4), vfs.Fault{Err: errors.New("sync failed")}, vfs.OpSync, false)
+	case strikeSnapshot:
+		if n.outsider {
+			return
+		}
+		group := uint64(1 + w.chaos.IntN(w.setup.groups))
+		n.host.system.Root.RequestWithCustomSender(n.memberPID(group), &messages.TakeSnapshot{Group: group}, w.probe.pid(n))
 	case strikeLeap:
 		w.leap([]*node{n})
 	case strikePanic:
@@ -158,6 +166,8 @@ func (w *World) strikeNode(s strike, n *node) {
 		}
 	case strikeDrift:
 		w.drift(n)
+	case strikeMembers:
+		w.changeMembers(n)
 	case strikeTransfer:
 		if n.outsider {
 			return

@@ -27,7 +27,7 @@ func (m *memberModel) claim(what string, term, commit uint64) {
 	}
 	first := uint64(len(g.committed)) + 1
 	for i := first; i <= commit; i++ {
-		g.committed = append(g.committed, committedEntry{m.log[i-1], term})
+		g.committed = append(g.committed, committedEntry{m.log[i-1], term, m.counting(i)})
 	}
 	g.checkQuorum(commit, commit, "on commit")
 	if m.leads == term {
@@ -41,30 +41,23 @@ func (m *memberModel) claim(what string, term, commit uint64) {
 }
 
 func (m *memberModel) checkOwnTerm() {
-	n := 0
-	for _, o := range m.g.members {
-		if start := m.termStart; start <= uint64(len(o.disk)) && o.disk[start-1].term == m.leads {
-			n++
-		}
-	}
-	if n <= len(m.g.members)/2 {
-		m.c.w.violate("commit of the own term", "group %d: %s commits in term %d, whose first entry, %d, is on %d disks of %d",
-			m.g.id, m.n.id, m.leads, m.termStart, n, len(m.g.members))
+	counted := m.g.counts(m.counting(m.termStart), func(o *memberModel) bool {
+		start := m.termStart
+		return start <= uint64(len(o.disk)) && o.disk[start-1].term == m.leads
+	})
+	if !counted {
+		m.c.w.violate("commit of the own term", "group %d: %s commits in term %d, whose first entry, %d, is not on the disks of a quorum of %v",
+			m.g.id, m.n.id, m.leads, m.termStart, m.current())
 	}
 }
 
 // checkQuorum counts who has the committed entries first..last on disk.
 func (g *groupModel) checkQuorum(first, last uint64, when string) {
 	for i := first; i <= last; i++ {
-		n := 0
-		for _, m := range g.members {
-			if m.holds(i) {
-				n++
-			}
-		}
-		if n <= len(g.members)/2 {
+		by := g.committed[i-1].by
+		if !g.counts(by, func(m *memberModel) bool { return m.holds(i) }) {
 			w := g.members[0].c.w
-			w.violate("commit quorum", "group %d: committed entry %d is on %d disks of %d, %s", g.id, i, n, len(g.members), when)
+			w.violate("commit quorum", "group %d: committed entry %d is not on the disks of a quorum of %v, %s", g.id, i, by, when)
 			return
 		}
 	}
@@ -72,7 +65,7 @@ func (g *groupModel) checkQuorum(first, last uint64, when string) {
 
 // holds says whether the member's disk has the committed entry.
 func (m *memberModel) holds(i uint64) bool {
-	return i <= uint64(len(m.disk)) && m.disk[i-1].chain == m.g.committed[i-1].chain
+	return i <= m.snapshots.durable || i <= uint64(len(m.disk)) && m.disk[i-1].chain == m.g.committed[i-1].chain
 }
 
 // checkComplete compares a leader's log with what leaders of earlier terms have
@@ -100,7 +93,7 @@ func (m *memberModel) onApplyCommitted(commit uint64) {
 func (m *memberModel) becomesDurable(now image) {
 	m.checkHard(now.hard)
 	before := m.disk
-	m.disk, m.hard = now.log, now.hard
+	m.disk, m.hard, m.snapshots.purged = now.log, now.hard, now.purged
 	m.voted()
 	// Only where the new image lacks what the old one had can a quorum have got lost.
 	last := min(uint64(len(before)), uint64(len(m.g.committed)))

@@ -24,6 +24,9 @@ func (m *memberModel) onLeadershipBegun(term uint64) {
 	m.entersOffice(&w.checks.turn)
 	m.checkElected(term)
 	for _, o := range m.g.members {
+		if o.snapshots.receiving != 0 {
+			w.cover.add("leader change during a snapshot's transfer")
+		}
 		if o != m && o.leads != 0 {
 			w.cover.add("two leaders of different terms")
 		}
@@ -34,6 +37,7 @@ func (m *memberModel) onLeadershipBegun(term uint64) {
 		}
 	}
 	m.g.checkComplete(m)
+	m.checkElected(term)
 }
 
 // leaderSays: only the leader of a term speaks as one, and only when its term is

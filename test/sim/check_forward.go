@@ -23,6 +23,12 @@ func (c *checks) forwards(from *node, m *messages.ForwardRequests) {
 			}
 		case *messages.ForwardedRequest_Query:
 			id = r.Query.Request
+		case *messages.ForwardedRequest_ChangeMembers:
+			id = r.ChangeMembers.Request
+		case *messages.ForwardedRequest_AbortChange:
+			id = r.AbortChange.Request
+		case *messages.ForwardedRequest_ListMembers:
+			id = r.ListMembers.Request
 		}
 		key := number{from.number, id}
 		if life, used := c.numbers[key]; used && life != from.life {

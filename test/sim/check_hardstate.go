@@ -38,6 +38,9 @@ func (m *memberModel) saysTerm(what string, term uint64) {
 // saysDurable: an acknowledgement vouches for entries on disk that are the leader's.
 func (m *memberModel) saysDurable(term, match uint64) {
 	m.saysTerm("AppendAccepted", term)
+	if match <= m.snapshots.durable {
+		return // the snapshot vouches for it, whatever the log has by now
+	}
 	if match > uint64(len(m.disk)) {
 		m.c.w.violate("persisted before reply", "group %d: %s acknowledges up to %d, its disk ends at %d", m.g.id, m.n.id, match, len(m.disk))
 		return

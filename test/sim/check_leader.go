@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -43,20 +44,16 @@ func (m *memberModel) onContact(t *turn, term uint64, peer string, round uint64)
 // found that a majority answers.
 func (m *memberModel) checksProgress(of *stepMailbox) {
 	t, s := &m.c.turn, &m.c.w.setup
-	if !t.own(m) || t.poisoned {
-		return
+	if !t.own(m) || t.poisoned || !t.beats() {
+		return // a Replicator is asked besides when a configuration makes it, or has it part
 	}
 	t.checked++
-	answering := 1
-	for _, o := range m.g.members {
-		if o != m && t.now-m.contact[o.n.id] < s.electionTimeout {
-			answering++
-		}
+	answers := func(id string) bool { return id == m.n.id || t.now-m.contact[id] < s.electionTimeout }
+	if !t.members.decide(answers) {
+		m.c.w.violate("a leader without a majority steps down", "group %d: %s leads term %d of %v on, too few answer", m.g.id, m.n.id, m.leads, t.members)
 	}
-	if answering <= len(m.g.members)/2 {
-		m.c.w.violate("a leader without a majority steps down", "group %d: %s leads term %d on, %d of %d answer", m.g.id, m.n.id, m.leads, answering, len(m.g.members))
-	}
-	if since := t.now - max(of.checkedAt, m.since); since < s.heartbeat-time.Microsecond && m.c.w.script == nil {
+	again := of.checkedAt != 0 && m.current() == t.members
+	if since := t.now - max(of.checkedAt, m.since); again && since < s.heartbeat-time.Microsecond && m.c.w.script == nil {
 		m.c.w.violate("one heartbeat an interval", "group %d: %s beats again after %v, expected %v", m.g.id, m.n.id, since, s.heartbeat)
 	}
 	of.checkedAt = t.now
@@ -87,24 +84,24 @@ func (m *memberModel) checkOffice(t *turn) {
 func (m *memberModel) checkOrder(to *node) {
 	target, last := m.g.members[to.number], len(m.log)
 	has := func(o *memberModel) bool { return len(o.disk) >= last && o.disk[last-1].chain == m.log[last-1].chain }
-	on := 0
-	for _, o := range m.g.members {
-		if has(o) {
-			on++
-		}
+	if !has(target) || !m.g.counts(m.current(), has) {
+		m.c.w.violate("leadership goes to a whole log", "group %d: %s of %v hands term %d over to %s, its log ends at %d, the other's has %d entries",
+			m.g.id, m.n.id, m.current(), m.leads, to.id, last, len(target.disk))
 	}
-	if !has(target) || on <= len(m.g.members)/2 {
-		m.c.w.violate("leadership goes to a whole log", "group %d: %s hands term %d over to %s, its log ends at %d on %d disks of %d, the other's has %d entries",
-			m.g.id, m.n.id, m.leads, to.id, last, on, len(m.g.members), len(target.disk))
+	if !slices.Contains(m.current().voters, to.id) {
+		m.c.w.violate("leadership goes to who votes", "group %d: %s of %v hands term %d over to %s", m.g.id, m.n.id, m.current(), m.leads, to.id)
 	}
+}
+
+func (t *turn) beats() bool {
+	return t.find(func(message any) bool { _, ok := message.(*messages.HeartbeatTimeout); return ok })
 }
 
 // checkReplicators: every peer has a Replicator that is asked.
 func (m *memberModel) checkReplicators(t *turn) {
-	beats := t.find(func(message any) bool { _, ok := message.(*messages.HeartbeatTimeout); return ok })
 	switch {
-	case !beats:
-	case t.checked >= len(m.g.members)-1:
+	case !t.beats():
+	case t.checked >= t.members.peers(m.n.id):
 		m.lackingSince = 0
 	case m.lackingSince == 0:
 		m.lackingSince = t.now

@@ -36,6 +36,7 @@ func (m *memberModel) onPersistEntries(p *actors.PersistEntries) {
 			return
 		}
 	}
+	m.learnConfigs(b, from+1)
 }
 
 func (m *memberModel) truncated(from uint64) {
@@ -56,5 +57,9 @@ func (m *memberModel) truncated(from uint64) {
 	}
 	if from <= uint64(len(m.log)) {
 		m.log = m.log[: from-1 : from-1]
+		if n := len(m.configs); n > 0 && m.configs[n-1] >= int(from) {
+			w.cover.add("members: configuration truncated")
+		}
+		m.findConfigs(int(from))
 	}
 }

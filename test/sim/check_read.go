@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"slices"
-
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/protoraft/protoraft/actors"
@@ -39,16 +37,12 @@ func (m *memberModel) beats(to *node, h *messages.Heartbeat) {
 	}
 }
 
-// confirmed is the latest round that a majority has answered, the leader being one.
-func (m *memberModel) confirmed() uint64 {
-	rounds := make([]uint64, 0, len(m.g.members))
-	for _, o := range m.g.members {
-		if o != m {
-			rounds = append(rounds, m.rounds[o.n.id])
-		}
-	}
-	slices.Sort(rounds)
-	return rounds[len(rounds)-len(m.g.members)/2]
+// confirmed says whether a quorum has answered a round later than that one, the leader
+// being one of it: of the configuration that counts, or of that which counted until
+// this turn.
+func (m *memberModel) confirmed(after uint64) bool {
+	answered := func(id string) bool { return id == m.n.id || m.rounds[id] > after }
+	return m.current().decide(answered) || m.c.turn.members.decide(answered)
 }
 
 // answersQueries sees queries given to the Applier.
@@ -66,12 +60,10 @@ func (m *memberModel) answersQueries(a *actors.AnswerQueries) {
 			continue
 		}
 		delete(m.queries, key)
-		if len(m.g.members) > 1 {
-			if confirmed := m.confirmed(); confirmed <= was.round {
-				m.c.w.violate("reads are confirmed by a later round", "group %d: %s in term %d answers request %d, which came in round %d, after round %d",
-					m.g.id, m.n.id, m.leads, q.Request, was.round, confirmed)
-				return
-			}
+		if !m.confirmed(was.round) {
+			m.c.w.violate("reads are confirmed by a later round", "group %d: %s of %v in term %d answers request %d, which came in round %d, after the rounds %v",
+				m.g.id, m.n.id, m.current(), m.leads, q.Request, was.round, m.rounds)
+			return
 		}
 		if uint64(q.Index) < was.committed {
 			m.c.w.violate("reads reflect what is committed", "group %d: %s in term %d answers request %d at %d, %d were committed when it came",

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/protoraft/protoraft/logstore"
+	"github.com/protoraft/protoraft/messages"
 )
 
 // Recovery: what a restart finds is what was acknowledged as durable, or that and
@@ -17,13 +18,25 @@ func (m *memberModel) read(store logstore.Store) (image, error) {
 		return image{}, err
 	}
 	im := image{hard: st.HardState}
-	if st.LastIndex == 0 {
+	if st.FirstIndex > 1 {
+		im.purged = st.FirstIndex - 1
+		if im.log, err = m.compacted(im.purged, st.PrevTerm); err != nil {
+			return im, err
+		}
+	}
+	if st.LastIndex < max(st.FirstIndex, 1) {
 		return im, nil
 	}
-	blocks, err := store.Read(m.g.id, 1, st.LastIndex, 1<<40)
+	blocks, err := store.Read(m.g.id, im.purged+1, st.LastIndex, 1<<40)
 	for i := range blocks {
+		b := &blocks[i]
+		if err == nil && b.FirstIndex <= im.purged {
+			var cut messages.Block
+			cut, err = b.Suffix(im.purged + 1)
+			b = &cut
+		}
 		if err == nil {
-			im.log, err = extend(im.log, &blocks[i])
+			im.log, err = extend(im.log, b)
 		}
 	}
 	return im, err
@@ -32,7 +45,7 @@ func (m *memberModel) read(store logstore.Store) (image, error) {
 func (m *memberModel) recovered(found image) {
 	w := m.c.w
 	switch {
-	case found.equal(image{m.disk, m.hard}):
+	case found.equal(image{m.disk, m.hard, m.snapshots.purged}):
 		if m.maybe != nil {
 			w.cover.add("crash in a write that was lost")
 		}
@@ -45,7 +58,9 @@ func (m *memberModel) recovered(found image) {
 	m.becomesDurable(found)
 }
 
-func (im image) equal(o image) bool { return im.hard == o.hard && slices.Equal(im.log, o.log) }
+func (im image) equal(o image) bool {
+	return im.hard == o.hard && im.purged == o.purged && slices.Equal(im.log, o.log)
+}
 
 // onMemberFailed: only a failed disk is a reason to stop, or a state that has drifted.
 func (m *memberModel) onMemberFailed(reason string) {

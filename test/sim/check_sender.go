@@ -12,7 +12,8 @@ import (
 
 // A Replicator has a bounded number of messages and bytes in flight, uses the room it
 // has, goes to where a refusal points, and is moved by nothing that an earlier session
-// asked for.
+// asked for. It has a snapshot sent where the log was cut, and sends nothing else
+// meanwhile.
 
 // sending is what is seen of one Replicator.
 type sending struct {
@@ -24,17 +25,20 @@ type sending struct {
 	next     uint64
 	last     uint64 // of the leader's log
 	reading  bool
+	transfer bool // of a snapshot, in this session
 
 	// Of this turn.
 	hint    uint64 // of the refusal heard
 	refused bool
 	asked   bool // how it does
+	needs   bool // the log was cut: a snapshot
+	reached bool // the peer has the snapshot
 	moved   bool // to a new session
 	current bool // something heard was not of an earlier session
 }
 
 func (s *sending) hear(t *turn) {
-	s.refused, s.asked, s.moved, s.current = false, false, false, false
+	s.refused, s.asked, s.moved, s.current, s.needs, s.reached = false, false, false, false, false, false
 	term := t.box.term
 	for _, item := range t.heard {
 		_, inner, _ := actor.UnwrapEnvelope(item)
@@ -59,6 +63,14 @@ func (s *sending) hear(t *turn) {
 				s.current = true
 				s.reading = m.Err != nil
 			}
+		case *actors.EntriesCompacted:
+			if m.Session == s.session {
+				s.current, s.needs = true, true
+			}
+		case *actors.SnapshotDelivered:
+			if m.Session == s.session && s.transfer {
+				s.current, s.reached = true, true
+			}
 		}
 	}
 }
@@ -82,16 +94,20 @@ func (s *sending) in(w *World, t *turn, session uint64, what string) {
 	if session == s.session {
 		return
 	}
-	if session < s.session || s.session != 0 && !s.asked && !s.refused && len(t.heard) > 0 {
+	moves := s.asked || s.refused || s.needs || s.reached
+	if session < s.session || s.session != 0 && !moves && len(t.heard) > 0 {
 		w.violate("an earlier session moves nothing", "%s of session %d from %s on %s after session %d", what, session, t.box.pid.Id, t.box.n.id, s.session)
 	}
 	s.moved = true
-	s.session, s.known, s.inflight, s.bytes, s.reading = session, false, nil, 0, false
+	s.session, s.known, s.inflight, s.bytes, s.reading, s.transfer = session, false, nil, 0, false, false
 }
 
 func (s *sending) sends(w *World, t *turn, m *messages.AppendEntries) {
 	s.in(w, t, m.Session, "AppendEntries")
 	s.checkMoved(w, t, "AppendEntries")
+	if s.transfer {
+		w.violate("nothing is sent beside a snapshot", "%s on %s appends after %d", t.box.pid.Id, t.box.n.id, m.PrevIndex)
+	}
 	window := w.setup.limits.Window
 	if len(s.inflight) > 0 && (!s.known || len(s.inflight) >= window.Messages || s.bytes >= window.Bytes) {
 		w.violate("bounded in flight", "%s on %s sends with %d messages of %d bytes in flight, the window is %+v", t.box.pid.Id, t.box.n.id, len(s.inflight), s.bytes, window)
@@ -122,6 +138,15 @@ func (s *sending) fetches(w *World, t *turn, m *actors.FetchEntries) {
 		w.violate("a refusal says where to go", "%s on %s asks for %d on, the peer's hint is %d", t.box.pid.Id, t.box.n.id, m.First, s.hint)
 	}
 	s.reading = true
+}
+
+func (s *sending) sendsSnapshot(w *World, t *turn, m *actors.SendSnapshot) {
+	s.in(w, t, m.Session, "SendSnapshot")
+	s.checkMoved(w, t, "SendSnapshot")
+	if !s.needs {
+		w.violate("snapshots are for who needs them", "%s on %s has one sent, and was not told that the log is cut", t.box.pid.Id, t.box.n.id)
+	}
+	s.transfer = true
 }
 
 // reads: the LogReader gives nothing beyond what it was asked for, where a truncation

@@ -43,8 +43,16 @@ func (p *probe) hear(n *node, message any) {
 	switch m := message.(type) {
 	case *messages.GroupStatus:
 		p.w.checks.member(n, m.Group).described(m)
+	case *messages.Results:
+		if !p.w.checks.memberAnswers(m) {
+			p.w.violate("no stray message", "%v for the probe on %s", m, n.id)
+		}
 	case *messages.LeadershipTransferred:
 		p.w.cover.add("transfer of leadership done")
+	case *messages.SnapshotTaken:
+		p.w.checks.member(n, m.Group).onSnapshotTaken(m)
+	case *messages.SnapshotRefused:
+		p.w.cover.add("snapshot refused")
 	case *messages.LeadershipKept:
 		p.w.cover.add("transfer of leadership refused")
 		p.w.checks.member(n, m.Group).keeps()
@@ -63,11 +71,12 @@ func (m *memberModel) described(s *messages.GroupStatus) {
 		return
 	}
 	switch {
-	case s.AppliedIndex > s.CommitIndex || s.CommitIndex > s.LastIndex || s.DurableIndex > s.LastIndex || s.FirstIndex != 1:
+	case s.AppliedIndex > s.CommitIndex || s.CommitIndex > s.LastIndex || s.DurableIndex > s.LastIndex || !m.snapshotOrder(s):
 		w.violate("index order", "group %d: %s describes itself as %v", m.g.id, m.n.id, s)
 	case s.LastIndex != uint64(len(m.log)) || s.Term != m.asked.Term || s.AppliedIndex > m.reported || (s.Role == "leader") != (m.leads != 0):
 		w.violate("what is said is so", "group %d: %s describes itself as %v, seen were last %d, term %d, applied %d, leads %d",
 			m.g.id, m.n.id, s, len(m.log), m.asked.Term, m.reported, m.leads)
+	case s.DurableIndex <= m.snapshots.durable:
 	case s.DurableIndex > uint64(len(m.disk)) || s.DurableIndex > 0 && m.disk[s.DurableIndex-1].chain != m.log[s.DurableIndex-1].chain:
 		w.violate("what is said is so", "group %d: %s describes %d as durable, its disk ends at %d or differs", m.g.id, m.n.id, s.DurableIndex, len(m.disk))
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/actors/core"
@@ -26,10 +27,21 @@ func newBad() bad {
 	w.script = nil // rules about time count
 	w.setup.electionTimeout, w.setup.heartbeat = time.Second, 100*time.Millisecond
 	g := w.checks.groups[0]
+	g.unwritten = all(w.nodes)
 	for _, n := range w.everyone {
 		n.up, n.rate = true, 1
 	}
 	return bad{w, w.checks, g, g.members[0], g.members[1], g.members[2]}
+}
+
+// all is a configuration of voters.
+func all(nodes []*node) *members {
+	c := &members{Configuration: &messages.Configuration{}}
+	for _, n := range nodes {
+		c.Members = append(c.Members, &messages.Member{Id: n.id, Address: n.address})
+		c.voters = append(c.voters, n.id)
+	}
+	return c
 }
 
 // hears begins a turn of a's actor in which it hears messages; end ends it.
@@ -110,11 +122,15 @@ func TestEveryRuleCanBeBroken(t *testing.T) {
 			func(x bad) { x.g.leaders[2] = leadership{x.b.n, 0}; x.a.onLeadershipBegun(2) },
 			func(x bad) { x.c.sent(x.a.n, x.b.n, "raft-1", &messages.Heartbeat{Group: 1, Term: 2}) },
 		},
-		"elected by a majority": {
+		"elected by a quorum": {
 			func(x bad) { x.a.onLeadershipBegun(2) },
 			func(x bad) {
 				x.g.ballots[ballotKey{2, 1}], x.g.ballots[ballotKey{2, 2}] = "n1", "n1"
 				x.a.onLeadershipBegun(2) // its own vote is not on its disk
+			},
+			func(x bad) { // by the one half of a joint configuration
+				x.g.unwritten.Outgoing = []string{"n7", "n8"}
+				x.leads(2)
 			},
 		},
 		"log matching": {func(x bad) {
@@ -139,16 +155,16 @@ func TestEveryRuleCanBeBroken(t *testing.T) {
 			x.a.termStart = 2
 			x.a.claim("test", 2, 1)
 		}},
-		"leader completeness": {func(x bad) { x.g.committed = []committedEntry{{entries(1, 1)[0], 1}}; x.leads(2) }},
+		"leader completeness": {func(x bad) { x.g.committed = []committedEntry{{entry: entries(1, 1)[0], in: 1}}; x.leads(2) }},
 		"state machine safety": {
 			func(x bad) {
-				x.a.commit, x.g.committed = 1, []committedEntry{{entries(1, 1)[0], 1}}
+				x.a.commit, x.g.committed = 1, []committedEntry{{entry: entries(1, 1)[0], in: 1}}
 				x.a.applied(fsm.Entry{Index: 1, Term: 1, Data: []byte("x")}, 0)
 			},
 		},
 		"log time never goes back": {func(x bad) {
 			e := entry{term: 1, kind: messages.EntryKind_COMMAND, data: digest([]byte("x"))}
-			x.a.commit, x.a.lastTime, x.g.committed = 1, 2, []committedEntry{{e, 1}}
+			x.a.commit, x.a.lastTime, x.g.committed = 1, 2, []committedEntry{{entry: e, in: 1}}
 			x.a.applied(fsm.Entry{Index: 1, Term: 1, Data: []byte("x"), Time: time.Unix(0, 1)}, 0)
 		}},
 		"what is durable survives":          {func(x bad) { x.a.disk = entries(1, 1); x.a.recovered(image{}) }},
@@ -303,6 +319,16 @@ func TestEveryRuleCanBeBroken(t *testing.T) {
 			x.c.sent(x.a.n, x.b.n, "raft-1", &messages.TimeoutNow{Group: 1, Term: 2})
 			x.end()
 		}},
+		"leadership goes to who votes": {func(x bad) {
+			x.leads(2)
+			x.g.unwritten.voters = []string{"n1", "n3"}
+			for _, m := range x.g.members {
+				m.log, m.disk = entries(2, 1), entries(2, 1)
+			}
+			x.hears()
+			x.c.sent(x.a.n, x.b.n, "raft-1", &messages.TimeoutNow{Group: 1, Term: 2})
+			x.end()
+		}},
 		"a crashed Replicator is started again": {func(x bad) {
 			x.leads(2)
 			for range 4 {
@@ -333,7 +359,7 @@ func TestEveryRuleCanBeBroken(t *testing.T) {
 		}},
 		"reads reflect what is committed": {func(x bad) {
 			x.leads(2)
-			x.g.committed = []committedEntry{{entries(1, 1)[0], 1}}
+			x.g.committed = []committedEntry{{entry: entries(1, 1)[0], in: 1}}
 			x.hears(&messages.Query{Group: 1, Request: 1})
 			x.a.beats(x.b.n, &messages.Heartbeat{Round: 1})
 			x.end()
@@ -361,6 +387,41 @@ func TestEveryRuleCanBeBroken(t *testing.T) {
 			b := x.sends(1, 0)
 			x.turn(replicatorActor, b, &messages.AppendAccepted{Session: 1}, &actors.ReplicateBlock{Block: block(1, 1, 0, "x")})
 			x.end()
+		}},
+		"nothing is sent beside a snapshot": {func(x bad) {
+			b := x.sends(1, 0)
+			x.turn(replicatorActor, b, &actors.EntriesCompacted{Session: 1})
+			b.sends.sendsSnapshot(x.w, &x.c.turn, &actors.SendSnapshot{Session: 2})
+			b.sends.sends(x.w, &x.c.turn, &messages.AppendEntries{Group: 1, Session: 2})
+		}},
+		"snapshots are for who needs them": {func(x bad) {
+			b := x.sends(1, 0)
+			b.sends.sendsSnapshot(x.w, &x.c.turn, &actors.SendSnapshot{Session: 1})
+		}},
+		"a snapshot holds what is committed": {func(x bad) {
+			x.a.onSnapshotDurable("taken", &messages.SnapshotMeta{Group: 1, Index: 1, Term: 1})
+		}},
+		"a snapshot has the configuration of its index": {func(x bad) { // without those to come
+			x.commits(&messages.Configuration{Members: x.g.unwritten.Members[:1], Next: x.g.unwritten.Members})
+			x.a.onSnapshotDurable("taken", &messages.SnapshotMeta{
+				Group: 1, Index: 1, Term: 1, ConfigurationIndex: 1,
+				Configuration: &messages.Configuration{Members: x.g.unwritten.Members[:1]},
+			})
+		}},
+		"compaction behind a durable snapshot": {func(x bad) {
+			x.a.onCompactLog(&actors.CompactLog{Group: 1, To: core.Position{Index: 1, Term: 1}})
+		}},
+		"compaction of what is applied": {func(x bad) {
+			x.commits(&messages.Configuration{Members: x.g.unwritten.Members})
+			x.a.snapshots.durable = 1
+			x.a.onCompactLog(&actors.CompactLog{Group: 1, To: core.Position{Index: 1, Term: 1}})
+		}},
+		"members": {func(x bad) { // a second change while the first is on one disk only
+			x.leads(2)
+			for _, two := range []string{"n4", "n5"} {
+				c := &messages.Configuration{Members: x.g.unwritten.Members, Next: []*messages.Member{{Id: two, Address: two}}}
+				x.a.onPersistEntries(&actors.PersistEntries{Group: 1, Block: configurationBlock(2, uint64(len(x.a.log))+1, lastTerm(x.a.log), c)})
+			}
 		}},
 		"an earlier session moves nothing": {
 			func(x bad) {
@@ -412,6 +473,23 @@ func (x bad) sends(session, prev uint64) *stepMailbox {
 	b := x.turn(replicatorActor, &stepMailbox{}, &messages.CheckProgress{})
 	b.sends.sends(x.w, &x.c.turn, &messages.AppendEntries{Group: 1, Session: session, PrevIndex: prev})
 	return b
+}
+
+// commits has entry 1 of term 1 be a configuration that everybody has.
+func (x bad) commits(c *messages.Configuration) {
+	b := configurationBlock(1, 1, 0, c)
+	for _, m := range x.g.members {
+		m.onPersistEntries(&actors.PersistEntries{Group: 1, Block: b})
+		m.disk = m.log
+	}
+	x.g.committed = []committedEntry{{entry: x.a.log[0], in: 1, by: x.a.current()}}
+}
+
+func configurationBlock(term, first, prev uint64, c *messages.Configuration) messages.Block {
+	data := must(proto.MarshalOptions{Deterministic: true}.Marshal(c))
+	w := messages.NewBlockWriter(messages.BlockHeader{Group: 1, Incarnation: 1, Term: term, FirstIndex: first, PrevTerm: prev}, messages.EntryBytes(len(data)))
+	w.Add(messages.EntryView{Kind: messages.EntryKind_CONFIGURATION, Data: data})
+	return w.Finish()
 }
 
 func query(request uint64, index core.Index) *actors.AnswerQueries {

@@ -23,6 +23,7 @@ const (
 	memberActor
 	replicatorActor
 	applierActor
+	snapshotActor // the Snapshotter and its children
 )
 
 func kindOf(id string) actorKind {
@@ -32,6 +33,8 @@ func kindOf(id string) actorKind {
 		return otherActor
 	case !isChild:
 		return memberActor
+	case strings.HasPrefix(child, "snapshotter"):
+		return snapshotActor
 	case strings.Contains(child, "-"): // peer, term and count
 		return replicatorActor
 	}
@@ -51,6 +54,7 @@ type turn struct {
 	atOnce, // what it says leaves at once: its term and vote are on disk, and it knows
 	hears bool // a leader of its term, lately, or it is one
 	leads     uint64
+	members   *members // that it went by
 	lastIndex int
 	said      []said
 	checked   int // Replicators that were asked how they do
@@ -85,6 +89,7 @@ func (c *checks) turnBegins(b *stepMailbox, heard []any) {
 		t.before = hardState{m.asked.Term, m.asked.Vote}
 		t.takesPart = m.takesPart && !m.failed
 		t.atOnce, t.leads, t.lastIndex = m.atOnce(), m.leads, len(m.log)
+		t.members = m.current()
 		t.hears = m.leads != 0 || m.hearsLeader(t.now)
 		m.hear(t)
 	case replicatorActor:
@@ -151,7 +156,7 @@ func (t *turn) checkPanic(b *stepMailbox) {
 	w := b.n.w
 	switch {
 	case b.kind == memberActor && t.takesPart && !t.m.failed,
-		b.kind == applierActor && !t.stopped && !t.m.applierDown,
+		b.kind == applierActor && !t.m.applierEnded && !t.m.failed,
 		b.stores && !t.stopped && !t.mute:
 		w.violate("a panic ends what it must", "%s on %s has panicked and goes on", b.pid.Id, b.n.id)
 	}
@@ -223,11 +228,18 @@ func (m *memberModel) noteTurn(t *turn) {
 			m.heardLeader(t, part, message.Term)
 		case *messages.Heartbeat:
 			m.heardLeader(t, part, message.Term)
+		case *messages.OfferSnapshot:
+			m.heardLeader(t, part, message.Term)
 		case *actors.GroupLoaded:
 			part = part || m.loaded > 0
-			if s := &m.c.w.setup; len(message.State.Runs) > 0 && s.clockDrift > 0 && m.c.w.script == nil {
+			stored := len(message.State.Runs) > 0 || message.State.FirstIndex > 1 || m.snapshots.found > 0
+			if s := &m.c.w.setup; stored && s.clockDrift > 0 && m.c.w.script == nil {
 				m.cautiousUntil = t.now + s.electionTimeout
 			}
+			waits := len(m.n.bootstrap().Members) == 0
+			part = part || (m.loaded > 0 || waits) && !m.snapshots.resets
+		case *messages.LogCompacted:
+			part = part || m.snapshots.resets
 		case *messages.EntriesPersisted:
 			part = true
 		}

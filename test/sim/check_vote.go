@@ -1,7 +1,7 @@
 package sim
 
 import (
-	"math/bits"
+	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -35,19 +35,19 @@ func (m *memberModel) voted() {
 	}
 }
 
-// checkElected: a leader has the durable votes of a majority.
+// checkElected: a leader has the durable votes of a quorum of its configuration, and
+// has voted for itself, whether it has a voice there or not.
 func (m *memberModel) checkElected(term uint64) {
-	votes, own := 0, false
-	for _, o := range m.g.members {
-		if m.g.ballots[ballotKey{term, o.n.number}] == m.n.id {
-			votes++
-			own = own || o == m
-		}
+	votes := func(id string) bool {
+		o := m.g.byID(id)
+		return o != nil && m.g.ballots[ballotKey{term, o.n.number}] == m.n.id
 	}
-	if votes <= len(m.g.members)/2 || !own {
-		m.c.w.violate("elected by a majority", "group %d: %s leads term %d with %d votes of %d on disk, its own among them: %v",
-			m.g.id, m.n.id, term, votes, len(m.g.members), own)
+	if !m.current().decide(votes) || !votes(m.n.id) {
+		m.c.w.violate("elected by a quorum", "group %d: %s leads term %d of %v, its own vote is on disk: %v",
+			m.g.id, m.n.id, term, m.current(), votes(m.n.id))
+		return
 	}
+	m.coverElected()
 }
 
 // campaign is one round of pre-votes.
@@ -75,12 +75,16 @@ func (m *memberModel) stands(term uint64) {
 		return
 	}
 	for c, who := range m.preVotes {
-		if c.term == term && c.number >= m.campaign && bits.OnesCount64(who)+1 > len(m.g.members)/2 {
+		granted := func(id string) bool {
+			o := m.g.byID(id)
+			return o == m || o != nil && who&(1<<o.n.number) != 0
+		}
+		if c.term == term && c.number >= m.campaign && m.current().decide(granted) {
 			clear(m.preVotes)
 			return
 		}
 	}
-	if len(m.g.members) > 1 {
+	if !m.current().decide(func(id string) bool { return id == m.n.id }) {
 		m.c.w.violate("no term is raised without a majority's pre-votes", "group %d: %s stands in term %d", m.g.id, m.n.id, term)
 	}
 }
@@ -173,7 +177,11 @@ func (m *memberModel) checkVote(t *turn) {
 	if r.Term == want.term && (want.vote == "" || want.vote == r.Candidate) && fresh(r.LastTerm, r.LastIndex, m.log) {
 		want.vote = r.Candidate
 	}
-	if got := (hardState{m.asked.Term, m.asked.Vote}); got != want {
+	got := hardState{m.asked.Term, m.asked.Vote}
+	if got == t.before && slices.Contains(m.current().removed(), r.Candidate) {
+		return // told of its removal, once that is committed
+	}
+	if got != want {
 		m.c.w.violate("votes have a reason", "group %d: %s, asked by %s in term %d, has %+v after %+v, expected %+v",
 			m.g.id, m.n.id, r.Candidate, r.Term, got, t.before, want)
 	}
@@ -188,7 +196,7 @@ func (m *memberModel) checkProtected(t *turn) {
 		switch r := message.(type) {
 		case *messages.RequestVote:
 			return r.Transfer
-		case *messages.TimeoutNow, *messages.HeartbeatTimeout, *messages.AppendEntries, *messages.Heartbeat,
+		case *messages.TimeoutNow, *messages.HeartbeatTimeout, *messages.AppendEntries, *messages.Heartbeat, *messages.OfferSnapshot,
 			*messages.HeartbeatAcked, *messages.VoteGranted, *messages.VoteRejected, *messages.PreVoteRejected, *messages.HigherTermSeen:
 			return true
 		}
@@ -207,6 +215,8 @@ func (m *memberModel) checkTermTaken(t *turn) {
 		case *messages.AppendEntries:
 			term = r.Term
 		case *messages.Heartbeat:
+			term = r.Term
+		case *messages.OfferSnapshot:
 			term = r.Term
 		case *messages.HeartbeatAcked:
 			term = r.Term
@@ -240,6 +250,8 @@ func (m *memberModel) checkOlderLeaderTold(t *turn) {
 			term = r.Term
 		case *messages.Heartbeat:
 			term = r.Term
+		case *messages.OfferSnapshot:
+			term = r.Term
 		}
 		if term >= t.before.term || sender == nil {
 			continue
@@ -250,6 +262,8 @@ func (m *memberModel) checkOlderLeaderTold(t *turn) {
 			case *messages.AppendRejected:
 				told = told || s.to.address == sender.Address && answer.Term > term
 			case *messages.HeartbeatAcked:
+				told = told || s.to.address == sender.Address && answer.Term > term
+			case *messages.SnapshotDeclined:
 				told = told || s.to.address == sender.Address && answer.Term > term
 			}
 		}

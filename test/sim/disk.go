@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"io"
 	"sync"
 
 	"github.com/protoraft/protoraft/logstore/vfs"
@@ -49,8 +50,10 @@ func (n *node) leaveDisk(power bool) {
 	case w.engine != nil:
 		left = n.disk.Clone()
 	}
-	if err := n.store.Close(); err != nil && !errors.Is(err, vfs.ErrCrashed) {
-		w.violate("a store can be closed", "%s: %v", n.id, err)
+	for _, s := range []io.Closer{n.store, n.snapshots} {
+		if err := s.Close(); err != nil && !errors.Is(err, vfs.ErrCrashed) {
+			w.violate("a store can be closed", "%s: %v", n.id, err)
+		}
 	}
 	n.disk = left
 	n.fault.clear(w.cover)

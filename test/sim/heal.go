@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"errors"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/protoraft/protoraft/logstore/snapshots"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -23,7 +25,9 @@ func (w *World) healPhase() {
 	}
 	for _, n := range w.everyone {
 		for _, g := range w.checks.groups {
-			w.serves(n, g)
+			if c, _ := g.settled(); n.outsider || c.has(n.id) {
+				w.serves(n, g)
+			}
 		}
 	}
 	if w.failure == nil && !w.runUntil(w.now+w.settleTime(), w.converged) && w.failure == nil {
@@ -82,7 +86,7 @@ func (w *World) lag() (lag int) {
 		for _, m := range g.members {
 			longest = max(longest, len(m.log))
 		}
-		for _, m := range g.members {
+		for _, m := range g.belonging() {
 			lag += longest - len(m.disk)
 		}
 	}
@@ -111,6 +115,17 @@ func (w *World) whyNot() string {
 	return ""
 }
 
+// belonging are the members that the group has come to have.
+func (g *groupModel) belonging() (out []*memberModel) {
+	c, _ := g.settled()
+	for _, m := range g.members {
+		if c.has(m.n.id) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
 func (g *groupModel) whyNot() string {
 	var leader *memberModel
 	for _, m := range g.members {
@@ -129,8 +144,11 @@ func (g *groupModel) whyNot() string {
 	if g.members[0].c.w.setup.priority(leader.n.number) < 0 {
 		return leader.n.id + " leads and is not to"
 	}
+	if leader.current().changing() {
+		return "a change of members to " + leader.current().String() + " has no end"
+	}
 	last := uint64(len(leader.log))
-	for _, m := range g.members {
+	for _, m := range g.belonging() {
 		if m.asked.Term != leader.leads || uint64(len(m.log)) != last || uint64(len(m.disk)) != last || m.commit != last || m.reported != last {
 			return m.n.id + " is behind the leader " + leader.n.id
 		}
@@ -173,14 +191,18 @@ func (w *World) scan() {
 			w.violate("a disk that works can be opened", "%s: %v", n.id, err)
 			return
 		}
+		if n.snapshots, err = snapshots.Open(n.disk, snapshotDir); err != nil {
+			w.violate("a disk that works can be opened", "%s: %v", n.id, err)
+			return
+		}
 		w.checks.booted(n, store)
-		if err := store.Close(); err != nil {
+		if err := errors.Join(store.Close(), n.snapshots.Close()); err != nil {
 			w.violate("a store can be closed", "%s: %v", n.id, err)
 		}
 	}
 	for _, g := range w.checks.groups {
 		last := uint64(len(g.committed))
-		for _, m := range g.members {
+		for _, m := range g.belonging() {
 			if !m.holds(last) {
 				w.violate("what is acknowledged survives", "group %d: %s has not all of the %d committed entries on disk", g.id, m.n.id, last)
 			}

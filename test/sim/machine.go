@@ -19,6 +19,9 @@ type machine struct {
 
 const keysMax = 16
 
+// viewBytes is the size of a snapshot.
+const viewBytes = 8 + 12*keysMax
+
 type list struct {
 	length uint32
 	hash   uint64
@@ -143,6 +146,9 @@ func (m *machine) Snapshot() (fsm.View, error) {
 		b = binary.LittleEndian.AppendUint32(b, l.length)
 		b = binary.LittleEndian.AppendUint64(b, l.hash)
 	}
+	if m.member != nil {
+		m.member.viewed(digest(b))
+	}
 	return view(b), nil
 }
 
@@ -152,13 +158,16 @@ func (m *machine) Restore(r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if len(b) != 8+12*keysMax {
-		return fmt.Errorf("snapshot of %d bytes, expected %d", len(b), 8+12*keysMax)
+	if len(b) != viewBytes {
+		return fmt.Errorf("snapshot of %d bytes, expected %d", len(b), viewBytes)
 	}
 	m.state = binary.LittleEndian.Uint64(b)
 	for i := range m.lists {
 		at := b[8+12*i:]
 		m.lists[i] = list{binary.LittleEndian.Uint32(at), binary.LittleEndian.Uint64(at[4:])}
+	}
+	if m.member != nil {
+		m.member.restored(m.state, digest(b))
 	}
 	return nil
 }

@@ -251,7 +251,10 @@ func (m *minimiser) smaller() {
 func (p *Plan) removeNode(number int) {
 	size := p.Nodes + p.Outsiders
 	if number < p.Nodes {
-		p.Nodes--
+		if p.Nodes--; number >= p.Nodes+1-p.Spares {
+			p.Spares--
+		}
+		p.Spares = min(p.Spares, p.Nodes-1)
 	} else {
 		p.Outsiders--
 	}

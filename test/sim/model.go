@@ -42,6 +42,7 @@ type groupModel struct {
 	committed []committedEntry      // index i at i-1
 	reference machine               // after everything any member has applied
 	states    map[uint64]uint64     // machine state after an index
+	views     map[uint64]uint64     // what a machine's view wrote, by the last command in it
 	keys      [keysMax]keyModel
 	values    map[uint64]appended // of applied commands, by value
 	refused   map[uint64]*op      // answered as not applied
@@ -49,12 +50,15 @@ type groupModel struct {
 
 	acknowledged uint64 // highest index of a write its client was told of
 	sessions     sessionModel
+	configs      map[uint64]*members // by digest of their entry
+	unwritten    *members            // of logs without any: nil, and in tests what they say
 }
 
 // committedEntry is an entry and the term of the leader that committed it.
 type committedEntry struct {
 	entry
 	in uint64
+	by *members // who counted
 }
 
 // memberModel is one member: its log as it believes it is, and as its disk has it.
@@ -64,6 +68,7 @@ type memberModel struct {
 	g *groupModel
 
 	log, disk   []entry // index i at i-1
+	configs     []int   // indexes of the configurations in log
 	asked, hard logstore.HardState
 	maybe       *image // what the disk may have instead, after a write that failed
 
@@ -76,6 +81,8 @@ type memberModel struct {
 	lastTime  int64
 	loaded    uint64 // end of the log when it started
 	failed    bool
+
+	snapshots snapshotModel
 
 	office
 }
@@ -113,14 +120,16 @@ type office struct {
 	breaks      failure // of its machine
 	brokeInTurn bool
 	table       *fsmsession.Table
-	applierDown bool // its Applier has said that it goes on no more
 	drifts      bool // its machine's state is not what it should be
+
+	applierEnded bool // its Raft has yet to hear so, or has
 }
 
 // image is what a disk holds of a member.
 type image struct {
-	log  []entry
-	hard logstore.HardState
+	log    []entry // with what was compacted
+	hard   logstore.HardState
+	purged uint64 // what of it is compacted
 }
 
 func newChecks(w *World) *checks { return &checks{w: w, numbers: map[number]int{}} }
@@ -130,9 +139,9 @@ func (c *checks) begin() {
 	for id := uint64(1); id <= uint64(c.w.setup.groups); id++ {
 		g := &groupModel{
 			id: id, known: map[position]entry{}, leaders: map[uint64]leadership{},
-			states: map[uint64]uint64{}, values: map[uint64]appended{}, refused: map[uint64]*op{},
-			ballots:  map[ballotKey]string{},
 			sessions: newSessionModel(c.w.setup.sessions),
+			states:   map[uint64]uint64{}, views: map[uint64]uint64{}, values: map[uint64]appended{}, refused: map[uint64]*op{},
+			ballots: map[ballotKey]string{}, configs: map[uint64]*members{},
 		}
 		for _, n := range c.w.nodes {
 			g.members = append(g.members, &memberModel{c: c, n: n, g: g})
@@ -166,11 +175,25 @@ func (c *checks) posted(b *stepMailbox, message any) {
 	case *actors.EntriesApplied:
 		c.member(b.n, b.group).onEntriesApplied(uint64(m.Index))
 		c.member(b.n, b.group).tookUpTo(uint64(m.Index))
+	case *actors.CompactLog:
+		c.member(b.n, m.Group).onCompactLog(m)
+	case *actors.SnapshotWritten:
+		c.member(b.n, b.group).onSnapshotDurable("taken", m.Meta)
+	case *actors.InstallSnapshot:
+		c.member(b.n, b.group).onSnapshotDurable("received", m.Meta)
+	case *actors.ReceiveSnapshot:
+		c.member(b.n, b.group).onReceiveSnapshot(m)
+	case *actors.SnapshotSettled:
+		c.member(b.n, b.group).onSnapshotSettled(m)
+	case *actors.RestoreSnapshot:
+		c.member(b.n, b.group).onRestoreSnapshot(m.Meta)
+	case *actors.SnapshotFailed:
+		c.w.cover.add("snapshot failed")
 	case *actors.AnswerQueries:
 		c.member(b.n, b.group).answersQueries(m)
 	case *actors.ApplierFailed:
 		c.turn.stopped = true
-		c.member(b.n, b.group).applierDown = true
+		c.member(b.n, b.group).applierEnded = true
 	case *actors.AdmitMember:
 		c.member(b.n, m.Group).admitted = true
 	case *messages.StorageFailed:
@@ -185,6 +208,10 @@ func (c *checks) posted(b *stepMailbox, message any) {
 	case *actors.FetchEntries:
 		if box := c.turn.box; box != nil && box.kind == replicatorActor {
 			box.sends.fetches(c.w, &c.turn, m)
+		}
+	case *actors.SendSnapshot:
+		if box := c.turn.box; box != nil && box.kind == replicatorActor {
+			box.sends.sendsSnapshot(c.w, &c.turn, m)
 		}
 	case *messages.PeerAdvanced:
 		if box := c.turn.box; box != nil && box.kind == replicatorActor {
@@ -232,12 +259,16 @@ func (c *checks) sent(from, to *node, actor string, message any) {
 		c.turn.says(to, m)
 	case *messages.VoteRejected:
 		c.member(from, m.Group).saysTerm("VoteRejected", m.Term)
+	case *messages.SnapshotDeclined:
+		c.turn.says(to, m)
 	case *messages.TimeoutNow:
 		c.w.cover.add("order to stand")
 		c.turn.says(to, m)
 	case *messages.ForwardRequests:
 		c.w.cover.add("proposal forwarded")
 		c.forwards(from, m)
+	case *messages.MemberRemoved:
+		c.w.cover.add("members: a former member is told")
 	}
 }
 
@@ -246,7 +277,7 @@ func (c *checks) writing(n *node, updates []logstore.Update) {
 	for i := range updates {
 		m := c.member(n, updates[i].Group)
 		if m.maybe == nil {
-			m.maybe = &image{m.disk, m.hard}
+			m.maybe = &image{m.disk, m.hard, m.snapshots.purged}
 		}
 		m.maybe.apply(m, &updates[i])
 	}
@@ -278,6 +309,12 @@ func (im *image) apply(m *memberModel, u *logstore.Update) {
 			im.log = append(im.log, m.g.known[position{index, b.Term}])
 		}
 	}
+	if u.CompactTo > im.purged {
+		im.purged = u.CompactTo
+		if u.CompactTo > uint64(len(im.log)) {
+			im.log = m.g.prefix(u.CompactTo)
+		}
+	}
 }
 
 // booted sees what a process finds on its disk.
@@ -296,13 +333,19 @@ func (c *checks) booted(n *node, store logstore.Store) {
 			m.asked.Vote = ""
 		}
 		m.loaded = uint64(len(m.log))
+		m.findConfigs(1)
 		m.leads, m.commit, m.appliedI, m.reported, m.lastTime, m.failed = 0, 0, 0, 0, 0, false
+		m.snapshotsFound()
 		m.office = office{}
 	}
 }
 
 func (c *checks) crashed(n *node) {
 	for _, g := range c.groups {
+		g.members[n.number].snapshotsCrashed()
+		if m := g.members[n.number]; m.leads != 0 && len(m.current().Outgoing) > 0 {
+			c.w.cover.add("members: leader crashes while joint")
+		}
 		g.members[n.number].leads = 0
 	}
 }

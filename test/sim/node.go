@@ -12,6 +12,7 @@ import (
 
 	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/logstore/snapshots"
 	"github.com/protoraft/protoraft/logstore/vfs"
 )
 
@@ -32,6 +33,7 @@ type node struct {
 	host      *host
 	mailboxes []*stepMailbox
 	store     *watchedStore
+	snapshots *snapshots.Store
 	bootedAt  time.Duration
 	origin    time.Duration // of its monotonic clock
 	rate      float64
@@ -50,7 +52,10 @@ type node struct {
 	restart     *event
 }
 
-const logDir = "/data/log"
+const (
+	logDir      = "/data/log"
+	snapshotDir = "/data/snapshots"
+)
 
 // host is an actor system. Making one takes milliseconds, so they are used again:
 // a crash takes every actor out of it.
@@ -184,6 +189,11 @@ func (n *node) boot() {
 			return
 		}
 		n.store = &watchedStore{n: n, life: n.life, inner: store}
+		if n.snapshots, err = snapshots.Open(n.disk, snapshotDir); err != nil {
+			store.Close() // it has failed with the disk
+			n.bootFailed(err)
+			return
+		}
 		w.checks.booted(n, store)
 	}
 	n.host = w.hosts.take(n)
@@ -332,10 +342,18 @@ func (n *node) memberPID(group uint64) *actor.PID { return actor.NewPID(n.addres
 
 func (n *node) gatewayPID() *actor.PID { return actor.NewPID(n.address, actors.GatewayName) }
 
-// configuration is what every group begins with: all nodes vote.
+// bootstrap is what a member begins with; a spare waits to be added.
+func (n *node) bootstrap() core.Configuration {
+	if n.number >= n.w.setup.nodes-n.w.setup.spares {
+		return core.Configuration{}
+	}
+	return n.w.configuration()
+}
+
+// configuration is what every group begins with: all nodes vote, but for the spares.
 func (w *World) configuration() core.Configuration {
 	var c core.Configuration
-	for _, n := range w.nodes {
+	for _, n := range w.nodes[:w.setup.nodes-w.setup.spares] {
 		c.Members = append(c.Members, core.Member{ID: core.NodeID(n.id), Address: n.address, Priority: w.setup.priority(n.number)})
 	}
 	return c
@@ -356,7 +374,7 @@ type logSpy struct {
 }
 
 // alarms are words of a log line that no fault explains.
-var alarms = []string{"unexpected message", "panic", "replicator crashed", "gateway crashed", "writer crashed", "reader crashed", "node crashed"}
+var alarms = []string{"unexpected message", "panic", "replicator crashed", "gateway crashed", "writer crashed", "reader crashed", "node crashed", "snapshotter crashed", "snapshot sender crashed", "the view of the state machine failed"}
 
 // expects says whether an alarm was to be given: a turn was made to panic, or a machine.
 func (s logSpy) expects(alarm string) bool {

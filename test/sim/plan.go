@@ -20,6 +20,7 @@ type Plan struct {
 	Breaks    string   `json:"breaks,omitempty"` // the rule that it breaks
 	Length    Moment   `json:"length"`           // of the chaos, before everything is healed
 	Nodes     int      `json:"nodes"`
+	Spares    int      `json:"spares,omitempty"` // of the nodes, that wait to be added
 	Groups    int      `json:"groups"`
 	Outsiders int      `json:"outsiders"`
 	Without   []string `json:"without,omitempty"` // features of the setup, see below
@@ -78,6 +79,7 @@ var features = []feature{
 	{"equal election waits", func(s *setup) { s.narrow = 0 }},
 	{"jitter", func(s *setup) { s.jitter = 0 }},
 	{"time of bytes", func(s *setup) { s.perByte = 0 }},
+	{"snapshots", func(s *setup) { s.snapshots.off = true }},
 	{"keys", func(s *setup) { s.keys = 1 }},
 	{"padding", func(s *setup) { s.padding = 0 }},
 	{"tiny limits", func(s *setup) {
@@ -90,6 +92,7 @@ var features = []feature{
 // amend has a setup say what the plan does.
 func (p *Plan) amend(s *setup) {
 	s.length, s.nodes, s.groups, s.outsiders = time.Duration(p.Length), p.Nodes, p.Groups, p.Outsiders
+	s.spares = p.Spares
 	for len(s.syncOf) < s.nodes {
 		s.syncOf = append(s.syncOf, 1)
 	}
@@ -104,7 +107,7 @@ func (p *Plan) amend(s *setup) {
 func (w *World) told() *Plan {
 	s := &w.setup
 	p := &Plan{
-		Seed: w.seed, Length: Moment(s.length), Nodes: s.nodes, Groups: s.groups, Outsiders: s.outsiders,
+		Seed: w.seed, Length: Moment(s.length), Nodes: s.nodes, Spares: s.spares, Groups: s.groups, Outsiders: s.outsiders,
 		Without: w.decisions.without, Order: w.decisions.order, Decisions: w.decisions.made,
 	}
 	if w.failure != nil {
@@ -158,6 +161,9 @@ const (
 func (p *Plan) check() error {
 	if p.Nodes < 1 || p.Nodes > planNodes || p.Outsiders < 0 || p.Outsiders > planNodes || p.Groups < 1 || p.Groups > planNodes {
 		return fmt.Errorf("plan: %d nodes, %d groups, %d outsiders, expected 1 to %d (outsiders from 0)", p.Nodes, p.Groups, p.Outsiders, planNodes)
+	}
+	if p.Spares < 0 || p.Spares >= p.Nodes {
+		return fmt.Errorf("plan: %d spares of %d nodes, expected fewer", p.Spares, p.Nodes)
 	}
 	if p.Length < 0 || time.Duration(p.Length) > planLength {
 		return fmt.Errorf("plan: length %v, expected 0 to %v", time.Duration(p.Length), planLength)

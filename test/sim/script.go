@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -44,6 +45,9 @@ type ownTimer struct {
 	of *stepMailbox
 }
 
+// scriptChunkBytes makes two or three chunks of a snapshot.
+const scriptChunkBytes = 200
+
 // The times of every script.
 const (
 	ScriptElectionTimeout   = time.Second
@@ -64,6 +68,7 @@ func NewScript(nodes, groups int) *Script {
 		limits: actors.DefaultLimits(), requestTimeout: ScriptRequestTimeout, gatewayWaiting: 100, keys: 1,
 		syncOf: make([]float64, nodes), sessions: fsmsession.DefaultLimits(),
 	}
+	w.setup.limits.Transfer = actors.Transfer{ChunkBytes: scriptChunkBytes, Chunks: 1}
 	w.trace = trace{w: w}
 	w.script = &Script{
 		w: w, broken: map[*memberModel]bool{}, names: map[uint64]string{}, values: map[uint64]string{},
@@ -190,6 +195,15 @@ func (m *scripted) Apply(e fsm.Entry) ([]byte, error) {
 // StateHash implements fsm.Hasher.
 func (m *scripted) StateHash() uint64 { return (&hashing{m.machine}).StateHash() }
 
+// Restore implements fsm.StateMachine.
+func (m *scripted) Restore(r io.Reader) error {
+	if err := m.machine.Restore(r); err != nil {
+		return err
+	}
+	m.list = m.s.lists[m.lists[0].hash]
+	return nil
+}
+
 // listenerName is where the script hears answers, on every node.
 const listenerName = "script"
 
@@ -202,11 +216,18 @@ func (s *Script) hear(n *node, message any) {
 		s.state = m
 		s.w.checks.member(n, m.Group).described(m)
 	case *messages.Results:
+		if s.membersAnswered(m) {
+			return
+		}
 		for i := range m.Items {
 			s.answered(n, &m.Items[i])
 		}
 	case *messages.LeadershipTransferred:
 		s.tell("%s: leadership handed over, %s leads term %d", n.id, cmp.Or(m.Leader, "nobody known"), m.Term)
+	case *messages.SnapshotTaken:
+		s.tell("%s: snapshot taken, up to %d@%d", n.id, m.Index, m.Term)
+	case *messages.SnapshotRefused:
+		s.tell("%s: no snapshot taken: %s", n.id, m.Reason)
 	case *messages.LeadershipKept:
 		s.w.checks.member(n, m.Group).keeps()
 		s.tell("%s: leadership not handed over: %s", n.id, m.Reason)

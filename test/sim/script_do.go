@@ -315,6 +315,17 @@ func (s *Script) Transfer(id string, group uint64, to string) error {
 	return nil
 }
 
+// Snapshot asks a member to take a snapshot of what it has applied.
+func (s *Script) Snapshot(id string, group uint64) error {
+	n, err := s.running(id)
+	if err != nil {
+		return err
+	}
+	n.host.system.Root.RequestWithCustomSender(n.memberPID(group), &messages.TakeSnapshot{Group: group}, s.pid(n))
+	s.settle()
+	return nil
+}
+
 // Receive has a member receive one entry of each of these terms at its log's end, as
 // if from a leader of that term; entries of one term and index are the same
 // wherever they are received.

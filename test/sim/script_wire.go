@@ -204,10 +204,29 @@ func (s *Script) election(message any) string {
 	case *messages.TimeoutNow:
 		return s.group(m.Group) + fmt.Sprintf("stand now t%d", m.Term)
 	}
+	return s.snapshot(message)
+}
+
+func (s *Script) snapshot(message any) string {
+	switch m := message.(type) {
+	case *messages.OfferSnapshot:
+		return s.group(m.Group) + fmt.Sprintf("snapshot? t%d, up to %d@%d", m.Term, m.Meta.Index, m.Meta.Term)
+	case *messages.SnapshotChunk:
+		return s.group(m.Group) + fmt.Sprintf("snapshot up to %d: bytes from %d on", m.Index, m.Offset)
+	case *messages.SnapshotReceived:
+		return s.group(m.Group) + fmt.Sprintf("snapshot up to %d: go on at byte %d", m.Index, m.Offset)
+	case *messages.SnapshotInstalled:
+		return s.group(m.Group) + fmt.Sprintf("snapshot installed t%d, up to %d", m.Term, m.Index)
+	case *messages.SnapshotDeclined:
+		return s.group(m.Group) + fmt.Sprintf("snapshot no t%d: %s", m.Term, m.Reason)
+	}
 	return s.forwarded(message)
 }
 
 func (s *Script) forwarded(message any) string {
+	if words := s.memberWords(message); words != "" {
+		return words
+	}
 	var parts []string
 	switch m := message.(type) {
 	case *messages.ForwardRequests:
@@ -282,7 +301,10 @@ func (s *Script) entry(kind messages.EntryKind, data uint64) string {
 	case messages.EntryKind_NOOP:
 		return "(begin)"
 	case messages.EntryKind_CONFIGURATION:
-		return "(members)"
+		if first := s.w.checks.groups[0].members[0].log; len(first) == 0 || first[0].data == data {
+			return "(members)"
+		}
+		return "(members " + s.configuration(data) + ")"
 	}
 	return fmt.Sprintf("(kind %d)", kind)
 }

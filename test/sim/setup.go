@@ -17,6 +17,7 @@ import (
 // less than many runs with a few each.
 type setup struct {
 	nodes, groups int
+	spares        int           // of the nodes, those that are no members in the beginning
 	outsiders     int           // processes without members, for clients
 	length        time.Duration // of the chaos
 
@@ -24,6 +25,7 @@ type setup struct {
 	priorities                 []int // of the members, empty for none
 	limits                     actors.Limits
 	requestTimeout             time.Duration
+	snapshots                  snapshotSetup
 	gatewayWaiting             int
 
 	// Time and order.
@@ -63,13 +65,15 @@ type setup struct {
 
 // member describes one member of the world.
 func (s *setup) member(n *node, group uint64) actors.MemberOptions {
-	return actors.MemberOptions{
-		Group: group, Node: core.NodeID(n.id), Bootstrap: n.w.configuration(),
+	o := actors.MemberOptions{
+		Group: group, Node: core.NodeID(n.id), Bootstrap: n.bootstrap(),
 		Machine:         n.w.newMachine(n, group),
 		Sessions:        n.w.checks.member(n, group).newTable(s.sessions),
 		ElectionTimeout: s.electionTimeout, HeartbeatInterval: s.heartbeat, Limits: s.limits,
 		ClockDrift: s.clockDrift, ReadTimeout: s.requestTimeout,
 	}
+	s.snapshots.configure(&o, n)
+	return o
 }
 
 // draw is chance with the shapes a setup needs.
@@ -106,6 +110,8 @@ func drawSetup(rng *rand.Rand) setup {
 		groups: d.one(1, 1, 1, 2, 3),
 		length: d.time(3*time.Second, 12*time.Second),
 	}
+	s.spares = d.one(0, 0, 1, 2, 3)
+	s.nodes += s.spares
 	s.electionTimeout = d.time(60*time.Millisecond, 300*time.Millisecond)
 	s.heartbeat = s.electionTimeout / time.Duration(d.one(3, 4, 6, 10))
 	s.drawPriorities(d)
@@ -117,6 +123,7 @@ func drawSetup(rng *rand.Rand) setup {
 	s.drawClients(d)
 	s.drawChaos(d)
 	s.outsiders = d.one(0, 0, 0, 1, 2)
+	s.drawSnapshots(d)
 	s.drawRare(d)
 	s.hashing = d.chance(0.5)
 	return s
@@ -229,6 +236,6 @@ func (s *setup) drawChaos(d draw) {
 }
 
 func (s *setup) String() string {
-	return fmt.Sprintf("%d nodes, %d groups, %v; election timeout %v, heartbeat %v, limits %+v; links %v+%v drop %.3f duplicate %.3f reorder %.3f; sync %v, drift %.3f; %d clients, %d keys; strikes %v every %v; stale %.3f, late timers %.3f, cut reads %.3f, narrow %d",
-		s.nodes, s.groups, s.length, s.electionTimeout, s.heartbeat, s.limits, s.delay, s.jitter, s.drop, s.duplicate, s.reorder, s.sync, s.drift, s.clients, s.keys, s.strikes, s.interval, s.stale, s.lateTimers, s.cutReads, s.narrow)
+	return fmt.Sprintf("%d nodes, %d of them spares, %d groups, %v; election timeout %v, heartbeat %v, limits %+v; links %v+%v drop %.3f duplicate %.3f reorder %.3f; sync %v, drift %.3f; %d clients, %d keys; %v; strikes %v every %v; stale %.3f, late timers %.3f, cut reads %.3f, narrow %d",
+		s.nodes, s.spares, s.groups, s.length, s.electionTimeout, s.heartbeat, s.limits, s.delay, s.jitter, s.drop, s.duplicate, s.reorder, s.sync, s.drift, s.clients, s.keys, &s.snapshots, s.strikes, s.interval, s.stale, s.lateTimers, s.cutReads, s.narrow)
 }

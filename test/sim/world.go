@@ -80,6 +80,8 @@ type World struct {
 	probe     *probe
 	healed    bool
 
+	memberRequest uint64 // counts requests about members
+
 	guests   *guests      // nil without a guest machine
 	script   *Script      // nil where the seed decides what happens
 	turning  *stepMailbox // whose turn it is

@@ -1,0 +1,332 @@
+package actors
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/messages"
+)
+
+// snapshotting is what a member knows of its snapshots. The files are its
+// Snapshotter's.
+type snapshotting struct {
+	pid    *actor.PID    // the Snapshotter, nil for a member that keeps no snapshots
+	newest core.Position // of the newest one that is durable and taken over
+
+	policy   core.SnapshotPolicy // until the next one
+	interval timer
+	over     bool // the interval is
+	bytes    int  // of log applied since the last one
+
+	taking   bool
+	asked    []*actor.PID // who wants one, and has to wait for the next
+	waiting  []*actor.PID // for the one being taken
+	failures int          // in a row
+	retryAt  time.Duration
+
+	installing *installation
+}
+
+// installation is a snapshot of the leader's that replaces the log.
+type installation struct {
+	term core.Term
+	from *actor.PID // its SnapshotSender
+	to   core.Index
+}
+
+const (
+	snapshotRetry    = time.Second // after a failure, doubled with each one more
+	snapshotRetryMax = time.Minute
+	// snapshotAskersMax bounds who waits for a snapshot.
+	snapshotAskersMax = 64
+)
+
+// startSnapshots makes the Snapshotter, and has the first snapshot of this life come
+// at a random point: groups that start together must not write together.
+func (r *raft) startSnapshots(ctx actor.Context) {
+	if r.opts.Snapshots == nil {
+		return
+	}
+	r.snapshots.policy = r.opts.SnapshotPolicy.First(r.rand.Float64())
+	pid, err := ctx.SpawnNamed(r.snapshotterProps(ctx.Self()), snapshotterName)
+	if err != nil {
+		panic(fmt.Sprintf("snapshotter: %v", err)) // the name is this actor's own
+	}
+	r.snapshots.pid = pid
+	if every := r.opts.SnapshotInterval; every > 0 {
+		r.armSnapshot(ctx, time.Duration(r.rand.Int64N(int64(every)))+1)
+	}
+}
+
+func (r *raft) armSnapshot(ctx actor.Context, wait time.Duration) {
+	r.snapshots.interval.set(ctx, r.rt.Clock, wait, func(generation uint64) any {
+		return &messages.SnapshotTimeout{Generation: generation}
+	})
+}
+
+func (r *raft) onSnapshotTimeout(ctx actor.Context, m *messages.SnapshotTimeout) {
+	if m.Generation != r.snapshots.interval.generation {
+		return
+	}
+	r.snapshots.over = true
+	r.armSnapshot(ctx, r.opts.SnapshotInterval)
+}
+
+func (r *raft) onTakeSnapshot(ctx actor.Context, sender *actor.PID) {
+	s := &r.snapshots
+	_, stopped := r.role.(standstill)
+	switch {
+	case sender == nil:
+	case s.pid == nil:
+		r.refuseSnapshot(ctx, "this member keeps no snapshots", sender)
+	case stopped:
+		r.refuseSnapshot(ctx, "the member is "+r.role.name(), sender)
+	case len(s.asked) >= snapshotAskersMax:
+		r.refuseSnapshot(ctx, fmt.Sprintf("%d wait for one already", len(s.asked)), sender)
+	default:
+		s.asked = append(s.asked, sender)
+	}
+}
+
+func (r *raft) refuseSnapshot(ctx actor.Context, reason string, to ...*actor.PID) {
+	for _, pid := range to {
+		ctx.Send(pid, &messages.SnapshotRefused{Group: r.opts.Group, Reason: reason})
+	}
+}
+
+// turnSnapshots asks the Applier for a view where it is time, or somebody wants one.
+// It is the Applier that knows what it has applied when it gets there.
+func (r *raft) turnSnapshots(ctx actor.Context) {
+	s := &r.snapshots
+	if s.pid == nil || s.taking || r.restoring() {
+		return
+	}
+	if len(s.asked) > 0 && r.applied <= s.newest.Index {
+		r.answerAsked(ctx)
+		return
+	}
+	due := r.now >= s.retryAt && s.policy.Due(r.applied, s.newest.Index, s.bytes, s.over)
+	if len(s.asked) == 0 && !due {
+		return
+	}
+	s.taking, s.over, s.bytes = true, false, 0
+	s.waiting, s.asked = s.asked, nil
+	ctx.Send(r.applier, &CaptureSnapshot{Incarnation: r.incarnation, Configurations: slices.Clone(r.configs)})
+}
+
+// answerAsked: the newest snapshot has all there is.
+func (r *raft) answerAsked(ctx actor.Context) {
+	s := &r.snapshots
+	if s.newest.Index == 0 {
+		r.refuseSnapshot(ctx, "nothing is applied yet", s.asked...)
+	} else {
+		r.tellTaken(ctx, s.newest, s.asked)
+	}
+	s.asked = nil
+}
+
+func (r *raft) tellTaken(ctx actor.Context, p core.Position, to []*actor.PID) {
+	for _, pid := range to {
+		ctx.Send(pid, &messages.SnapshotTaken{Group: r.opts.Group, Index: uint64(p.Index), Term: uint64(p.Term)})
+	}
+}
+
+// restoring says whether the machine is still behind the newest snapshot.
+func (r *raft) restoring() bool { return r.applied < r.snapshots.newest.Index }
+
+func (r *raft) onSnapshotSaved(ctx actor.Context, m *SnapshotSaved) {
+	s, p := &r.snapshots, positionOf(m.Meta)
+	s.taking, s.failures, s.retryAt = false, 0, 0
+	s.policy = r.opts.SnapshotPolicy
+	r.tellTaken(ctx, p, s.waiting)
+	s.waiting = nil
+	if p.Index <= s.newest.Index {
+		return // one that was sent has overtaken it
+	}
+	s.newest = p
+	r.compact(ctx)
+}
+
+// onSnapshotFailed: the group goes on without, and tries again after a while.
+func (r *raft) onSnapshotFailed(ctx actor.Context, m *SnapshotFailed) {
+	s := &r.snapshots
+	r.logger.Warn("no snapshot taken", "term", r.term, "applied", r.applied, "reason", m.Reason)
+	s.retryAt = r.now + min(snapshotRetry<<min(s.failures, 10), snapshotRetryMax)
+	s.failures++
+	s.taking, s.over = false, true
+	r.refuseSnapshot(ctx, m.Reason, s.waiting...)
+	s.waiting = nil
+}
+
+// endSnapshots tells who waits that the member ends.
+func (r *raft) endSnapshots(ctx actor.Context, reason string) {
+	s := &r.snapshots
+	s.interval.cancel()
+	r.refuseSnapshot(ctx, reason, append(s.asked, s.waiting...)...)
+	s.asked, s.waiting = nil, nil
+}
+
+// compact cuts the log behind the newest snapshot, which is durable, and has older
+// files removed.
+func (r *raft) compact(ctx actor.Context) {
+	if r.restoring() {
+		return
+	}
+	if to, ok := core.CompactTo(r.tail.shape.Before().Index, r.snapshots.newest.Index, r.applied, r.opts.KeepEntries); ok {
+		r.tail.compactTo(to)
+		p := r.tail.shape.Before()
+		r.logger.Debug("compacting the log", "to", p, "snapshot", r.snapshots.newest)
+		ctx.Request(r.links.LogWriter, &CompactLog{Group: r.opts.Group, Incarnation: r.incarnation, To: p})
+	}
+	r.forgetConfigurations()
+	ctx.Send(r.snapshots.pid, &DropSnapshots{Below: r.snapshots.newest.Index})
+}
+
+// forgetConfigurations drops those before the last one of the snapshot: nothing at or
+// below it is ever truncated.
+func (r *raft) forgetConfigurations() {
+	n := 0
+	for n+1 < len(r.configs) && r.configs[n+1].index <= r.snapshots.newest.Index {
+		n++
+	}
+	r.configs = r.configs[n:]
+}
+
+// onOfferSnapshot answers in every role; inTerm has made this member a follower of
+// who offers.
+func (r *raft) onOfferSnapshot(ctx actor.Context, m *messages.OfferSnapshot, sender *actor.PID) {
+	switch meta := m.Meta; {
+	case meta == nil || meta.Group != r.opts.Group || meta.Index == 0:
+		r.logger.Error("snapshot refused: it is of another group or of nothing", "leader", m.Leader, "meta", meta)
+	case r.installs(meta.Index):
+		r.snapshots.installing.term, r.snapshots.installing.from = r.term, sender // told when it is done
+	case core.Index(meta.Index) <= r.commit:
+		r.tellInstalled(ctx, sender, core.Index(meta.Index))
+	case r.snapshots.pid == nil:
+		r.answer(ctx, sender, &messages.SnapshotDeclined{
+			Group: r.opts.Group, From: string(r.opts.Node), Index: meta.Index, Reason: "this member keeps no snapshots",
+		})
+	default:
+		ctx.Send(r.snapshots.pid, &ReceiveSnapshot{Offer: m, From: sender})
+	}
+}
+
+func (r *raft) installs(index uint64) bool {
+	i := r.snapshots.installing
+	return i != nil && uint64(i.to) == index
+}
+
+func (r *raft) tellInstalled(ctx actor.Context, to *actor.PID, index core.Index) {
+	r.answer(ctx, to, &messages.SnapshotInstalled{
+		Group: r.opts.Group, Term: uint64(r.term), From: string(r.opts.Node), Index: uint64(index),
+	})
+}
+
+// onInstallSnapshot decides what becomes of a snapshot that the leader has sent.
+func (r *raft) onInstallSnapshot(ctx actor.Context, m *InstallSnapshot) {
+	p := positionOf(m.Meta)
+	if m.Term != r.term { // whoever leads now offers what is needed
+		r.settle(ctx, m.Meta, false)
+		return
+	}
+	switch core.DecideInstall(&r.tail.shape, r.commit, p) {
+	case core.InstallIgnored:
+		r.settle(ctx, m.Meta, false)
+		r.tellInstalled(ctx, m.From, p.Index)
+	case core.InstallCommitted:
+		r.commitTo(p.Index)
+		r.settle(ctx, m.Meta, false)
+		r.tellInstalled(ctx, m.From, p.Index)
+	case core.InstallReset:
+		if err := r.install(ctx, m); err != nil {
+			r.fail(ctx, fmt.Sprintf("cannot install the snapshot at %v: %v", p, err))
+		}
+	}
+}
+
+func (r *raft) settle(ctx actor.Context, meta *messages.SnapshotMeta, adopted bool) {
+	ctx.Send(r.snapshots.pid, &SnapshotSettled{Meta: meta, Adopted: adopted})
+}
+
+// install puts a snapshot in the place of the log. Its file is durable: a crash from
+// here on ends with the same log, see DecideStart. The Applier comes before the disk,
+// so that it never looks for entries that are gone.
+func (r *raft) install(ctx actor.Context, m *InstallSnapshot) error {
+	p := positionOf(m.Meta)
+	r.logger.Info("installing a snapshot", "term", r.term, "snapshot", p, "last", r.tail.last(), "commit", r.commit)
+	if err := r.adopt(ctx, m.Meta); err != nil {
+		return err
+	}
+	if f, ok := r.role.(*follower); ok {
+		f.acks = nil // of a log that is no more: the leader sends again
+	}
+	r.snapshots.installing = &installation{m.Term, m.From, p.Index}
+	r.resetLog(ctx, m.Meta)
+	r.settle(ctx, m.Meta, true)
+	return nil
+}
+
+// adopt takes over what a snapshot says is committed, and the machine's state.
+func (r *raft) adopt(ctx actor.Context, meta *messages.SnapshotMeta) error {
+	c, err := configurationOf(meta.Configuration)
+	if err != nil {
+		return fmt.Errorf("configuration at %d: %w", meta.ConfigurationIndex, err)
+	}
+	// Who waits for what was handed over is the Applier's to answer.
+	r.release(ctx, r.tail.takeWaiters(r.handed), messages.Outcome_UNKNOWN, messages.Reason_LEADERSHIP_LOST)
+	p := positionOf(meta)
+	r.configs = []configuration{{core.Index(meta.ConfigurationIndex), c}}
+	r.configurationChanged(ctx)
+	r.snapshots.newest, r.snapshots.bytes, r.snapshots.over = p, 0, false
+	r.commitTo(p.Index)
+	r.handed = max(r.handed, p.Index)
+	ctx.Send(r.applier, &RestoreSnapshot{Meta: meta})
+	return nil
+}
+
+// resetLog begins the log anew after a snapshot, in mind and on disk.
+func (r *raft) resetLog(ctx actor.Context, meta *messages.SnapshotMeta) {
+	p, first := positionOf(meta), r.tail.shape.First()
+	r.tail.reset(p, meta.Time)
+	ctx.Request(r.links.LogWriter, &CompactLog{
+		Group: r.opts.Group, Incarnation: r.incarnation, TruncateFrom: first, To: p,
+	})
+}
+
+// onLogCompacted: what a reset was for can be told.
+func (r *raft) onLogCompacted(ctx actor.Context, m *messages.LogCompacted) {
+	if m.Incarnation != r.incarnation {
+		return
+	}
+	if s, ok := r.role.(*starting); ok {
+		s.onLogReset(ctx, core.Index(m.Index))
+		return
+	}
+	i := r.snapshots.installing
+	if i == nil || core.Index(m.Index) < i.to {
+		return
+	}
+	r.snapshots.installing = nil
+	r.logger.Info("snapshot installed", "term", r.term, "index", i.to)
+	if i.term == r.term {
+		r.tellInstalled(ctx, i.from, i.to)
+	}
+}
+
+func positionOf(m *messages.SnapshotMeta) core.Position {
+	return core.Position{Index: core.Index(m.Index), Term: core.Term(m.Term)}
+}
+
+// configurationOf refuses a configuration of nobody: a member would take part in a
+// group it knows nothing of.
+func configurationOf(m *messages.Configuration) (core.Configuration, error) {
+	c := coreConfiguration(m)
+	if len(c.Members) == 0 {
+		return c, fmt.Errorf("it has no members")
+	}
+	return c, nil
+}

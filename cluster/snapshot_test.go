@@ -1,0 +1,116 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/protoraft/protoraft/fsm/counter"
+)
+
+// A snapshot is durable when TakeSnapshot returns: a restart begins with it, and has
+// all that came after.
+func TestRestartBeginsWithTheSnapshot(t *testing.T) {
+	o := alone(t, t.TempDir(), freeAddress(t))
+	o.KeepEntries = -1
+	n := startAlone(t, o)
+	if _, err := n.StartGroup(1, counter.New(counter.Hooks{})); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		add(t, n, 1, 1)
+	}
+	index, err := n.TakeSnapshot(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	add(t, n, 1, 5)
+	shutDown(t, n)
+
+	n = startAlone(t, o)
+	if _, err := n.StartGroup(1, counter.New(counter.Hooks{})); err != nil {
+		t.Fatal(err)
+	}
+	if sum := add(t, n, 1, 1); sum != 16 {
+		t.Fatalf("%d after a restart, expected 16", sum)
+	}
+	s, err := n.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g := s.Groups[0]; g.SnapshotIndex != index || g.FirstIndex != index+1 {
+		t.Fatalf("%+v, expected the snapshot at %d and the log behind it", g, index)
+	}
+	if _, err := n.TakeSnapshot(t.Context(), 2); err == nil {
+		t.Fatal("a snapshot of a group that is not here")
+	}
+}
+
+// A member that was away while the log was cut is sent a snapshot over the real remote,
+// past the real guard.
+func TestSnapshotIsSentToAMemberThatWasAway(t *testing.T) {
+	onlyRemote(t)
+	var members []Member
+	for i := range 3 {
+		members = append(members, Member{ID: fmt.Sprintf("n%d", i+1), Address: freeAddress(t)})
+	}
+	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
+	start := func(i int) *Node {
+		n, err := Start(NewSystem(hclog.NewNullLogger()), Options{
+			ID: members[i].ID, Members: members, DataDir: dirs[i], KeepEntries: -1,
+			ElectionTimeout: 300 * time.Millisecond, HeartbeatInterval: 50 * time.Millisecond, Logger: testLogger(t),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { shutDown(t, n) })
+		if _, err := n.StartGroup(1, counter.New(counter.Hooks{})); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	first, second := start(0), start(1)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for range 20 {
+		if _, err := first.Client().Propose(ctx, 1, counter.Add(1)); err != nil {
+			t.Logf("tried again: %v", err)
+		}
+	}
+	for _, n := range []*Node{first, second} {
+		if _, err := n.TakeSnapshot(ctx, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Anew, for the leader may still have in memory what the third one lacks.
+	shutDown(t, first)
+	shutDown(t, second)
+	first, _ = start(0), start(1)
+	third := start(2)
+	for look := time.NewTicker(20 * time.Millisecond); ; <-look.C {
+		s, err := third.Status(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := first.Status(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("after 30 s: %+v", s.Groups)
+		}
+		if len(s.Groups) == 0 || len(f.Groups) == 0 {
+			continue // not started yet
+		}
+		g, want := s.Groups[0], f.Groups[0].CommitIndex
+		if g.SnapshotIndex > 0 && g.AppliedIndex >= want {
+			if refused := third.Guard(); refused.Type+refused.Target > 0 {
+				t.Fatalf("the guard refused: %+v", refused)
+			}
+			return
+		}
+	}
+}

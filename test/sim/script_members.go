@@ -1,0 +1,102 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/protoraft/protoraft/messages"
+)
+
+// Spares makes the last n nodes no members in the beginning. It comes before the
+// first Start.
+func (s *Script) Spares(n int) { s.w.setup.spares = n }
+
+// MemberChange is what a script asks for, by node ids; a learner's has "?" behind it.
+type MemberChange struct {
+	Add, Remove, Promote, Demote []string
+	Expected                     uint64
+}
+
+// ChangeMembers has a client on a node ask for a change of a group's members.
+func (s *Script) ChangeMembers(id string, group uint64, c MemberChange) error {
+	m := &messages.ChangeMembers{
+		Group: group, Request: s.memberRequest(group), ExpectedIndex: c.Expected,
+		Remove: c.Remove, Promote: c.Promote, Demote: c.Demote,
+	}
+	for _, name := range c.Add {
+		name, learner := strings.CutSuffix(name, "?")
+		n, err := s.node(name)
+		if err != nil {
+			return err
+		}
+		one := &messages.Member{Id: n.id, Address: n.address}
+		if learner {
+			one.Role = messages.Role_LEARNER
+		}
+		m.Add = append(m.Add, one)
+	}
+	return s.askMembers(id, group, m)
+}
+
+// AbortChange has a client on a node ask for the change under way to be undone.
+func (s *Script) AbortChange(id string, group uint64) error {
+	return s.askMembers(id, group, &messages.AbortChange{Group: group, Request: s.memberRequest(group)})
+}
+
+func (s *Script) memberRequest(group uint64) uint64 {
+	s.w.memberRequest++
+	return memberRequests + s.w.memberRequest*memberGroups + group
+}
+
+func (s *Script) askMembers(id string, group uint64, message any) error {
+	n, err := s.running(id)
+	if err == nil {
+		n.host.system.Root.RequestWithCustomSender(n.memberPID(group), message, s.pid(n))
+		s.settle()
+	}
+	return err
+}
+
+// membersAnswered tells how requests about members ended.
+func (s *Script) membersAnswered(m *messages.Results) bool {
+	if !s.w.checks.memberAnswers(m) {
+		return false
+	}
+	for i := range m.Items {
+		item := &m.Items[i]
+		if item.Outcome == messages.Outcome_APPLIED {
+			s.tell("members are %v, by entry %d", s.configuration(digest(item.Data)), item.Index)
+			continue
+		}
+		reason := strings.ToLower(strings.ReplaceAll(item.Reason.String(), "_", " "))
+		outcome := strings.ToLower(strings.ReplaceAll(item.Outcome.String(), "_", " "))
+		s.tell("change of members: %s, %s", outcome, strings.TrimSuffix(reason+": "+string(item.Data), ": "))
+	}
+	return true
+}
+
+// configuration says in words what an entry of that digest says; the one that groups
+// begin with is just the members.
+func (s *Script) configuration(data uint64) string {
+	for _, g := range s.w.checks.groups {
+		if c := g.configs[data]; c != nil {
+			return c.String()
+		}
+	}
+	return "unknown"
+}
+
+// memberWords says what the wire carries about members, empty for anything else.
+func (s *Script) memberWords(message any) string {
+	switch m := message.(type) {
+	case *messages.MemberRemoved:
+		return s.group(m.Group) + fmt.Sprintf("removed by entry %d", m.Index)
+	case *messages.ForwardRequests:
+		for _, r := range m.Requests {
+			if r.GetChangeMembers() != nil || r.GetAbortChange() != nil {
+				return "forward a change of members"
+			}
+		}
+	}
+	return ""
+}
