@@ -58,7 +58,6 @@ type turn struct {
 	lastIndex int
 	said      []said
 	checked   int // Replicators that were asked how they do
-	kept      int // hand-overs given up
 	stopped   bool
 	poisoned  bool
 	mute      bool // its storage has failed before
