@@ -50,7 +50,7 @@ func (f *fleet) start(m Member, members []Member, join bool, dir string) *Node {
 	node, err := Start(NewSystem(logger), Options{
 		ID: m.ID, Members: members, Join: join, ClusterID: f.cluster, DataDir: dir, Logger: logger,
 		ElectionTimeout: 300 * time.Millisecond, HeartbeatInterval: 30 * time.Millisecond,
-		RequestTimeout: 2 * time.Second, CatchUpTimeout: 2 * time.Second,
+		RequestTimeout: 2 * time.Second, CatchUpTimeout: 2 * time.Second, KeepEntries: -1,
 	})
 	if err != nil {
 		f.t.Fatal(err)

@@ -102,7 +102,8 @@ type Options struct {
 	TransferBytesPerSecond int
 
 	// CatchUpTimeout is how long a change of members waits for a new voter that does
-	// not advance before it is rolled back. Default ten election timeouts.
+	// not advance, in the log or in a snapshot that it is sent, before it is rolled back.
+	// Default ten election timeouts.
 	CatchUpTimeout time.Duration
 
 	// Logger hears what happens. Default: none.

@@ -114,3 +114,59 @@ func TestSnapshotIsSentToAMemberThatWasAway(t *testing.T) {
 		}
 	}
 }
+
+// A node that joins a group whose log was cut is sent a snapshot first, over the real
+// remote and past the real guard, then votes like the others; a restart finds it so.
+func TestNewcomerGetsASnapshot(t *testing.T) {
+	f := newFleet(t)
+	client := f.outside()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for range 20 {
+		if _, err := client.Propose(ctx, 1, counter.Add(1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range f.first {
+		if _, err := f.nodes[m.ID].TakeSnapshot(ctx, 1); err != nil {
+			t.Fatalf("%s: %v", m.ID, err)
+		}
+	}
+	n4 := f.join("n4")
+	f.change(client, MembersChange{Add: []Member{n4}})
+	group := func() GroupStatus {
+		t.Helper()
+		s, err := f.nodes["n4"].Status(ctx)
+		if err != nil || len(s.Groups) != 1 {
+			t.Fatalf("%+v, %v", s, err)
+		}
+		return s.Groups[0]
+	}
+	g := group()
+	if g.SnapshotIndex == 0 || g.FirstIndex != g.SnapshotIndex+1 {
+		t.Fatalf("%+v, expected a log behind a snapshot", g)
+	}
+	expectIDs(t, "members of n4", g.Members, "n1", "n2", "n3", "n4")
+	if refused := f.nodes["n4"].Guard(); refused.Type+refused.Target > 0 {
+		t.Fatalf("the guard refused: %+v", refused)
+	}
+
+	dir := f.nodes["n4"].options.DataDir
+	f.stop("n4")
+	f.start(n4, append(f.first, n4), true, dir)
+	f.stop("n1") // three of four are needed, n4 among them
+	for {
+		_, err := client.Propose(ctx, 1, counter.Add(1))
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+		t.Logf("tried again: %v", err) // the one that was stopped may have led
+	}
+	if after := group(); after.SnapshotIndex < g.SnapshotIndex {
+		t.Fatalf("%+v after a restart, %+v before", after, g)
+	}
+	expectIDs(t, "members of n4 after a restart", group().Members, "n1", "n2", "n3", "n4")
+}

@@ -301,3 +301,23 @@ func TestCountingByAnotherConfiguration(t *testing.T) {
 		t.Fatal("confirmed without b")
 	}
 }
+
+// A snapshot's bytes are an advance too, where they get further than before.
+func TestCatchingUpBySnapshot(t *testing.T) {
+	c := NewCatchUp(10, 0)
+	c.Received(5, 90)
+	c.Received(9, 180)
+	if c.Stalled(279, 100) || c.Patience(200, 100) != 80 {
+		t.Fatal("stalled while its snapshot arrives")
+	}
+	c.Received(3, 200)
+	c.Received(9, 250) // begun again, and no further
+	if !c.Stalled(280, 100) {
+		t.Fatal("waited for though its transfer never gets further")
+	}
+	c.Seen(5, 12, 300, 100)
+	c.Received(1, 390) // the next snapshot
+	if c.Stalled(489, 100) {
+		t.Fatal("stalled while its next snapshot arrives")
+	}
+}
