@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -9,7 +10,7 @@ import (
 // failed, or code that is not deterministic. Here only the number it gives for its
 // state goes wrong, so that nothing but the comparison between members can notice.
 // One member of a group drifts at a time, through restarts, until it is noticed: a
-// majority never does, where there are more than two. Whoever stops for it is started
+// majority never does, where there are more than two; so not where members change. Whoever stops for it is started
 // again, as an operator would.
 
 // hashing is the world's machine, with a hash of its state.
@@ -26,7 +27,7 @@ func (h *hashing) StateHash() uint64 {
 
 // drift strikes the members of a node.
 func (w *World) drift(n *node) {
-	if !w.setup.hashing || w.guests != nil || n.outsider {
+	if !w.setup.hashing || w.guests != nil || n.outsider || slices.Contains(w.setup.strikes, strikeMembers) {
 		return
 	}
 	for _, g := range w.checks.groups {

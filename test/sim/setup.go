@@ -230,6 +230,9 @@ func (s *setup) drawChaos(d draw) {
 	if slices.Contains(s.strikes, strikeLeap) || slices.Contains(s.strikes, strikeElections) {
 		s.clockDrift = 0 // a clock that leaps keeps no bound
 	}
+	if slices.Contains(s.strikes, strikeMembers) {
+		s.priorities = nil // who is added has none, and all that may lead may be removed
+	}
 	s.interval = d.time(s.electionTimeout/4, 8*s.electionTimeout)
 	s.downtime = d.time(time.Millisecond, 6*s.electionTimeout)
 	s.heavy = d.maybe(0.3, 0.05, 0.5)
