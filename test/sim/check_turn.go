@@ -230,7 +230,6 @@ func (m *memberModel) noteTurn(t *turn) {
 		case *messages.OfferSnapshot:
 			m.heardLeader(t, part, message.Term)
 		case *actors.GroupLoaded:
-			part = part || m.loaded > 0
 			stored := len(message.State.Runs) > 0 || message.State.FirstIndex > 1 || m.snapshots.found > 0
 			if s := &m.c.w.setup; stored && s.clockDrift > 0 && m.c.w.script == nil {
 				m.cautiousUntil = t.now + s.electionTimeout
