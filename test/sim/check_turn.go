@@ -120,7 +120,7 @@ func (c *checks) turnEnds(b *stepMailbox) {
 	case replicatorActor:
 		b.sends.endTurn(t)
 	case applierActor:
-		if t.m.brokeInTurn && !t.stopped {
+		if t.m.brokeInTurn && !t.stopped && !t.m.applierEnded {
 			c.w.violate("a machine that fails stops its group", "group %d: the machine of %s has failed and the Applier goes on", t.m.g.id, b.n.id)
 		}
 		t.m.brokeInTurn = false

@@ -149,7 +149,11 @@ func (m *memberModel) asksPreVote(p *messages.RequestPreVote) {
 	if !t.own(m) {
 		return
 	}
-	if t.atOnce && m.atOnce() && t.hears && p.Campaign > m.campaign {
+	onDemand := t.find(func(message any) bool {
+		_, demanded := message.(*messages.StandForElection)
+		return demanded // of one that led when the turn began, perhaps
+	})
+	if !onDemand && t.atOnce && m.atOnce() && t.hears && p.Campaign > m.campaign {
 		m.c.w.violate("who hears a leader does not stand", "group %d: %s asks for pre-votes in term %d", m.g.id, m.n.id, p.Term)
 	}
 	if m.grantedAlone && m.grantedTerm == m.asked.Term && p.Campaign > m.grantedCampaign &&

@@ -98,7 +98,6 @@ var Required = []string{
 	"read answered after the leader changed",
 	"read error",
 	"read of rotten bytes",
-	"split state stopped",
 	"restart from a snapshot",
 	"snapshot failed",
 	"snapshot installed",

@@ -83,6 +83,7 @@ type memberModel struct {
 	failed    bool
 
 	snapshots snapshotModel
+	drifts    bool // its machine's state is not what it should be, in every life until it is noticed
 
 	office
 }
@@ -120,7 +121,6 @@ type office struct {
 	breaks      failure // of its machine
 	brokeInTurn bool
 	table       *fsmsession.Table
-	drifts      bool // its machine's state is not what it should be
 
 	applierEnded bool // its Raft has yet to hear so, or has
 }
