@@ -60,6 +60,9 @@ func (a *applier) applyInSession(index uint64, b *messages.Block, e messages.Ent
 			Data: data, Session: v.Session, Sequence: e.Sequence,
 		})
 		a.waiters = append(a.waiters, w)
+		if a.hashes.mustStop(index) {
+			return a.applyCommands()
+		}
 		return nil
 	}
 	return a.answerUnapplied(index, w, answerOf(v))

@@ -223,3 +223,17 @@ func TestHasherIsAskedAtTheIndex(t *testing.T) {
 		t.Fatalf("checkpoints %v, expected %v", got, want)
 	}
 }
+
+// So it is where commands belong to a session.
+func TestHasherIsAskedAtTheIndexInSessions(t *testing.T) {
+	h := &hashing{}
+	a := newApplying(t, h)
+	entries := []messages.EntryView{opens()}
+	for i := range uint64(129) {
+		entries = append(entries, inSession(1, i+1, "a"))
+	}
+	a.apply(130, CommittedBlock{Block: blockOf(1, 1, 1, 0, entries...)})
+	if fmt.Sprint(h.at) != "[63 127]" {
+		t.Fatalf("asked after %v commands", h.at)
+	}
+}
