@@ -98,13 +98,16 @@ func (k Kit) filled() Kit {
 	return k
 }
 
-// seeds are 1 to n, or what the command line says.
+// seeds are 1 to n, or what the command line says; a fifth of them with -short.
 func seeds(n int) (all []uint64) {
 	if *flagSeed != 0 {
 		return []uint64{*flagSeed}
 	}
-	if *flagSeeds != 0 {
+	switch {
+	case *flagSeeds != 0:
 		n = *flagSeeds
+	case testing.Short():
+		n = (n + 4) / 5
 	}
 	for seed := range uint64(n) {
 		all = append(all, seed+1)
