@@ -28,6 +28,7 @@ type serveFlags struct {
 	level              logLevel
 	logJSON            bool
 	insecure           bool
+	snapshots          snapshotFlags
 	followStdin        bool // end when stdin does: whoever started us is gone
 
 	members []cluster.Member // parsed from cluster
@@ -70,6 +71,7 @@ what it has taken in, and exits with 0. A second signal ends it at once.`,
 	flags.StringVar(&f.listen, "listen", "", "`address` to bind for other nodes (default: this node's in --cluster)")
 	flags.Var(&f.election, "election-timeout", "least time without a leader before a node stands for election")
 	flags.Var(&f.heartbeat, "heartbeat", "how often a leader shows itself (default: a tenth of --election-timeout)")
+	f.snapshots.register(flags)
 	flags.Var(&f.level, "log-level", "trace, debug, info, warn or error")
 	flags.BoolVar(&f.logJSON, "log-json", false, "log lines are JSON")
 	flags.BoolVar(&f.insecure, "insecure", false, "allow addresses beyond this machine: traffic is readable, peers are not verified")
@@ -99,6 +101,9 @@ func (f *serveFlags) check() (err error) {
 	}
 	if f.election < 3*f.heartbeat || f.heartbeat < duration(time.Millisecond) {
 		return usage("--election-timeout %v with --heartbeat %v, expected an election timeout of at least three heartbeats, and those of at least 1ms", &f.election, &f.heartbeat)
+	}
+	if err := f.snapshots.check(); err != nil {
+		return err
 	}
 	return f.checkAddresses(me)
 }

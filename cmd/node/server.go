@@ -75,13 +75,15 @@ func listenError(flag, address string, err error) error {
 }
 
 func startNode(f *serveFlags, logger hclog.Logger) (*cluster.Node, error) {
-	node, err := cluster.Start(cluster.NewSystem(logger), cluster.Options{
+	o := cluster.Options{
 		ID: f.id, Members: f.members, DataDir: f.data, Listen: f.listen, Insecure: f.insecure,
 		ElectionTimeout: time.Duration(f.election), HeartbeatInterval: time.Duration(f.heartbeat), Logger: logger,
 		// A connection's commands are applied in its order, which one sent again would
 		// leave. Clients of RESP and HTTP have sessions of their own, by name.
 		NoSessions: true,
-	})
+	}
+	f.snapshots.fill(&o)
+	node, err := cluster.Start(cluster.NewSystem(logger), o)
 	if err != nil {
 		return nil, err
 	}

@@ -51,6 +51,7 @@ func runTests(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "go %v: %v\n%s", build, err, out)
 		return 1
 	}
+	patience += time.Duration(*bytesFlag>>20)*100*time.Millisecond + time.Duration(*entriesFlag)*50*time.Microsecond
 	go launch()
 	return m.Run()
 }

@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-const (
-	patience  = 30 * time.Second     // for what must come
-	pollEvery = 5 * time.Millisecond // a process outside is asked; it does not tell
-)
+// patience is for what must come: longer where much is to be done.
+var patience = 30 * time.Second
+
+const pollEvery = 5 * time.Millisecond // a process outside is asked; it does not tell
 
 // await polls until cond holds.
 func await(t testing.TB, what string, cond func() bool) {
@@ -139,13 +139,24 @@ func (n *node) checkAlive() {
 
 // status is what the tests need of /v1/status.
 type status struct {
-	Role         string `json:"role"`
-	Leader       string `json:"leader"`
-	Term         uint64 `json:"term"`
-	LastIndex    uint64 `json:"last_index"`
-	CommitIndex  uint64 `json:"commit_index"`
-	AppliedIndex uint64 `json:"applied_index"`
-	Failure      string `json:"failure"`
+	Role          string       `json:"role"`
+	Leader        string       `json:"leader"`
+	Term          uint64       `json:"term"`
+	FirstIndex    uint64       `json:"first_index"`
+	LastIndex     uint64       `json:"last_index"`
+	CommitIndex   uint64       `json:"commit_index"`
+	AppliedIndex  uint64       `json:"applied_index"`
+	SnapshotIndex uint64       `json:"snapshot_index"`
+	Failure       string       `json:"failure"`
+	Peers         []peerStatus `json:"peers"`
+}
+
+// peerStatus is what a leader says of another node.
+type peerStatus struct {
+	Node         string `json:"node"`
+	State        string `json:"state"`
+	SnapshotSent uint64 `json:"snapshot_sent"`
+	SnapshotSize uint64 `json:"snapshot_size"`
 }
 
 // asker speaks to nodes that may be dead or frozen.
@@ -191,8 +202,9 @@ type ensemble struct {
 	election time.Duration
 }
 
-// startEnsemble starts a cluster and waits for its leader.
-func startEnsemble(t testing.TB, size int, election time.Duration) *ensemble {
+// startEnsemble starts a cluster and waits for its leader. The nodes get more flags
+// than the usual ones where there are some.
+func startEnsemble(t testing.TB, size int, election time.Duration, flags ...string) *ensemble {
 	t.Helper()
 	e := &ensemble{t: t, election: election}
 	dir := t.TempDir()
@@ -218,11 +230,11 @@ func startEnsemble(t testing.TB, size int, election time.Duration) *ensemble {
 	}
 	t.Cleanup(e.end)
 	for _, n := range e.nodes {
-		n.args = []string{
+		n.args = append([]string{
 			"serve", "--id", n.id, "--cluster", strings.Join(members, ","), "--data", n.dir,
 			"--resp", n.resp, "--http", n.http, "--log-level", *levelFlag,
 			"--election-timeout", election.String(), "--heartbeat", (election / 10).String(),
-		}
+		}, flags...)
 		n.start()
 	}
 	e.awaitReady()
