@@ -115,18 +115,22 @@ func (s webStatus) Status(ctx context.Context) (web.Status, error) {
 	if err != nil {
 		return web.Status{}, err
 	}
+	return s.status(st), nil
+}
+
+func (s webStatus) status(st cluster.Status) web.Status {
 	shown := web.Status{Node: st.ID, Cluster: st.ClusterID, Version: s.version}
 	for _, g := range st.Groups {
 		shown.Groups = append(shown.Groups, webGroup(g))
 	}
-	return shown, nil
+	return shown
 }
 
 func webGroup(g cluster.GroupStatus) web.GroupStatus {
 	shown := web.GroupStatus{
 		Group: g.Group, Role: g.Role, Term: g.Term, Leader: g.Leader, LeaderAddress: g.LeaderAddress,
 		FirstIndex: g.FirstIndex, LastIndex: g.LastIndex, DurableIndex: g.DurableIndex,
-		CommitIndex: g.CommitIndex, AppliedIndex: g.AppliedIndex, Failure: g.Failure,
+		CommitIndex: g.CommitIndex, AppliedIndex: g.AppliedIndex, SnapshotIndex: g.SnapshotIndex, Failure: g.Failure,
 	}
 	for _, m := range g.Members {
 		shown.Members = append(shown.Members, m.ID)

@@ -15,6 +15,7 @@
 //	                        it: {"token": 12}; else 409, with wait_ms in the queue
 //	PUT    /v1/lock/{name}  {"token": 12, "ttl_ms": 5000}: renews it, else 409
 //	DELETE /v1/lock/{name}?token=12  releases it, else 409
+//	/v1/admin/…  for operators on the node's own machine: see Admin
 //
 // A key is all that follows /v1/kv/, percent-decoded; it may contain slashes.
 // Errors are JSON with what went wrong (error), what is known of the operation
@@ -76,6 +77,7 @@ type GroupStatus struct {
 	DurableIndex  uint64       `json:"durable_index"`
 	CommitIndex   uint64       `json:"commit_index"`
 	AppliedIndex  uint64       `json:"applied_index"`
+	SnapshotIndex uint64       `json:"snapshot_index"`    // of the newest durable one, 0 for none
 	Failure       string       `json:"failure,omitempty"` // why the member stopped
 	Members       []string     `json:"members,omitempty"`
 	Peers         []PeerStatus `json:"peers,omitempty"` // on the leader
@@ -95,6 +97,7 @@ type PeerStatus struct {
 type Options struct {
 	ReadyTimeout  time.Duration // how long /readyz waits for its read; 0: 1 s
 	StatusTimeout time.Duration // how long /v1/status waits; 0: 2 s
+	Admin         Admin         // nil: /v1/admin is not served
 }
 
 // Limits of a server made by NewServer. A header line holds the longest key, every
@@ -156,6 +159,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.serveIDs(w, r, strings.TrimPrefix(path, idsPrefix))
 	case strings.HasPrefix(path, lockPrefix):
 		h.serveLock(w, r, strings.TrimPrefix(path, lockPrefix))
+	case strings.HasPrefix(path, adminPrefix):
+		h.serveAdmin(w, r, strings.TrimPrefix(path, adminPrefix))
 	case path == "/livez":
 		h.get(w, r, h.live)
 	case path == "/readyz":
@@ -164,7 +169,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.get(w, r, h.showStatus)
 	default:
 		writeError(w, http.StatusNotFound, problem{
-			Error:   "no such path; there are /livez, /readyz, /v1/status, /v1/kv/{key}, /v1/ids/{key} and /v1/lock/{name}",
+			Error:   "no such path; there are /livez, /readyz, /v1/status, /v1/kv/{key}, /v1/ids/{key}, /v1/lock/{name} and /v1/admin/",
 			Outcome: outcomeNotApplied, Reason: "no_such_path",
 		})
 	}
