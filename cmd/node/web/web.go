@@ -4,8 +4,8 @@
 //	GET    /livez         200 while the process answers; never depends on others
 //	GET    /readyz        200 when a linearizable read is answered in time, else 503
 //	GET    /v1/status     Status
-//	GET    /v1/kv/{key}   the value's bytes; ?consistency=linearizable|stale
-//	                      &version=true: with its version as ETag
+//	GET    /v1/kv/{key}   the value's bytes, as fresh as is asked for
+//	                      below; ?version=true: with its version as ETag
 //	PUT    /v1/kv/{key}   stores the body's bytes; ?ttl=30s: for so long;
 //	                      If-Match: "version", If-None-Match: *: else 412
 //	DELETE /v1/kv/{key}   removes the key
@@ -18,6 +18,13 @@
 //	/v1/admin/…  for operators on the node's own machine: see Admin
 //
 // A key is all that follows /v1/kv/, percent-decoded; it may contain slashes.
+//
+// A read is linearizable, or of another level named by ?consistency=: lease, member,
+// log or stale; or answered by this node's member once it has applied an index
+// (?min_index=12), or as of no longer ago than ?max_age=2s. X-Raft-Index of an answer
+// is the index it was applied or read at: a read with that as its min_index sees what
+// it was an answer to, on whatever node.
+//
 // Errors are JSON with what went wrong (error), what is known of the operation
 // (outcome: applied, not_applied, unknown), a reason to branch on, and the leader
 // where known. Only not_applied is safe to repeat without looking.
@@ -29,6 +36,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/protoraft/protoraft/cluster"
 )
 
 // Backend is where commands go: a cluster client, for a machine of package machine.
@@ -39,9 +48,9 @@ type Backend interface {
 	// alike each time. The id is 1 to cluster.MaxSessionIDBytes long, the sequence
 	// above 0.
 	ProposeOnce(id string, sequence uint64, command []byte) Pending
-	// Query is linearizable unless stale. afterWrites is for pipelines; requests
-	// over HTTP do not use it.
-	Query(query []byte, stale, afterWrites bool) Pending
+	// Query asks a query. afterWrites is for pipelines; requests over HTTP do not
+	// use it.
+	Query(query []byte, consistency cluster.Consistency, afterWrites bool) Pending
 }
 
 // Pending is an operation under way. Wait is called once and returns the
