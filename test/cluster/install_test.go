@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -109,6 +110,14 @@ func (e *ensemble) leaveBehind(lags *node, bytes int) {
 	lags.kill()
 	leader := e.leader(lags)
 	bulk(e.t, leader, "bulk", bytes)
+	reply, err := http.Post("http://"+leader.http+"/v1/admin/snapshot", "application/json", nil)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	if reply.StatusCode != http.StatusOK {
+		e.t.Fatalf("snapshot of %s: %s", leader.id, reply.Status)
+	}
 	await(e.t, "the log is cut beyond what "+lags.id+" has", func() bool {
 		s, err := leader.status()
 		return err == nil && s.FirstIndex > had.LastIndex+1
@@ -119,7 +128,7 @@ func (e *ensemble) leaveBehind(lags *node, bytes int) {
 // snapshot, while clients write. They wait no longer for it than they must, and nobody
 // stands for election.
 func TestInstall(t *testing.T) {
-	e := startEnsemble(t, 3, electionTimeout(), "--snapshot-entries", "0", "--snapshot-bytes", fmt.Sprint(*bytesFlag/4), "--keep-entries", "10")
+	e := startEnsemble(t, 3, electionTimeout(), "--snapshot-entries", "0", "--snapshot-bytes", "0", "--keep-entries", "10")
 	leader := e.leader()
 	lags := e.others(leader)[0]
 	e.leaveBehind(lags, *bytesFlag)
@@ -157,7 +166,7 @@ func TestInstall(t *testing.T) {
 // TestInstallCutShort kills who receives a snapshot and who sends it in its midst, in
 // turn. What was received is not sent again by the same leader.
 func TestInstallCutShort(t *testing.T) {
-	e := startEnsemble(t, 3, electionTimeout(), "--snapshot-entries", "0", "--snapshot-bytes", fmt.Sprint(*bytesFlag/4), "--keep-entries", "10",
+	e := startEnsemble(t, 3, electionTimeout(), "--snapshot-entries", "0", "--snapshot-bytes", "0", "--keep-entries", "10",
 		"--transfer-rate", fmt.Sprint(*bytesFlag/4))
 	lags := e.others(e.leader())[0]
 	e.leaveBehind(lags, *bytesFlag)
