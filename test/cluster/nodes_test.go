@@ -44,6 +44,7 @@ type node struct {
 	id, dir, log     string
 	peer, resp, http string
 	args             []string
+	plug             *plug // nil for one in the test's own network
 
 	process *os.Process
 	exited  chan struct{}    // closed when the process has ended
@@ -58,12 +59,17 @@ func (n *node) start() {
 		n.t.Fatal(err)
 	}
 	defer out.Close()
-	cmd := exec.Command(binary, n.args...)
+	cmd, namespaces, begin := exec.Command(binary, n.args...), uintptr(0), func() {}
+	if n.plug != nil {
+		cmd, begin = n.plug.command(n.args)
+		namespaces = syscall.CLONE_NEWNET
+	}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1")
-	if err := startChild(cmd); err != nil {
+	if err := startChildIn(cmd, namespaces); err != nil {
 		n.t.Fatalf("start %s: %v", n.id, err)
 	}
+	begin()
 	exited := make(chan struct{})
 	go func() {
 		_ = cmd.Wait() // its error is in the state
