@@ -236,3 +236,41 @@ func TestMembersChangeCheck(t *testing.T) {
 		t.Errorf("%+v: %s", fine, got)
 	}
 }
+
+// slowAdmin takes its time over a snapshot.
+type slowAdmin struct {
+	fakeAdmin
+	takes time.Duration
+}
+
+func (a *slowAdmin) TakeSnapshot(ctx context.Context) (Snapshot, error) {
+	timer := time.NewTimer(a.takes)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return Snapshot{Node: "n1", Index: 8}, nil
+	case <-ctx.Done():
+		return Snapshot{}, ctx.Err()
+	}
+}
+
+// TestAdminOutlivesTheServersDeadlines: what an operator waits for may take longer than
+// any other request, and no longer than was asked for.
+func TestAdminOutlivesTheServersDeadlines(t *testing.T) {
+	f := &fake{machine: machine.New()}
+	s := httptest.NewUnstartedServer(New(f, f, Options{Admin: &slowAdmin{takes: 500 * time.Millisecond}}))
+	s.Config.ReadTimeout, s.Config.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond
+	s.Start()
+	t.Cleanup(s.Close)
+	for path, want := range map[string]int{"snapshot": http.StatusOK, "snapshot?timeout=10ms": http.StatusGatewayTimeout} {
+		res, err := http.Post(s.URL+"/v1/admin/"+path, "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || res.StatusCode != want {
+			t.Errorf("%s: %d %s, %v, expected %d", path, res.StatusCode, body, err, want)
+		}
+	}
+}
