@@ -14,6 +14,7 @@ import (
 
 var (
 	bytesFlag    = flag.Int("cluster.bytes", 24<<20, "how many bytes behind a follower is that is sent a snapshot")
+	rateFlag     = flag.String("cluster.rate", "0", "how much of a snapshot is sent in a second, as --transfer-rate has it")
 	installsFlag = flag.Int("cluster.installs", 2, "how often the sending of a snapshot is cut short by a kill")
 )
 
@@ -128,7 +129,7 @@ func (e *ensemble) leaveBehind(lags *node, bytes int) {
 // snapshot, while clients write. They wait no longer for it than they must, and nobody
 // stands for election.
 func TestInstall(t *testing.T) {
-	e := startEnsemble(t, 3, electionTimeout(), "--snapshot-entries", "0", "--snapshot-bytes", "0", "--keep-entries", "10")
+	e := startEnsemble(t, 3, electionTimeout(), "--snapshot-entries", "0", "--snapshot-bytes", "0", "--keep-entries", "10", "--transfer-rate", *rateFlag)
 	leader := e.leader()
 	lags := e.others(leader)[0]
 	e.leaveBehind(lags, *bytesFlag)
