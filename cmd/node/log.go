@@ -1,10 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -96,7 +96,9 @@ func dump(out io.Writer, path string, f *dumpFlags) (err error) {
 		return fmt.Errorf("DIR: %w", err)
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	p := newDumpPrinter(out, f)
+	lines := bufio.NewWriterSize(out, 64<<10)
+	defer func() { err = errors.Join(err, lines.Flush()) }()
+	p := newDumpPrinter(lines, f)
 	p.directory(dir)
 	if err := dumpLog(p, dir.LogDir, f); err != nil {
 		return err
@@ -108,7 +110,7 @@ func dump(out io.Writer, path string, f *dumpFlags) (err error) {
 		return err
 	}
 	if p.damaged > 0 {
-		return fmt.Errorf("DIR %s: %d places are damaged", path, p.damaged)
+		return fmt.Errorf("DIR %s: places damaged: %d, as printed", path, p.damaged)
 	}
 	return nil
 }
@@ -158,7 +160,7 @@ func dumpSnapshots(p *dumpPrinter, dir string, f *dumpFlags) error {
 		switch {
 		case errors.Is(err, logstore.ErrCorrupt):
 			p.damages([]error{err})
-		case errors.Is(err, fs.ErrNotExist), err != nil:
+		case err != nil:
 			return fmt.Errorf("DIR: %w", err)
 		}
 	}
