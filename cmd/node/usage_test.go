@@ -23,7 +23,7 @@ func TestUsage(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{[]string{"sevre"}, []string{`unknown command "sevre"`, "serve, demo, status, version"}},
+		{[]string{"sevre"}, []string{`unknown command "sevre"`, "demo, log, members, serve, snapshot, status, transfer, version"}},
 		{[]string{"--bogus"}, []string{"--bogus"}},
 		{[]string{"serve"}, []string{"--cluster is missing", "id=host:port"}},
 		{[]string{"serve", "--cluster", trio, "--data", "d"}, []string{"--id is missing", "n1, n2, n3"}},
@@ -54,6 +54,12 @@ func TestUsage(t *testing.T) {
 		{serve("--election-timeout", "1"), []string{"--election-timeout", "such as 1s"}},
 		{serve("--heartbeat", "0s"), []string{"--heartbeat", "above zero"}},
 		{serve("--heartbeat", "500ms"), []string{"--election-timeout 1s", "--heartbeat 500ms", "three heartbeats"}},
+		{serve("--snapshot-entries", "-1"), []string{"--snapshot-entries -1", "0 or more"}},
+		{serve("--snapshot-bytes", "2MB"), []string{"--snapshot-bytes", `"2MB"`, "256MiB"}},
+		{serve("--snapshot-bytes", "9999999GiB"), []string{"--snapshot-bytes", "1 PiB"}},
+		{serve("--transfer-rate", "-5B"), []string{"--transfer-rate", "64KiB"}},
+		{serve("--snapshot-interval", "-1h"), []string{"--snapshot-interval -1h", "0 or more"}},
+		{serve("--keep-entries", "-1"), []string{"--keep-entries -1", "0 or more"}},
 		{serve("--log-level", "loud"), []string{"--log-level", "trace, debug, info, warn or error"}},
 		{[]string{"demo", "--nodes", "0"}, []string{"--nodes 0", "1 to 9"}},
 		{[]string{"demo", "--nodes", "many"}, []string{"--nodes"}},
@@ -62,6 +68,36 @@ func TestUsage(t *testing.T) {
 		{[]string{"demo", "now"}, []string{`"now"`, "flags only"}},
 		{[]string{"status", "--http", "8001"}, []string{"--http", "host:port"}},
 		{[]string{"status", "-o", "yaml"}, []string{"--output", "table or json"}},
+		{serve("--join"), []string{"--join without --cluster-id", "node members list"}},
+		{[]string{"serve", "--id", "n1", "--data", "d", "--cluster", "n1=127.0.0.1:7001", "--join", "--cluster-id", "c"}, []string{"--join", "no node in --cluster but n1"}},
+		{[]string{"members", "lst"}, []string{`unknown command "lst"`, "abort, add, demote, list, promote, remove, replace"}},
+		{[]string{"members", "list", "n1"}, []string{`"n1"`, "flags only"}},
+		{[]string{"members", "list", "-o", "yaml"}, []string{"--output", "table or json"}},
+		{[]string{"members", "list", "--http", "8001"}, []string{"--http", "host:port"}},
+		{[]string{"members", "list", "--timeout", "2h"}, []string{"--timeout", "1ms to 1h"}},
+		{[]string{"members", "add"}, []string{"no member", "id=host:port"}},
+		{[]string{"members", "add", "n4"}, []string{`"n4"`, "id=host:port"}},
+		{[]string{"members", "add", "n,4=127.0.0.1:1"}, []string{"commas"}},
+		{[]string{"members", "add", "n4=127.0.0.1"}, []string{"member n4", "host:port"}},
+		{[]string{"members", "add", "n4=:7004"}, []string{"member n4", "no host"}},
+		{[]string{"members", "add", "n4=127.0.0.1:0"}, []string{"member n4", "1 to 65535"}},
+		{[]string{"members", "add", "n4=127.0.0.1:1", "n4=127.0.0.1:2"}, []string{"n4 appears twice"}},
+		{[]string{"members", "add", "n4=127.0.0.1:1", "--if-index", "x"}, []string{"--if-index"}},
+		{[]string{"members", "remove"}, []string{"no member", "node members list"}},
+		{[]string{"members", "remove", "n1=127.0.0.1:1"}, []string{`"n1=127.0.0.1:1"`, "not the id"}},
+		{[]string{"members", "remove", "n1", "n1"}, []string{"n1 appears twice"}},
+		{[]string{"members", "replace", "n1"}, []string{"1 arguments, expected two"}},
+		{[]string{"members", "replace", "n1", "n4"}, []string{`"n4"`, "id=host:port"}},
+		{[]string{"members", "promote"}, []string{"no member"}},
+		{[]string{"members", "demote", ""}, []string{"not the id"}},
+		{[]string{"members", "abort", "now"}, []string{`"now"`, "flags only"}},
+		{[]string{"transfer", "n2"}, []string{`"n2"`, "flags only"}},
+		{[]string{"transfer", "--timeout", "0s"}, []string{"--timeout", "above zero"}},
+		{[]string{"snapshot", "-o", "text"}, []string{"--output", "table or json"}},
+		{[]string{"log", "dmup"}, []string{`unknown command "dmup"`, "expected dump"}},
+		{[]string{"log", "dump"}, []string{"0 arguments", "data directory"}},
+		{[]string{"log", "dump", "d", "-o", "table"}, []string{"--output", "text or json"}},
+		{[]string{"log", "dump", "d", "--from", "5", "--to", "4"}, []string{"--from 5 --to 4"}},
 		{[]string{"version", "-o", "yaml"}, []string{"--output", "text or json"}},
 	} {
 		var out, errs strings.Builder
@@ -79,7 +115,8 @@ func TestUsage(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, command := range []string{"", "serve", "demo", "status", "version"} {
+	for _, command := range []string{"", "serve", "demo", "status", "version", "members", "members list", "members add", "members remove", "members replace",
+		"members promote", "members demote", "members abort", "transfer", "snapshot", "log", "log dump"} {
 		var out, errs strings.Builder
 		args := strings.Fields(command + " --help")
 		if code := run(args, &out, &errs); code != exitOK || errs.Len() > 0 {

@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptrace"
 	"sync"
 	"testing"
 	"time"
@@ -10,7 +13,8 @@ import (
 )
 
 // TestFreezeLeader stops the leader's process until another leads and has changed
-// what it knew, and lets it go on with reads waiting at its door.
+// what it knew, and lets it go on with reads of every level waiting at its door: by its
+// lease too, which has ended meanwhile.
 func TestFreezeLeader(t *testing.T) {
 	e := startEnsemble(t, 3, electionTimeout())
 	l := startLoad(t, e.nodes, e.election) // clients of the frozen node soon go to another
@@ -27,11 +31,12 @@ func TestFreezeLeader(t *testing.T) {
 		for _, key := range keys {
 			l.put(next, key, "after")
 		}
-		answered := l.readThrough(old, keys)
+		answered, freshly := l.readThrough(old, keys), l.readFreshly(old, keys)
 		l.awaitAcks(betweenFaults)
 		thawed := time.Now()
 		old.thaw()
 		answered.Wait()
+		freshly.Wait()
 		e.awaitCaughtUp(old)
 		t.Logf("freeze %d: %s, then %s led; caught up %v after the thaw", round+1, old.id, next.id, time.Since(thawed).Round(time.Millisecond))
 	}
@@ -45,6 +50,40 @@ func (l *load) put(n *node, key, value string) {
 	defer s.close()
 	op := linearizability.Operation{Kind: linearizability.Put, Key: key, Value: value}
 	await(l.t, "write of "+key+" on "+n.id, func() bool { return l.run(client, s, op, nil) == nil })
+}
+
+// fresh are the levels of reading that promise to see what was acknowledged before.
+var fresh = []string{"linearizable", "lease", "member", "log"}
+
+// readFreshly sends reads of every level that promises to see what was acknowledged
+// before, over HTTP; otherwise as readThrough does.
+func (l *load) readFreshly(n *node, keys []string) *sync.WaitGroup {
+	l.t.Helper()
+	var sent, answered sync.WaitGroup
+	for _, key := range keys {
+		for _, level := range fresh {
+			sent.Add(1)
+			written := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
+				WroteRequest: func(httptrace.WroteRequestInfo) { sent.Done() },
+			})
+			request, err := http.NewRequestWithContext(written, http.MethodGet, "http://"+n.http+"/v1/kv/"+key+"?consistency="+level, nil)
+			if err != nil {
+				l.t.Fatal(err)
+			}
+			answered.Go(func() {
+				client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+				code, body, err := fetch(client, request)
+				switch {
+				case err != nil:
+					l.t.Errorf("%s read of %s at frozen %s: %v", level, key, n.id, err)
+				case code == http.StatusOK && string(body) != "after", code == http.StatusNotFound:
+					l.t.Errorf("stale read: %s, thawed, answers %q for %s at level %s, expected \"after\"", n.id, body, key, level)
+				}
+			})
+		}
+	}
+	sent.Wait()
+	return &answered
 }
 
 // readThrough sends reads to a frozen node, and returns when they have been sent.

@@ -36,6 +36,11 @@ func TestMain(m *testing.M) {
 }
 
 func runTests(m *testing.M) int {
+	patience += time.Duration(*bytesFlag>>20)*100*time.Millisecond + time.Duration(*entriesFlag)*50*time.Microsecond
+	go launch()
+	if binary = os.Getenv(insideEnv); binary != "" {
+		return m.Run() // it was built outside
+	}
 	dir, err := os.MkdirTemp("", "protoraft-cluster-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -51,7 +56,6 @@ func runTests(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "go %v: %v\n%s", build, err, out)
 		return 1
 	}
-	go launch()
 	return m.Run()
 }
 
@@ -75,8 +79,11 @@ func launch() {
 }
 
 // startChild starts a command that does not outlive this process, however it ends.
-func startChild(cmd *exec.Cmd) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+func startChild(cmd *exec.Cmd) error { return startChildIn(cmd, 0) }
+
+// startChildIn starts it in new namespaces.
+func startChildIn(cmd *exec.Cmd, namespaces uintptr) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Cloneflags: namespaces}
 	done := make(chan error, 1)
 	starts <- func() { done <- cmd.Start() }
 	return <-done

@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-const (
-	patience  = 30 * time.Second     // for what must come
-	pollEvery = 5 * time.Millisecond // a process outside is asked; it does not tell
-)
+// patience is for what must come: longer where much is to be done.
+var patience = 30 * time.Second
+
+const pollEvery = 5 * time.Millisecond // a process outside is asked; it does not tell
 
 // await polls until cond holds.
 func await(t testing.TB, what string, cond func() bool) {
@@ -44,6 +44,7 @@ type node struct {
 	id, dir, log     string
 	peer, resp, http string
 	args             []string
+	plug             *plug // nil for one in the test's own network
 
 	process *os.Process
 	exited  chan struct{}    // closed when the process has ended
@@ -58,12 +59,17 @@ func (n *node) start() {
 		n.t.Fatal(err)
 	}
 	defer out.Close()
-	cmd := exec.Command(binary, n.args...)
+	cmd, namespaces, begin := exec.Command(binary, n.args...), uintptr(0), func() {}
+	if n.plug != nil {
+		cmd, begin = n.plug.command(n.args)
+		namespaces = syscall.CLONE_NEWNET
+	}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1")
-	if err := startChild(cmd); err != nil {
+	if err := startChildIn(cmd, namespaces); err != nil {
 		n.t.Fatalf("start %s: %v", n.id, err)
 	}
+	begin()
 	exited := make(chan struct{})
 	go func() {
 		_ = cmd.Wait() // its error is in the state
@@ -139,13 +145,24 @@ func (n *node) checkAlive() {
 
 // status is what the tests need of /v1/status.
 type status struct {
-	Role         string `json:"role"`
-	Leader       string `json:"leader"`
-	Term         uint64 `json:"term"`
-	LastIndex    uint64 `json:"last_index"`
-	CommitIndex  uint64 `json:"commit_index"`
-	AppliedIndex uint64 `json:"applied_index"`
-	Failure      string `json:"failure"`
+	Role          string       `json:"role"`
+	Leader        string       `json:"leader"`
+	Term          uint64       `json:"term"`
+	FirstIndex    uint64       `json:"first_index"`
+	LastIndex     uint64       `json:"last_index"`
+	CommitIndex   uint64       `json:"commit_index"`
+	AppliedIndex  uint64       `json:"applied_index"`
+	SnapshotIndex uint64       `json:"snapshot_index"`
+	Failure       string       `json:"failure"`
+	Peers         []peerStatus `json:"peers"`
+}
+
+// peerStatus is what a leader says of another node.
+type peerStatus struct {
+	Node         string `json:"node"`
+	State        string `json:"state"`
+	SnapshotSent uint64 `json:"snapshot_sent"`
+	SnapshotSize uint64 `json:"snapshot_size"`
 }
 
 // asker speaks to nodes that may be dead or frozen.
@@ -191,8 +208,9 @@ type ensemble struct {
 	election time.Duration
 }
 
-// startEnsemble starts a cluster and waits for its leader.
-func startEnsemble(t testing.TB, size int, election time.Duration) *ensemble {
+// startEnsemble starts a cluster and waits for its leader. The nodes get more flags
+// than the usual ones where there are some.
+func startEnsemble(t testing.TB, size int, election time.Duration, flags ...string) *ensemble {
 	t.Helper()
 	e := &ensemble{t: t, election: election}
 	dir := t.TempDir()
@@ -218,11 +236,11 @@ func startEnsemble(t testing.TB, size int, election time.Duration) *ensemble {
 	}
 	t.Cleanup(e.end)
 	for _, n := range e.nodes {
-		n.args = []string{
+		n.args = append([]string{
 			"serve", "--id", n.id, "--cluster", strings.Join(members, ","), "--data", n.dir,
 			"--resp", n.resp, "--http", n.http, "--log-level", *levelFlag,
 			"--election-timeout", election.String(), "--heartbeat", (election / 10).String(),
-		}
+		}, flags...)
 		n.start()
 	}
 	e.awaitReady()

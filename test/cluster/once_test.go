@@ -19,15 +19,16 @@ import (
 )
 
 // TestOnce: clients count, each with commands that may be sent five times, while
-// leaders are killed and all nodes at once. What is counted is what was asked for: once
-// through the Go client, once with RAFT.ONCE of a stock Redis client.
+// leaders are killed and all nodes at once, and the nodes take snapshots all the time and
+// cut their logs behind them. What is counted is what was asked for: once through the Go
+// client, once with RAFT.ONCE of a stock Redis client.
 func TestOnce(t *testing.T) {
 	const (
 		counters = 4 // of each kind
 		rounds   = 3
 		tries    = 5
 	)
-	e := startEnsemble(t, 3, electionTimeout())
+	e := startEnsemble(t, 3, electionTimeout(), "--snapshot-entries", "150", "--keep-entries", "20")
 	var stop atomic.Bool
 	var all sync.WaitGroup
 	var acked atomic.Int64
@@ -120,6 +121,11 @@ func TestOnce(t *testing.T) {
 	progress()
 	stop.Store(true)
 	all.Wait()
+	for _, n := range e.nodes {
+		if s, err := n.status(); err != nil || s.SnapshotIndex == 0 || s.FirstIndex == 1 {
+			t.Errorf("%s has a snapshot up to %d and a log from %d (%v), expected it to have taken snapshots", n.id, s.SnapshotIndex, s.FirstIndex, err)
+		}
+	}
 
 	s := &respSession{address: e.nodes[0].resp}
 	defer s.close()
