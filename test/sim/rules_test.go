@@ -26,7 +26,7 @@ import (
 	"github.com/protoraft/protoraft/messages"
 )
 
-var brokenTables = []map[string][]func(x bad){brokenByMembers, brokenByWorlds, brokenByMachines}
+var brokenTables = []map[string][]func(x bad){brokenByMembers, brokenByWorlds, brokenByReaders, brokenByMachines}
 
 // TestEveryRuleCanBeBroken shows each rule's check what it must not let pass.
 func TestEveryRuleCanBeBroken(t *testing.T) {
@@ -283,6 +283,48 @@ var brokenByWorlds = map[string][]func(x bad){
 		o := x.asks(x.a.n, opReadWithin)
 		x.c.history.answered(x.a.n, &messages.ResultItem{Request: o.request, Outcome: messages.Outcome_APPLIED, Data: (&result{}).encode()})
 	}},
+}
+
+// brokenByReaders breaks the rules of leases.
+var brokenByReaders = map[string][]func(x bad){
+	"what is read by lease is answered while it holds": {
+		func(x bad) {
+			x.readsByLease(1)
+			x.later(time.Second)
+			x.turn(applierActor, &stepMailbox{})
+			x.c.sent(x.a.n, x.b.n, "raft-1", results(1))
+		},
+		func(x bad) { // to a client on the same node, of a machine that slept
+			x.readsByLease(1)
+			x.a.n.sleep(time.Second)
+			x.later(time.Second)
+			x.turn(applierActor, &stepMailbox{})
+			l := &listener{n: x.a.n, hear: func(*node, any) {}}
+			l.SendUserMessage(actor.NewPID("n2:7000", "raft-1"), results(1))
+		},
+	},
+	"nobody is told to stand while a lease is read by": {func(x bad) {
+		x.readsByLease(1, 2)
+		x.turn(applierActor, &stepMailbox{})
+		x.c.sent(x.a.n, x.b.n, "raft-1", results(1))
+		x.end()
+		x.c.sent(x.a.n, x.b.n, "raft-1", &messages.TimeoutNow{Group: 1, Term: 2})
+	}},
+}
+
+// readsByLease has a, a leader, give its Applier queries that may be answered for half
+// a second.
+func (x bad) readsByLease(requests ...uint64) {
+	x.leads(2)
+	for _, request := range requests {
+		q := query(request, 0)
+		q.Queries[0].LeaseUntil = clock{x.a.n, x.a.n.life}.Elapsed() + time.Second/2
+		x.a.givesLeased(q)
+	}
+}
+
+func results(request uint64) *messages.Results {
+	return &messages.Results{Items: []messages.ResultItem{{Request: request, Outcome: messages.Outcome_APPLIED}}}
 }
 
 // brokenByMachines breaks the rules of states, sessions and guests.

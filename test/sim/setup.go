@@ -126,6 +126,7 @@ func drawSetup(rng *rand.Rand) setup {
 	s.drawSnapshots(d)
 	s.drawRare(d)
 	s.hashing = d.chance(0.5)
+	s.drawAimed(d)
 	return s
 }
 
@@ -236,6 +237,24 @@ func (s *setup) drawChaos(d draw) {
 	s.interval = d.time(s.electionTimeout/4, 8*s.electionTimeout)
 	s.downtime = d.time(time.Millisecond, 6*s.electionTimeout)
 	s.heavy = d.maybe(0.3, 0.05, 0.5)
+}
+
+// drawAimed adds strikes with an aim. They are drawn last, and need members that read by
+// leases; some worlds know no other trouble, which would come between.
+func (s *setup) drawAimed(d draw) {
+	lease, index, alone := d.chance(0.3), d.chance(0.2), d.chance(0.5)
+	if alone && (lease || index) {
+		s.strikes, s.heavy = nil, 0
+		s.interval = max(s.interval, 2*s.electionTimeout)
+	}
+	if lease {
+		s.strikes = slices.DeleteFunc(s.strikes, func(one strike) bool { return one == strikeLeap || one == strikeElections })
+		s.clockDrift = s.drift + 0.001
+		s.strikes = append(s.strikes, strikeLease)
+	}
+	if index {
+		s.strikes = append(s.strikes, strikeLateIndex)
+	}
 }
 
 func (s *setup) String() string {

@@ -221,7 +221,7 @@ func (c narrow) Uint64() uint64 {
 // mend takes back what has not struck yet, and ends a process that has lost a member or
 // is about to end.
 func (n *node) mend() {
-	n.badReads, n.slowUntil = 0, 0
+	n.badReads, n.slowUntil, n.orderLate = 0, 0, nil
 	for _, b := range n.mailboxes {
 		b.poisoned = false
 	}
