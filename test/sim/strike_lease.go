@@ -204,12 +204,36 @@ func (w *World) strikeLateIndex(n *node) {
 	if f == m.n || !f.up {
 		return
 	}
+	if w.chaos.IntN(3) == 0 {
+		w.oversleeps(m, f)
+		return
+	}
 	w.cover.add("index confirmed late and twice")
 	d := et + time.Duration(w.chaos.Int64N(int64(et)))
 	h.until = w.now + d + et
 	w.net.links[m.n.number][f.number].starvedUntil = w.now + d
 	h.hunts(m.g, w.now, w.now+d, et/12, func() { h.asksOf(m.n, opAppend, true) })
 	h.reads(f, m.g, w.now, w.now+d, opReadMember, opReadWithin)
+}
+
+// oversleeps: the follower's machine is suspended when it has just been told an index,
+// and is read while nobody tells it of others.
+func (w *World) oversleeps(m *memberModel, f *node) {
+	h, et := w.hunter, w.setup.electionTimeout
+	asleep := w.now + et/4
+	wakes := asleep + time.Duration(w.chaos.Int64N(int64(2*et)))
+	h.until = wakes + et
+	h.reads(f, m.g, w.now, asleep, opReadMember)
+	w.at(asleep, func() {
+		if w.healed || !f.up || f.frozenUntil > w.now {
+			return
+		}
+		w.cover.add("follower suspended")
+		f.sleep(wakes - asleep)
+		w.cutOff(f, w.now, wakes+et/2)
+		h.hunts(m.g, w.now, wakes, et/12, func() { h.asksOf(m.n, opAppend, true) })
+		h.reads(f, m.g, wakes, wakes+et/2, opReadWithin)
+	})
 }
 
 // starves says how messages fare on a link that is to bear no entries.
