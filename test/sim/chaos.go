@@ -44,6 +44,7 @@ const (
 	strikeMembers
 	strikeLease
 	strikeLateIndex
+	strikeNews
 	strikes
 )
 
@@ -51,7 +52,7 @@ func (s strike) String() string {
 	return [...]string{"crash", "crash in turn", "crash all", "freeze", "partition", "one-way", "bridge", "ring", "mend",
 		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer", "snapshot",
 		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk", "stand", "drift", "change members",
-		"lease", "late index"}[s]
+		"lease", "late index", "late news"}[s]
 }
 
 // everyStrike is all of them but those with an aim, for which a setup has to be made. A disk that was lost or put back to an older state is
@@ -107,6 +108,8 @@ func (w *World) strike(s strike, n *node) {
 		w.strikeLease(n)
 	case strikeLateIndex:
 		w.strikeLateIndex(n)
+	case strikeNews:
+		w.strikeNews(n)
 	default:
 		if n.up {
 			w.strikeNode(s, n)

@@ -108,8 +108,8 @@ func (net *network) post(from, target *node, message any, p *packet) {
 		return
 	}
 	w.decisions.message(l)
-	starved := !net.calm && l.starvedUntil > w.now
-	if lost, _ := l.starves(message); starved && lost {
+	starved, again := l.starves(w.now, message)
+	if starved {
 		return
 	}
 	if !net.calm && w.decisions.befalls(l, faultDrop, s.drop) {
@@ -122,8 +122,8 @@ func (net *network) post(from, target *node, message any, p *packet) {
 	if gateways {
 		how = arrival{}
 	}
-	switch _, late := l.starves(message); {
-	case starved && late:
+	switch {
+	case again:
 		net.carry(l, p, arrival{by: lateIndex(w)})
 		how.by = lateIndex(w)
 	case from.orderLate != nil:
@@ -219,10 +219,7 @@ func (net *network) carry(l *link, p *packet, how arrival) {
 	} else if !net.calm && how.reorder != "" && w.decisions.befalls(l, how.reorder, s.reorder) {
 		w.cover.add("message reordered")
 	} else {
-		if !net.calm {
-			at = max(at, l.heldUntil)
-		}
-		at = max(at, l.lastAt)
+		at = max(at, l.lastAt, l.heldUntil)
 		l.lastAt = at
 	}
 	epoch := l.epoch
@@ -265,7 +262,7 @@ func (net *network) reset(l *link) {
 func (net *network) heal() {
 	for _, row := range net.links {
 		for _, l := range row {
-			l.cut, l.slow = false, 1
+			l.cut, l.slow, l.heldUntil, l.starvedUntil = false, 1, 0, 0
 		}
 	}
 }

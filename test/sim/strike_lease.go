@@ -174,9 +174,12 @@ func (n *node) orders(message any) time.Duration {
 	return o.arrives - w.now
 }
 
-func (w *World) asksHandOver(m *memberModel) {
+func (w *World) asksHandOver(m *memberModel) { w.asksHandOverTo(m, "") }
+
+// asksHandOverTo names who is to lead, or nobody.
+func (w *World) asksHandOverTo(m *memberModel, to string) {
 	if m.n.up && m.leads != 0 {
-		m.n.host.system.Root.RequestWithCustomSender(m.n.memberPID(m.g.id), &messages.TransferLeadership{Group: m.g.id}, w.probe.pid(m.n))
+		m.n.host.system.Root.RequestWithCustomSender(m.n.memberPID(m.g.id), &messages.TransferLeadership{Group: m.g.id, To: to}, w.probe.pid(m.n))
 	}
 }
 
@@ -236,8 +239,11 @@ func (w *World) oversleeps(m *memberModel, f *node) {
 	})
 }
 
-// starves says how messages fare on a link that is to bear no entries.
-func (l *link) starves(message any) (lost, late bool) {
+// starves says how a message fares on a link that is to bear no entries.
+func (l *link) starves(now time.Duration, message any) (lost, again bool) {
+	if now >= l.starvedUntil {
+		return false, false
+	}
 	switch message.(type) {
 	case *messages.AppendEntries, *messages.OfferSnapshot:
 		return true, false
