@@ -260,6 +260,25 @@ func TestReadWithin(t *testing.T) {
 	takeOne[*messages.ConfirmReadIndex](t, m.peer("n2"))
 }
 
+// What a leader has said grows older while the machine sleeps.
+func TestReadWithinCountsSleep(t *testing.T) {
+	m := following(t)
+	within := func(request uint64) {
+		m.memberRead(request, &messages.Query{Consistency: messages.Consistency_WITHIN, MaxAge: int64(electionTimeout)})
+	}
+	within(1)
+	ask := takeOne[*messages.ConfirmReadIndex](t, m.peer("n2"))
+	m.send(m.peer("n2"), m.pid, &messages.ReadIndexConfirmed{Group: 1, Term: 2, Request: ask.Request, Index: 2})
+	expectResults(t, m.client, "1 APPLIED")
+	m.clock.asleep = electionTimeout
+	within(2)
+	expectResults(t, m.client, "2 APPLIED")
+	m.clock.asleep++
+	within(3)
+	expectResults(t, m.client)
+	takeOne[*messages.ConfirmReadIndex](t, m.peer("n2"))
+}
+
 // Reads that a member held for its leader go on when it leads itself.
 func TestFollowerReadsSurviveItsElection(t *testing.T) {
 	m := newMember(t, 3).begin()

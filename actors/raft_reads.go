@@ -15,12 +15,12 @@ import (
 type memberReads struct {
 	waiting []PendingQuery
 	asked   []PendingQuery
-	request uint64 // numbers the questions
-	askedAt time.Duration
+	request uint64        // numbers the questions
+	askedAt time.Duration // by the clock that goes on while the machine sleeps
 	sentAt  time.Duration // last
 
-	// What the leader has said last: at freshAt, or later, freshIndex was all that was
-	// committed.
+	// What the leader has said last: at freshAt, by the same clock, or later, freshIndex
+	// was all that was committed.
 	freshAt    time.Duration
 	freshIndex core.Index
 	freshKnown bool
@@ -35,7 +35,7 @@ func (r *raft) onMemberQuery(ctx actor.Context, m *messages.Query, sender *actor
 		r.refuse(ctx, sender, m.Request, messages.Reason_BUSY)
 	case m.Consistency == messages.Consistency_STALE, m.Consistency == messages.Consistency_AT_LEAST:
 		r.giveQueries(ctx, []PendingQuery{q})
-	case m.Consistency == messages.Consistency_WITHIN && reads.freshKnown && r.now-reads.freshAt <= time.Duration(m.MaxAge):
+	case m.Consistency == messages.Consistency_WITHIN && reads.freshKnown && r.rt.Clock.Elapsed()-reads.freshAt <= time.Duration(m.MaxAge):
 		q.Index = max(q.Index, reads.freshIndex)
 		r.giveQueries(ctx, []PendingQuery{q})
 	default:
@@ -77,7 +77,7 @@ func (r *raft) turnMemberReads(ctx actor.Context) {
 	case len(reads.waiting) > 0:
 		reads.asked, reads.waiting = reads.waiting, nil
 		reads.request++
-		reads.askedAt = r.now
+		reads.askedAt = r.rt.Clock.Elapsed()
 	default:
 		return
 	}

@@ -42,20 +42,24 @@ const (
 	strikeStand
 	strikeDrift
 	strikeMembers
+	strikeLease
+	strikeLateIndex
+	strikeNews
 	strikes
 )
 
 func (s strike) String() string {
 	return [...]string{"crash", "crash in turn", "crash all", "freeze", "partition", "one-way", "bridge", "ring", "mend",
 		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer", "snapshot",
-		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk", "stand", "drift", "change members"}[s]
+		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk", "stand", "drift", "change members",
+		"lease", "late index", "late news"}[s]
 }
 
-// everyStrike is all of them. A disk that was lost or put back to an older state is
+// everyStrike is all of them but those with an aim, for which a setup has to be made. A disk that was lost or put back to an older state is
 // not among them: the product does not promise yet that such a member cannot vote
 // twice, so a run that broke would say nothing.
 var everyStrike = func() (all []strike) {
-	for s := strike(0); s < strikes; s++ {
+	for s := strike(0); s < strikeLease; s++ {
 		all = append(all, s)
 	}
 	return all
@@ -100,6 +104,12 @@ func (w *World) strike(s strike, n *node) {
 		w.strikeElections()
 	case strikeIsolate:
 		w.isolate(n)
+	case strikeLease:
+		w.strikeLease(n)
+	case strikeLateIndex:
+		w.strikeLateIndex(n)
+	case strikeNews:
+		w.strikeNews(n)
 	default:
 		if n.up {
 			w.strikeNode(s, n)
@@ -130,7 +140,7 @@ func (w *World) strikeNode(s strike, n *node) {
 	case strikeCrashInTurn:
 		n.actsLeft = w.chaos.IntN(60)
 	case strikeFreeze:
-		n.frozenUntil = w.now + draw{w.chaos}.time(w.setup.heartbeat, 10*w.setup.electionTimeout)
+		n.frozenUntil = max(n.sleepsUntil, w.now+draw{w.chaos}.time(w.setup.heartbeat, 10*w.setup.electionTimeout))
 		w.cover.add("process frozen")
 	case strikeDiskCrash:
 		n.inject("power cut", 1+w.chaos.IntN(8), vfs.Fault{Crash: true}, vfs.OpRead, false)

@@ -91,11 +91,14 @@ type listener struct {
 	hear func(n *node, message any)
 }
 
-func (l *listener) SendUserMessage(_ *actor.PID, message any) {
+func (l *listener) SendUserMessage(to *actor.PID, message any) {
 	if !l.n.acts(l.n.life) {
 		return
 	}
 	_, inner, _ := actor.UnwrapEnvelope(message)
+	if results, ok := inner.(*messages.Results); ok {
+		l.n.w.checks.turn.answers(to, results)
+	}
 	l.hear(l.n, inner)
 }
 

@@ -81,6 +81,7 @@ type client struct {
 	asked   uint64 // things so far
 	waiting []*op
 	session clientSession
+	driven  bool // by strikes: it asks for nothing itself
 }
 
 func newClient(w *World, number int) *client {
@@ -104,7 +105,7 @@ func (c *client) unregister(n *node) {
 // next asks for something after a while.
 func (c *client) next() {
 	w := c.w
-	if w.healed {
+	if w.healed || c.driven {
 		return
 	}
 	next, ok := w.decisions.nextAsk(c)

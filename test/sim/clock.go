@@ -64,11 +64,13 @@ type clock struct {
 
 // Now implements actors.Clock.
 func (c clock) Now() time.Duration {
-	return c.n.origin + time.Duration(float64(c.n.w.now-c.n.bootedAt)*c.n.rate)
+	return c.Elapsed() - c.n.slept
 }
 
 // Elapsed implements actors.Clock.
-func (c clock) Elapsed() time.Duration { return c.Now() }
+func (c clock) Elapsed() time.Duration {
+	return c.n.origin + time.Duration(float64(c.n.w.now-c.n.bootedAt)*c.n.rate)
+}
 
 // epoch is the time of day at which every world begins.
 const epoch = int64(1_700_000_000) * int64(time.Second)

@@ -55,9 +55,9 @@ func (w *World) heal() {
 		n.actsLeft = -1
 		n.disk.Inject(nil)
 		n.mend()
-		if n.frozenUntil > w.now {
+		if n.frozenUntil > max(w.now, n.sleepsUntil) {
 			// What was put off until then comes then; the rest need not wait.
-			n.frozenUntil = min(n.frozenUntil, w.now+w.setup.electionTimeout)
+			n.frozenUntil = max(n.sleepsUntil, min(n.frozenUntil, w.now+w.setup.electionTimeout))
 		}
 		if !n.up {
 			n.restartIn(time.Duration(w.chaos.Int64N(int64(w.setup.electionTimeout))))

@@ -177,6 +177,10 @@ func (m *stepMailbox) turn() {
 		m.holdUp()
 		return
 	}
+	if m.n.holdsNews(m, m.batch.Messages) {
+		m.n.heldNews.release = m.withhold()
+		return
+	}
 	m.invoker.InvokeUserMessage(&m.batch)
 }
 

@@ -3,6 +3,8 @@ package sim
 import (
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+
 	"github.com/protoraft/protoraft/actors"
 	fsmsession "github.com/protoraft/protoraft/fsm/session"
 	"github.com/protoraft/protoraft/logstore"
@@ -120,6 +122,7 @@ type office struct {
 	toldFailed  bool    // that storage has
 	breaks      failure // of its machine
 	brokeInTurn bool
+	leased      map[asking]time.Duration // with the Applier; until when each may be answered
 	table       *fsmsession.Table
 
 	applierEnded bool // its Raft has yet to hear so, or has
@@ -190,7 +193,12 @@ func (c *checks) posted(b *stepMailbox, message any) {
 	case *actors.SnapshotFailed:
 		c.w.cover.add("snapshot failed")
 	case *actors.AnswerQueries:
+		c.member(b.n, b.group).givesLeased(m)
 		c.member(b.n, b.group).answersQueries(m)
+	case *actors.LeaseRanOut:
+		c.member(b.n, b.group).ranOut(m)
+	case *messages.Results:
+		c.turn.answers(b.pid, m)
 	case *actors.ApplierFailed:
 		c.turn.stopped = true
 		c.member(b.n, b.group).applierEnded = true
@@ -223,8 +231,10 @@ func (c *checks) posted(b *stepMailbox, message any) {
 }
 
 // sent sees every message from one process to another, before the network has it.
-func (c *checks) sent(from, to *node, actor string, message any) {
+func (c *checks) sent(from, to *node, name string, message any) {
 	switch m := message.(type) {
+	case *messages.Results:
+		c.turn.answers(actor.NewPID(to.address, name), m)
 	case *messages.AppendEntries:
 		c.member(from, m.Group).leaderSays("AppendEntries", m.Term, m.Commit)
 		if box := c.turn.box; box != nil && box.kind == replicatorActor {
@@ -246,7 +256,7 @@ func (c *checks) sent(from, to *node, actor string, message any) {
 		c.member(from, m.Group).saysVoteNow(m.Term, to.id)
 	case *messages.AppendAccepted:
 		c.member(from, m.Group).saysDurable(m.Term, m.MatchIndex)
-		c.member(from, m.Group).saysTo(actor, m.Term)
+		c.member(from, m.Group).saysTo(name, m.Term)
 	case *messages.AppendRejected:
 		c.w.cover.add("append rejected")
 		c.member(from, m.Group).saysTerm("AppendRejected", m.Term)
@@ -263,6 +273,7 @@ func (c *checks) sent(from, to *node, actor string, message any) {
 		c.turn.says(to, m)
 	case *messages.TimeoutNow:
 		c.w.cover.add("order to stand")
+		c.member(from, m.Group).tellsToStand(to)
 		c.turn.says(to, m)
 	case *messages.ForwardRequests:
 		c.w.cover.add("proposal forwarded")

@@ -22,10 +22,14 @@ type link struct {
 	from, to *node
 	sent     uint64 // messages so far
 
-	cut     bool
-	epoch   int // counts resets
-	slow    float64
-	lastAt  time.Duration
+	cut    bool
+	epoch  int // counts resets
+	slow   float64
+	lastAt time.Duration
+
+	heldUntil    time.Duration // nothing arrives before
+	starvedUntil time.Duration // it bears no entries, and answers about indexes late and twice
+
 	pending int
 }
 
@@ -104,6 +108,10 @@ func (net *network) post(from, target *node, message any, p *packet) {
 		return
 	}
 	w.decisions.message(l)
+	starved, again := l.starves(w.now, message)
+	if starved {
+		return
+	}
 	if !net.calm && w.decisions.befalls(l, faultDrop, s.drop) {
 		return
 	}
@@ -113,6 +121,13 @@ func (net *network) post(from, target *node, message any, p *packet) {
 	how := arrival{late: faultLate, reorder: faultReorder}
 	if gateways {
 		how = arrival{}
+	}
+	switch {
+	case again:
+		net.carry(l, p, arrival{by: lateIndex(w)})
+		how.by = lateIndex(w)
+	case from.orderLate != nil:
+		how.by = from.orders(message)
 	}
 	net.carry(l, p, how)
 	if !net.calm && s.duplicate > 0 && onlyOnce(message) && w.decisions.befalls(l, faultForwardAgain, forwardedAgain) {
@@ -183,6 +198,7 @@ const lateCopies = 0.2
 type arrival struct {
 	late, reorder string
 	surelyLate    bool
+	by            time.Duration // so much later, whatever comes behind it
 }
 
 // carry draws when the packet arrives: behind those before it, unless a fault befalls
@@ -195,13 +211,15 @@ func (net *network) carry(l *link, p *packet, how arrival) {
 		d += time.Duration(len(p.bytes)) * s.perByte
 	}
 	at := w.now + d
-	if how.surelyLate || !net.calm && how.late != "" && s.stale > 0 && w.decisions.befalls(l, how.late, s.stale) {
+	if how.by > 0 {
+		at += how.by
+	} else if how.surelyLate || !net.calm && how.late != "" && s.stale > 0 && w.decisions.befalls(l, how.late, s.stale) {
 		w.cover.add("message very late")
 		at += time.Duration(w.wire.ExpFloat64() * float64(2*s.electionTimeout))
 	} else if !net.calm && how.reorder != "" && w.decisions.befalls(l, how.reorder, s.reorder) {
 		w.cover.add("message reordered")
 	} else {
-		at = max(at, l.lastAt)
+		at = max(at, l.lastAt, l.heldUntil)
 		l.lastAt = at
 	}
 	epoch := l.epoch
@@ -244,7 +262,7 @@ func (net *network) reset(l *link) {
 func (net *network) heal() {
 	for _, row := range net.links {
 		for _, l := range row {
-			l.cut, l.slow = false, 1
+			l.cut, l.slow, l.heldUntil, l.starvedUntil = false, 1, 0, 0
 		}
 	}
 }

@@ -41,9 +41,16 @@ type node struct {
 
 	frozenUntil time.Duration
 	slowUntil   time.Duration // its disk is, until then
-	dying       bool          // the process has died within its turn: nothing it does counts
-	ending      bool          // the process ends soon: it has lost an actor or its storage
-	actsLeft    int           // until it dies, -1 for no plan
+	sleepsUntil time.Duration // the machine does, until then; it is frozen meanwhile
+	slept       time.Duration // in all, by its clock
+
+	orderLate        *lateOrder    // of the next order to stand that leaves
+	heldNews         *heldNews     // of one of its Replicators
+	applierAwayUntil time.Duration // its Appliers' threads are, until then
+
+	dying       bool // the process has died within its turn: nothing it does counts
+	ending      bool // the process ends soon: it has lost an actor or its storage
+	actsLeft    int  // until it dies, -1 for no plan
 	fault       diskFault
 	panicked    bool // a turn of this life was made to panic
 	felled      bool // one of an actor that the storage rests on
@@ -159,6 +166,10 @@ func (n *node) turnDelay(m *stepMailbox) time.Duration {
 	switch {
 	case n.frozenUntil > n.w.now:
 		return n.frozenUntil - n.w.now
+	case m.kind == memberActor && s.crowded > 0 && n.writes() && n.w.rng.Float64() < s.crowded:
+		return time.Duration(n.w.rng.ExpFloat64() * float64(s.sync) * s.syncOf[n.number])
+	case m.kind == applierActor && n.applierAwayUntil > n.w.now:
+		return n.applierAwayUntil - n.w.now
 	case m.stores && m.number > 0 && n.slowUntil > n.w.now:
 		return time.Duration(n.w.rng.ExpFloat64() * float64(s.electionTimeout))
 	case m.log && s.sync > 0:
@@ -167,6 +178,16 @@ func (n *node) turnDelay(m *stepMailbox) time.Duration {
 		return time.Duration(n.w.rng.ExpFloat64() * float64(s.lagTime))
 	}
 	return 0
+}
+
+// writes says whether the LogWriter has something to write.
+func (n *node) writes() bool {
+	for _, m := range n.mailboxes {
+		if m.log {
+			return len(m.user) > 0
+		}
+	}
+	return false
 }
 
 // boot starts the process. It may fail to: then it is tried again later.
@@ -178,6 +199,7 @@ func (n *node) boot() {
 	n.fault.clear(w.cover)
 	n.panicked, n.felled, n.badReads, n.misread, n.storageDown = false, false, 0, false, false
 	n.bootedAt = w.now
+	n.sleepsUntil, n.slept, n.orderLate, n.heldNews, n.applierAwayUntil = 0, 0, nil, nil, 0
 	n.origin = time.Duration(w.chaos.Int64N(int64(time.Hour)))
 	n.rate = 1 + (w.chaos.Float64()*2-1)*w.setup.drift
 	n.mailboxes = n.mailboxes[:0]

@@ -75,6 +75,7 @@ var features = []feature{
 	{"drift", func(s *setup) { s.drift = 0 }},
 	{"late timers", func(s *setup) { s.lateTimers = 0 }},
 	{"turns held up", func(s *setup) { s.heldUp = 0 }},
+	{"crowded turns", func(s *setup) { s.crowded = 0 }},
 	{"reads in pieces", func(s *setup) { s.cutReads = 0 }},
 	{"equal election waits", func(s *setup) { s.narrow = 0 }},
 	{"jitter", func(s *setup) { s.jitter = 0 }},

@@ -39,6 +39,7 @@ type setup struct {
 	narrow     uint          // by how many bits election waits are alike, 0 for not at all
 	lateTimers float64       // how often a timer is heard late
 	heldUp     float64       // how often a Replicator is held up in its turn
+	crowded    float64       // how often a member is late while its log is written, and hears of that with the rest
 	cutReads   float64       // how often a block is read from disk in two pieces
 
 	// Links.
@@ -126,6 +127,7 @@ func drawSetup(rng *rand.Rand) setup {
 	s.drawSnapshots(d)
 	s.drawRare(d)
 	s.hashing = d.chance(0.5)
+	s.drawAimed(d)
 	return s
 }
 
@@ -238,7 +240,29 @@ func (s *setup) drawChaos(d draw) {
 	s.heavy = d.maybe(0.3, 0.05, 0.5)
 }
 
+// drawAimed adds strikes with an aim. They are drawn last, and need members that read by
+// leases; some worlds know no other trouble, which would come between.
+func (s *setup) drawAimed(d draw) {
+	lease, index, news, alone := d.chance(0.3), d.chance(0.2), d.chance(0.2), d.chance(0.5)
+	if alone && (lease || index || news) {
+		s.strikes, s.heavy = nil, 0
+		s.interval = max(s.interval, 2*s.electionTimeout)
+	}
+	if lease {
+		s.strikes = slices.DeleteFunc(s.strikes, func(one strike) bool { return one == strikeLeap || one == strikeElections })
+		s.clockDrift = s.drift + 0.001
+		s.strikes = append(s.strikes, strikeLease)
+	}
+	if index {
+		s.strikes = append(s.strikes, strikeLateIndex)
+	}
+	if news {
+		s.strikes = append(s.strikes, strikeNews)
+	}
+	s.crowded = d.maybe(0.3, 0.05, 1)
+}
+
 func (s *setup) String() string {
-	return fmt.Sprintf("%d nodes, %d of them spares, %d groups, %v; election timeout %v, heartbeat %v, limits %+v; links %v+%v drop %.3f duplicate %.3f reorder %.3f; sync %v, drift %.3f; %d clients, %d keys; %v; strikes %v every %v; stale %.3f, late timers %.3f, cut reads %.3f, narrow %d",
-		s.nodes, s.spares, s.groups, s.length, s.electionTimeout, s.heartbeat, s.limits, s.delay, s.jitter, s.drop, s.duplicate, s.reorder, s.sync, s.drift, s.clients, s.keys, &s.snapshots, s.strikes, s.interval, s.stale, s.lateTimers, s.cutReads, s.narrow)
+	return fmt.Sprintf("%d nodes, %d of them spares, %d groups, %v; election timeout %v, heartbeat %v, limits %+v; links %v+%v drop %.3f duplicate %.3f reorder %.3f; sync %v, drift %.3f; %d clients, %d keys; %v; strikes %v every %v; stale %.3f, late timers %.3f, cut reads %.3f, crowded %.3f, narrow %d",
+		s.nodes, s.spares, s.groups, s.length, s.electionTimeout, s.heartbeat, s.limits, s.delay, s.jitter, s.drop, s.duplicate, s.reorder, s.sync, s.drift, s.clients, s.keys, &s.snapshots, s.strikes, s.interval, s.stale, s.lateTimers, s.cutReads, s.crowded, s.narrow)
 }

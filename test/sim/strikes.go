@@ -221,7 +221,7 @@ func (c narrow) Uint64() uint64 {
 // mend takes back what has not struck yet, and ends a process that has lost a member or
 // is about to end.
 func (n *node) mend() {
-	n.badReads, n.slowUntil = 0, 0
+	n.badReads, n.slowUntil, n.orderLate, n.applierAwayUntil = 0, 0, nil, 0
 	for _, b := range n.mailboxes {
 		b.poisoned = false
 	}
@@ -242,11 +242,17 @@ func (n *node) mend() {
 func (m *stepMailbox) holdUp() {
 	w := m.n.w
 	w.cover.add("turn held up")
+	w.after(time.Duration(w.rng.ExpFloat64()*float64(w.setup.electionTimeout)), m.withhold())
+}
+
+// withhold has a turn say nothing until it is released.
+func (m *stepMailbox) withhold() (release func()) {
+	w := m.n.w
 	var said []func()
 	w.withheld, m.away = &said, true
 	m.invoker.InvokeUserMessage(&m.batch)
 	w.withheld = nil
-	w.after(time.Duration(w.rng.ExpFloat64()*float64(w.setup.electionTimeout)), func() {
+	return func() {
 		m.n.whenAwake(m.life, func() {
 			for _, leaves := range said {
 				if m.n.acts(m.life) {
@@ -256,5 +262,5 @@ func (m *stepMailbox) holdUp() {
 			m.away = false
 			m.schedule()
 		})
-	})
+	}
 }

@@ -77,6 +77,7 @@ type World struct {
 	byAddress map[string]*node
 	net       *network
 	clients   []*client
+	hunter    *hunter // one of them
 	probe     *probe
 	healed    bool
 
@@ -147,6 +148,8 @@ func (w *World) build() {
 	for i := range w.setup.clients {
 		w.clients = append(w.clients, newClient(w, i))
 	}
+	w.hunter = newHunter(w)
+	w.clients = append(w.clients, w.hunter.client)
 	for _, n := range w.everyone {
 		n.restartIn(time.Duration(w.chaos.Int64N(int64(w.setup.electionTimeout))))
 	}
