@@ -225,18 +225,17 @@ func (d *demo) restart(ctx context.Context, n *demoNode, written int) error {
 		at := slices.Index(d.nodes, n)
 		var applied uint64
 		err := d.until(ctx, d.nodes, func(statuses []*web.GroupStatus) bool {
-			var commit uint64
-			led := false
+			// A leader that is new has all that is committed, and does not know it yet.
+			var last uint64
 			for _, g := range statuses {
-				if g != nil {
-					commit = max(commit, g.CommitIndex)
-					led = led || g.Role == "leader"
+				if g != nil && g.Role == "leader" {
+					last = max(last, g.LastIndex)
 				}
 			}
 			if g := statuses[at]; g != nil {
 				applied = g.AppliedIndex
 			}
-			return led && applied > 0 && applied >= commit
+			return last > 0 && applied >= last
 		})
 		if err != nil {
 			return "", err
