@@ -274,7 +274,7 @@ const (
 func (h *history) linearizable(g *groupModel, key uint8) {
 	var ops []*op
 	for _, o := range h.ops {
-		if o.group == g.id && o.command.key == key && o.kind.linearizable() && o.kind != opLarge && o.kind != opOpen && !o.repeats {
+		if o.group == g.id && o.command.key == key && o.kind.linearizable() && o.kind != opLarge && o.kind != opOpen && !o.repeats && !h.crowds(o) {
 			ops = append(ops, o)
 		}
 	}
@@ -312,6 +312,13 @@ func (h *history) linearizable(g *groupModel, key uint8) {
 	case porcupine.Unknown:
 		h.c.w.violate("linearizable", "group %d, key %d: Porcupine has not decided on %d operations in %v", g.id, key, len(events), porcupineTime)
 	}
+}
+
+// crowds says whether it is one of the many reads at once of a strike, which change
+// nothing: each was looked at when it was answered, and Porcupine takes long over them.
+func (h *history) crowds(o *op) bool {
+	hunter := h.c.w.hunter
+	return hunter != nil && o.client == hunter.number && !o.kind.writes()
 }
 
 // shown says whether the client was told before end what became of its operation.
