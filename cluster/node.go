@@ -127,9 +127,12 @@ const askTimeout = 5 * time.Second
 
 // ask sends a question to a local actor and waits for the answer.
 func ask[T any](ctx context.Context, system *actor.ActorSystem, pid *actor.PID, question any) (answer T, err error) {
+	if err := ctx.Err(); err != nil {
+		return answer, err
+	}
 	timeout := askTimeout
 	if deadline, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(deadline))
+		timeout = min(timeout, max(time.Until(deadline), 1)) // a future waits for ever with less
 	}
 	result, err := system.Root.RequestFuture(pid, question, timeout).Result()
 	if err != nil {

@@ -76,6 +76,16 @@ func TestRestartKeepsData(t *testing.T) {
 	}
 }
 
+// TestAskedTooLate: who asks when its time is over is told so, and does not wait.
+func TestAskedTooLate(t *testing.T) {
+	n := startAlone(t, alone(t, filepath.Join(t.TempDir(), "data"), freeAddress(t)))
+	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	if _, err := n.Status(late); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("status asked too late: %v, expected %v", err, context.DeadlineExceeded)
+	}
+}
+
 // TestDirectoryIsRefused: nothing of a node is left behind by a start that fails.
 func TestDirectoryIsRefused(t *testing.T) {
 	dir, address := filepath.Join(t.TempDir(), "data"), freeAddress(t)

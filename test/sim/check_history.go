@@ -268,7 +268,7 @@ func (h *history) finish() {
 // history is linearizable, and one that is cut is cheap.
 const (
 	porcupineOps  = 300
-	porcupineTime = 20 * time.Second
+	porcupineTime = 2 * time.Minute
 )
 
 func (h *history) linearizable(g *groupModel, key uint8) {
