@@ -44,6 +44,12 @@ var (
 	ErrMembersKept    = errors.New("members not changed")
 )
 
+// Errors of TransferLeadership and TakeSnapshot: it was not done, and is not under way.
+var (
+	ErrLeadershipKept = errors.New("leadership not handed over")
+	ErrNoSnapshot     = errors.New("no snapshot taken")
+)
+
 // Error is every error of Propose and Query.
 type Error struct {
 	Outcome Outcome

@@ -29,6 +29,7 @@ type MembersChange struct {
 // Membership is who belongs to a group.
 type Membership struct {
 	Index    uint64 // of the configuration in the log, for MembersChange.ExpectedIndex
+	Leader   string // as whoever tells of the members knows it, empty for none
 	Voters   []Member
 	Learners []Member
 	Removed  []string      // ids that may not come back
@@ -223,7 +224,7 @@ func decodeMembership(data []byte, index uint64) (Membership, error) {
 }
 
 func membershipOf(s *messages.GroupStatus) Membership {
-	m := Membership{Index: s.ConfigurationIndex, Removed: s.GetConfiguration().GetRemoved()}
+	m := Membership{Index: s.ConfigurationIndex, Leader: s.Leader, Removed: s.GetConfiguration().GetRemoved()}
 	m.Voters, m.Learners = byRole(s.GetConfiguration().GetMembers())
 	if s.Change == nil {
 		return m
@@ -241,7 +242,7 @@ func membershipOf(s *messages.GroupStatus) Membership {
 
 func byRole(members []*messages.Member) (voters, learners []Member) {
 	for _, m := range members {
-		one := Member{ID: m.Id, Address: m.Address}
+		one := Member{ID: m.Id, Address: m.Address, Priority: int(m.Priority)}
 		if m.Role == messages.Role_LEARNER {
 			learners = append(learners, one)
 		} else {

@@ -231,8 +231,8 @@ func (n *Node) Guard() GuardStats { return n.remote.guard.stats() }
 // TransferLeadership hands the group's leadership to member to, or to the best
 // other one where to is empty: of those that keep up the one of the highest priority. It
 // returns when another leader is known, or this node has led no more for an election
-// timeout, and an error when it leads on or does not lead. Proposals wait meanwhile
-// (thesis §3.10).
+// timeout, and ErrLeadershipKept when it leads on or does not lead. Proposals wait
+// meanwhile (thesis §3.10).
 func (n *Node) TransferLeadership(ctx context.Context, group uint64, to string) error {
 	pid := n.client.member(group)
 	if pid == nil {
@@ -243,7 +243,7 @@ func (n *Node) TransferLeadership(ctx context.Context, group uint64, to string) 
 		return fmt.Errorf("group %d: %w", group, err)
 	}
 	if kept, ok := answer.(*messages.LeadershipKept); ok {
-		return fmt.Errorf("group %d: leadership not handed over: %s", group, kept.Reason)
+		return fmt.Errorf("group %d: %w: %s", group, ErrLeadershipKept, kept.Reason)
 	}
 	return nil
 }
@@ -268,7 +268,7 @@ func (n *Node) StandForElection(ctx context.Context, group uint64) error {
 
 // TakeSnapshot has this node's member of a group take a snapshot of what it has
 // applied, and cut its log behind it. When it returns, the snapshot up to index is
-// durable. An error says that there is none; the member goes on. Nothing bounds the
+// durable. ErrNoSnapshot says that there is none; the member goes on. Nothing bounds the
 // wait but ctx: the machine is as large as it is.
 func (n *Node) TakeSnapshot(ctx context.Context, group uint64) (index uint64, err error) {
 	pid := n.client.member(group)
@@ -288,7 +288,7 @@ func (n *Node) TakeSnapshot(ctx context.Context, group uint64) (index uint64, er
 	select {
 	case answer := <-answers:
 		if refused, ok := answer.(*messages.SnapshotRefused); ok {
-			return 0, fmt.Errorf("group %d: no snapshot taken: %s", group, refused.Reason)
+			return 0, fmt.Errorf("group %d: %w: %s", group, ErrNoSnapshot, refused.Reason)
 		}
 		return answer.(*messages.SnapshotTaken).Index, nil
 	case <-ctx.Done():

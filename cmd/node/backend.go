@@ -24,8 +24,8 @@ func (b respBackend) ProposeOnce(id string, sequence uint64, command []byte) res
 	return b.client.StartProposeOnce(kvGroup, id, sequence, command)
 }
 
-func (b respBackend) Query(query []byte, stale, afterWrites bool) resp.Pending {
-	return b.client.StartQuery(kvGroup, query, consistency(stale), afterWrites)
+func (b respBackend) Query(query []byte, consistency cluster.Consistency, afterWrites bool) resp.Pending {
+	return b.client.StartQuery(kvGroup, query, consistency, afterWrites)
 }
 
 // webBackend does so for HTTP, which also shows indexes.
@@ -39,8 +39,8 @@ func (b webBackend) ProposeOnce(id string, sequence uint64, command []byte) web.
 	return &indexedCall{call: b.client.StartProposeOnce(kvGroup, id, sequence, command)}
 }
 
-func (b webBackend) Query(query []byte, stale, afterWrites bool) web.Pending {
-	return &indexedCall{call: b.client.StartQuery(kvGroup, query, consistency(stale), afterWrites)}
+func (b webBackend) Query(query []byte, consistency cluster.Consistency, afterWrites bool) web.Pending {
+	return &indexedCall{call: b.client.StartQuery(kvGroup, query, consistency, afterWrites)}
 }
 
 // indexedCall keeps the index when the call itself has gone back to its client.
@@ -55,13 +55,6 @@ func (c *indexedCall) Wait() (reply []byte, err error) {
 }
 
 func (c *indexedCall) Index() uint64 { return c.index }
-
-func consistency(stale bool) cluster.Consistency {
-	if stale {
-		return cluster.Stale
-	}
-	return cluster.Linearizable
-}
 
 // statusMaxAge is how old a status may be that INFO shows: clients ask for it often.
 const statusMaxAge = 100 * time.Millisecond
@@ -115,18 +108,22 @@ func (s webStatus) Status(ctx context.Context) (web.Status, error) {
 	if err != nil {
 		return web.Status{}, err
 	}
+	return s.status(st), nil
+}
+
+func (s webStatus) status(st cluster.Status) web.Status {
 	shown := web.Status{Node: st.ID, Cluster: st.ClusterID, Version: s.version}
 	for _, g := range st.Groups {
 		shown.Groups = append(shown.Groups, webGroup(g))
 	}
-	return shown, nil
+	return shown
 }
 
 func webGroup(g cluster.GroupStatus) web.GroupStatus {
 	shown := web.GroupStatus{
 		Group: g.Group, Role: g.Role, Term: g.Term, Leader: g.Leader, LeaderAddress: g.LeaderAddress,
 		FirstIndex: g.FirstIndex, LastIndex: g.LastIndex, DurableIndex: g.DurableIndex,
-		CommitIndex: g.CommitIndex, AppliedIndex: g.AppliedIndex, Failure: g.Failure,
+		CommitIndex: g.CommitIndex, AppliedIndex: g.AppliedIndex, SnapshotIndex: g.SnapshotIndex, Failure: g.Failure,
 	}
 	for _, m := range g.Members {
 		shown.Members = append(shown.Members, m.ID)

@@ -5,6 +5,7 @@ package main
 import (
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -32,23 +33,32 @@ Exit codes: 0 done; 1 not applied, or failed; 2 wrong usage; 3 unreachable, or n
 leader; 4 outcome unknown.`,
 		Example: `  node demo                  three nodes on this machine, and a tour
   node serve --help          what a real node needs
-  node status                what the demo's nodes say of themselves`,
-		Args:              noCommand,
+  node status                what the demo's nodes say of themselves
+  node members list          who belongs to its cluster`,
+		Args:              subcommandNeeded,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
-	root.AddCommand(serveCommand(), demoCommand(), statusCommand(), versionCommand())
+	root.AddCommand(serveCommand(), demoCommand(), statusCommand(), versionCommand(),
+		membersCommand(), transferCommand(), snapshotCommand())
 	return root
 }
 
-func noCommand(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return usage("unknown command %q, expected serve, demo, status, version or help", args[0])
+// subcommandNeeded names the commands there are when another was asked for.
+func subcommandNeeded(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
 	}
-	return nil
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if !sub.Hidden && sub.Name() != "help" {
+			names = append(names, sub.Name())
+		}
+	}
+	return usage("unknown command %q, expected %s or --help", args[0], strings.Join(names, ", "))
 }
 
 // noArguments is for commands that take flags only.

@@ -28,7 +28,9 @@ type serveFlags struct {
 	level              logLevel
 	logJSON            bool
 	insecure           bool
-	followStdin        bool // end when stdin does: whoever started us is gone
+	join               bool
+	clusterID          string // of --cluster, where it is not derived from that
+	followStdin        bool   // end when stdin does: whoever started us is gone
 
 	members []cluster.Member // parsed from cluster
 }
@@ -39,7 +41,8 @@ func serveCommand() *cobra.Command {
 		Use:   "serve --id ID --cluster ID=HOST:PORT,... --data DIR",
 		Short: "Run one node of a cluster",
 		Long: `serve runs one node. Every node of a cluster gets the same --cluster and a data
-directory of its own; to start a node again, give it the same flags.
+directory of its own; to start a node again, give it the same flags, also when the
+members have changed since: who belongs to a cluster that has begun is in its log.
 
 SIGTERM or Ctrl-C: the node says it is not ready, hands leadership over, answers
 what it has taken in, and exits with 0. A second signal ends it at once.`,
@@ -48,6 +51,10 @@ what it has taken in, and exits with 0. A second signal ends it at once.`,
 
   # one node by itself
   node serve --id n1 --cluster n1=127.0.0.1:7001 --data data/n1 --resp 127.0.0.1:6379
+
+  # a fourth node that waits to be added: see 'node members add --help'
+  node serve --id n4 --join --cluster-id 5be8… --data data/n4 --http 127.0.0.1:8004 \
+      --cluster n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003,n4=127.0.0.1:7004
 
   # in a container: others reach it by name, it binds every interface
   node serve --id n1 --data /data --listen :7001 --resp :6379 --http :8001 --insecure \
@@ -64,6 +71,8 @@ what it has taken in, and exits with 0. A second signal ends it at once.`,
 	flags.SortFlags = false
 	flags.StringVar(&f.id, "id", "", "this node's `id` in --cluster")
 	flags.StringVar(&f.cluster, "cluster", "", "all `nodes` as id=host:port,..., as they reach each other")
+	flags.BoolVar(&f.join, "join", false, "begin without a log and wait to be added to a cluster that runs")
+	flags.StringVar(&f.clusterID, "cluster-id", "", "`name` of the cluster, as its nodes tell it (default: derived from --cluster)")
 	flags.StringVar(&f.data, "data", "", "`directory` of this node's log; made if it does not exist")
 	flags.StringVar(&f.resp, "resp", "", "`address` for Redis clients; none: not served")
 	flags.StringVar(&f.http, "http", "", "`address` for HTTP; none: not served")
@@ -91,6 +100,10 @@ func (f *serveFlags) check() (err error) {
 		return usage("--id is missing, expected one of the nodes in --cluster: %s", memberIDs(f.members))
 	case !known:
 		return usage("--id %q is not in --cluster, expected one of: %s", f.id, memberIDs(f.members))
+	case f.join && f.clusterID == "":
+		return usage("--join without --cluster-id, expected the id of the cluster to join, as 'node members list' shows it")
+	case f.join && len(f.members) == 1:
+		return usage("--join with no node in --cluster but %s itself, expected those of the cluster to join, too", f.id)
 	case f.data == "":
 		return usage("--data is missing, expected a directory for this node alone, such as data/%s", f.id)
 	}

@@ -63,7 +63,7 @@ func startServer(f *serveFlags, logger hclog.Logger) (_ *server, err error) {
 		return nil, err
 	}
 	s.serveRESP(respListener)
-	s.serveHTTP(httpListener)
+	s.serveHTTP(httpListener, f.insecure)
 	return s, nil
 }
 
@@ -78,6 +78,7 @@ func startNode(f *serveFlags, logger hclog.Logger) (*cluster.Node, error) {
 	node, err := cluster.Start(cluster.NewSystem(logger), cluster.Options{
 		ID: f.id, Members: f.members, DataDir: f.data, Listen: f.listen, Insecure: f.insecure,
 		ElectionTimeout: time.Duration(f.election), HeartbeatInterval: time.Duration(f.heartbeat), Logger: logger,
+		Join: f.join, ClusterID: f.clusterID,
 		// A connection's commands are applied in its order, which one sent again would
 		// leave. Clients of RESP and HTTP have sessions of their own, by name.
 		NoSessions: true,
@@ -107,11 +108,12 @@ func (s *server) serveRESP(l net.Listener) {
 	}()
 }
 
-func (s *server) serveHTTP(l net.Listener) {
+func (s *server) serveHTTP(l net.Listener, insecure bool) {
 	if l == nil {
 		return
 	}
-	handler := web.New(webBackend{s.node.Client()}, webStatus{s.node, currentBuild().Version}, web.Options{})
+	status := webStatus{s.node, currentBuild().Version}
+	handler := web.New(webBackend{s.node.Client()}, status, web.Options{Admin: webAdmin{status, insecure}})
 	s.http = web.NewServer(s.untilDraining(handler))
 	s.http.ErrorLog = s.logger.Named("http").StandardLogger(&hclog.StandardLoggerOptions{ForceLevel: hclog.Debug})
 	s.logger.Info("serving HTTP", "address", l.Addr())

@@ -80,13 +80,7 @@ func (f *statusFlags) check() (addresses []string, err error) {
 	if f.output != "table" && f.output != "json" {
 		return nil, usage("--output %q, expected table or json", f.output)
 	}
-	for address := range strings.SplitSeq(f.http, ",") {
-		if err := checkAddress("--http", address, 1); err != nil {
-			return nil, err
-		}
-		addresses = append(addresses, address)
-	}
-	return addresses, nil
+	return parseHTTP(f.http)
 }
 
 func showStatus(ctx context.Context, out io.Writer, addresses []string, f *statusFlags) error {

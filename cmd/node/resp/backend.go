@@ -1,5 +1,7 @@
 package resp
 
+import "github.com/protoraft/protoraft/cluster"
+
 // Backend is where commands go: a cluster client, for a machine of package machine.
 // Neither method blocks. What a Backend is handed it may keep.
 type Backend interface {
@@ -10,13 +12,14 @@ type Backend interface {
 	// sequence, and answered alike each time. The id is 1 to cluster.MaxSessionIDBytes
 	// long, the sequence above 0.
 	ProposeOnce(id string, sequence uint64, command []byte) Pending
-	// Query starts a query, linearizable unless stale. With afterWrites the answer
+	// Query starts a query. With afterWrites the answer of a level that is current
 	// also reflects every command this goroutine proposed before, answered or not.
-	Query(query []byte, stale, afterWrites bool) Pending
+	Query(query []byte, consistency cluster.Consistency, afterWrites bool) Pending
 }
 
 // Pending is an operation under way. Wait is called once and returns the
-// machine's reply, or a *cluster.Error. (An alias, so that one Backend serves
+// machine's reply, or a *cluster.Error. Where it has a method WaitIndex, as a
+// *cluster.Call has, that is called in its place. (An alias, so that one Backend serves
 // every front end.)
 type Pending = interface {
 	Wait() ([]byte, error)

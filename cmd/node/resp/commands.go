@@ -37,7 +37,7 @@ const longestName = 16
 var commands = make(map[string]*commandSpec)
 
 func init() {
-	for _, list := range [][]commandSpec{dataCommands, expireCommands, versionCommands, lockCommands, transactionCommands, onceCommands, sessionCommands} {
+	for _, list := range [][]commandSpec{dataCommands, expireCommands, versionCommands, lockCommands, transactionCommands, onceCommands, consistencyCommands, sessionCommands} {
 		for i := range list {
 			commands[strings.ToUpper(list[i].name)] = &list[i]
 		}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/protoraft/protoraft/cluster"
 	"github.com/protoraft/protoraft/fsm/kv"
 	"github.com/tidwall/redcon"
 )
@@ -42,6 +43,8 @@ type conn struct {
 	broken          bool         // the client is gone: nothing is written any more
 	tx              *transaction // after MULTI
 	watched         []kv.Watched
+	consistency     cluster.Consistency // of reads
+	index           uint64              // the highest that a command was applied or read at
 
 	in                reader
 	out               []byte
@@ -67,7 +70,7 @@ type pending struct {
 
 func newConn(s *Server, nc net.Conn, id int64) *conn {
 	return &conn{
-		server: s, net: nc, id: id, since: time.Now(), proto: 2, weightMax: replyWeightStart,
+		server: s, net: nc, id: id, since: time.Now(), proto: 2, consistency: cluster.Linearizable, weightMax: replyWeightStart,
 		in: reader{argBytesMax: s.options.ArgBytesMax, requestBytesMax: s.options.RequestBytesMax},
 	}
 }
@@ -194,10 +197,10 @@ func (c *conn) submitData(cmd *commandSpec, args [][]byte, once *onceKey) {
 		p.op = c.server.backend.ProposeOnce(once.id, once.sequence, data)
 		c.writes++
 	case p.read:
-		if !cmd.alone {
+		if !cmd.alone && c.consistency.Current() { // else by no clock: a value may be old anyway
 			data = kv.AskedAt(data, time.Now())
 		}
-		p.op = c.ask(data)
+		p.op = c.ask(data, c.consistency)
 		c.reads++
 	default:
 		c.settleConflicts(p.key)
@@ -266,7 +269,8 @@ func (c *conn) settleOne() {
 		c.send(p.local)
 		return
 	}
-	reply, err := p.op.Wait()
+	reply, index, err := waitIndex(p.op)
+	c.index = max(c.index, index)
 	c.weight -= p.weight
 	if p.read {
 		c.reads--

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/protoraft/protoraft/cluster"
 	"github.com/protoraft/protoraft/cmd/node/machine"
 	"github.com/protoraft/protoraft/fsm"
 	"github.com/redis/go-redis/v9"
@@ -33,6 +34,7 @@ type fake struct {
 	waiting chan struct{}           // told of each Wait that holds
 	most    int                     // operations under way at a time
 	now     int
+	level   cluster.Consistency // of the last query
 }
 
 type fakeOp struct {
@@ -70,7 +72,10 @@ func (f *fake) ProposeOnce(id string, sequence uint64, command []byte) Pending {
 	return f.start(&fakeOp{data: command, once: fmt.Sprintf("%s/%d", id, sequence)})
 }
 
-func (f *fake) Query(query []byte, _, afterWrites bool) Pending {
+func (f *fake) Query(query []byte, consistency cluster.Consistency, afterWrites bool) Pending {
+	f.mu.Lock()
+	f.level = consistency
+	f.mu.Unlock()
 	return f.start(&fakeOp{data: query, query: true, afterWrites: afterWrites})
 }
 

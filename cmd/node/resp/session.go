@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/protoraft/protoraft/cluster"
 	"github.com/protoraft/protoraft/fsm/kv"
 	"github.com/tidwall/redcon"
 )
@@ -60,7 +61,7 @@ func refuseHTTP(c *conn, dst []byte, _ [][]byte) []byte {
 }
 
 func reset(c *conn, dst []byte, _ [][]byte) []byte {
-	c.proto, c.name, c.tx, c.watched = 2, "", nil, nil
+	c.proto, c.name, c.tx, c.watched, c.consistency = 2, "", nil, nil, cluster.Linearizable
 	return redcon.AppendString(dst, "RESET")
 }
 

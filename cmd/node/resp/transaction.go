@@ -210,7 +210,7 @@ func (c *conn) watch(args [][]byte) {
 		return
 	}
 	c.settleAll()
-	raw, err := c.ask(kv.AskedAt(kv.Versions(keys...), time.Now())).Wait()
+	raw, err := c.ask(kv.AskedAt(kv.Versions(keys...), time.Now()), cluster.Linearizable).Wait()
 	if err != nil {
 		c.answer(appendFailure(nil, err, true))
 		return
@@ -243,8 +243,8 @@ func (c *conn) watches(key []byte) bool {
 
 // ask starts a query. Where the answer depends on the time of the log, it is asked
 // again by way of an entry.
-func (c *conn) ask(query []byte) Pending {
-	return &question{c.server.backend, query, c.server.backend.Query(query, false, c.writes > 0)}
+func (c *conn) ask(query []byte, consistency cluster.Consistency) Pending {
+	return &question{c.server.backend, query, c.server.backend.Query(query, consistency, c.writes > 0)}
 }
 
 type question struct {
@@ -254,9 +254,14 @@ type question struct {
 }
 
 func (q *question) Wait() ([]byte, error) {
-	reply, err := q.first.Wait()
-	if err == nil && kv.NeedsLog(reply) {
-		return q.backend.Propose(q.query).Wait()
-	}
+	reply, _, err := q.WaitIndex()
 	return reply, err
+}
+
+func (q *question) WaitIndex() (reply []byte, index uint64, err error) {
+	reply, index, err = waitIndex(q.first)
+	if err == nil && kv.NeedsLog(reply) {
+		return waitIndex(q.backend.Propose(q.query))
+	}
+	return reply, index, err
 }

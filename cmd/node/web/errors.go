@@ -40,6 +40,7 @@ var reasonNames = []struct {
 	{cluster.ErrNoGroup, "no_group", http.StatusServiceUnavailable},
 	{cluster.ErrRefused, "refused", http.StatusBadRequest},
 	{cluster.ErrSessionExpired, "session_expired", http.StatusConflict},
+	{cluster.ErrMembersKept, "members_kept", http.StatusConflict},
 }
 
 // writeFailure answers an operation that failed: 504 when its outcome is unknown.

@@ -40,7 +40,7 @@ func (h *handler) probe(ctx context.Context) error {
 		return late
 	}
 	done := make(chan error, 1)
-	op := h.backend.Query(kv.DBSize(), false, false)
+	op := h.backend.Query(kv.DBSize(), cluster.Linearizable, false)
 	go func() { // Wait has the client's own timeout, which may be longer than a probe's
 		_, err := op.Wait()
 		<-h.probes
@@ -85,10 +85,10 @@ func readKey(w http.ResponseWriter, prefix, escaped string) (key []byte, ok bool
 	return []byte(text), true
 }
 
-// ask is a linearizable query. Where the answer depends on the time of the log, it is
+// ask is a query whose level is current. Where the answer depends on the time of the log, it is
 // asked again by way of an entry.
-func (h *handler) ask(query []byte) Pending {
-	return &question{h.backend, query, h.backend.Query(query, false, false)}
+func (h *handler) ask(query []byte, consistency cluster.Consistency) Pending {
+	return &question{h.backend, query, h.backend.Query(query, consistency, false)}
 }
 
 type question struct {
@@ -114,18 +114,14 @@ func (q *question) Index() uint64 {
 }
 
 func (h *handler) read(w http.ResponseWriter, r *http.Request, key []byte) {
-	stale := false
-	switch level := r.URL.Query().Get("consistency"); level {
-	case "", "linearizable":
-	case "stale":
-		stale = true
-	default:
-		badRequest(w, "bad_consistency", fmt.Sprintf("consistency %q is unknown; expected linearizable or stale", level))
+	consistency, err := readConsistency(r.URL.Query())
+	if err != nil {
+		badRequest(w, "bad_consistency", err.Error())
 		return
 	}
 	versioned := r.URL.Query().Get("version") == "true"
-	if versioned && stale {
-		badRequest(w, "bad_consistency", "a version is only told with consistency=linearizable")
+	if versioned && !consistency.Current() {
+		badRequest(w, "bad_consistency", "a version is only told with consistency linearizable, lease, member or log")
 		return
 	}
 	query := kv.Get(key)
@@ -133,10 +129,10 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request, key []byte) {
 		query = kv.GetVersioned(key)
 	}
 	var op Pending
-	if stale { // by no clock: it may be past its deadline, as it may be overwritten
-		op = h.backend.Query(query, true, false)
-	} else {
-		op = h.ask(kv.AskedAt(query, time.Now()))
+	if consistency.Current() {
+		op = h.ask(kv.AskedAt(query, time.Now()), consistency)
+	} else { // by no clock: it may be past its deadline, as it may be overwritten
+		op = h.backend.Query(query, consistency, false)
 	}
 	reply, ok := settle(w, op)
 	if ok && versioned && len(reply.Items) == 2 {
@@ -155,6 +151,26 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request, key []byte) {
 		w.WriteHeader(http.StatusOK)
 		_, _ = w.Write(reply.Bytes)
 	}
+}
+
+// readConsistency reads the level of a read. An index or an age needs no name.
+func readConsistency(q url.Values) (cluster.Consistency, error) {
+	name, index, age := q.Get("consistency"), q.Get("min_index"), q.Get("max_age")
+	switch {
+	case q.Has("min_index") && q.Has("max_age"):
+		return cluster.Consistency{}, errors.New("min_index and max_age together, expected one of them")
+	case q.Has("min_index") && (name == "" || name == "at-least"):
+		return cluster.ParseConsistency("at-least", index)
+	case q.Has("max_age") && (name == "" || name == "within"):
+		return cluster.ParseConsistency("within", age)
+	case q.Has("min_index") || q.Has("max_age"):
+		return cluster.Consistency{}, fmt.Errorf("consistency %.40q with min_index or max_age, expected those without it", name)
+	case name == "at-least" || name == "within":
+		return cluster.Consistency{}, fmt.Errorf("consistency %s without what it needs, expected min_index=12 or max_age=2s", name)
+	case name == "":
+		return cluster.Linearizable, nil
+	}
+	return cluster.ParseConsistency(name, "")
 }
 
 func (h *handler) put(w http.ResponseWriter, r *http.Request, key []byte) {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/protoraft/protoraft/cluster"
 	"github.com/protoraft/protoraft/cmd/node/machine"
 	"github.com/protoraft/protoraft/fsm/lock"
 )
@@ -105,7 +106,7 @@ func (h *handler) withToken(w http.ResponseWriter, r *http.Request, command []by
 }
 
 func (h *handler) inspect(w http.ResponseWriter, name string) {
-	reply, ok := settle(w, h.ask(machine.Lock(lock.Inspect(name, time.Now()))))
+	reply, ok := settle(w, h.ask(machine.Lock(lock.Inspect(name, time.Now())), cluster.Linearizable))
 	if !ok {
 		return
 	}

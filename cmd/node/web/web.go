@@ -4,8 +4,8 @@
 //	GET    /livez         200 while the process answers; never depends on others
 //	GET    /readyz        200 when a linearizable read is answered in time, else 503
 //	GET    /v1/status     Status
-//	GET    /v1/kv/{key}   the value's bytes; ?consistency=linearizable|stale
-//	                      &version=true: with its version as ETag
+//	GET    /v1/kv/{key}   the value's bytes, as fresh as is asked for
+//	                      below; ?version=true: with its version as ETag
 //	PUT    /v1/kv/{key}   stores the body's bytes; ?ttl=30s: for so long;
 //	                      If-Match: "version", If-None-Match: *: else 412
 //	DELETE /v1/kv/{key}   removes the key
@@ -15,8 +15,16 @@
 //	                        it: {"token": 12}; else 409, with wait_ms in the queue
 //	PUT    /v1/lock/{name}  {"token": 12, "ttl_ms": 5000}: renews it, else 409
 //	DELETE /v1/lock/{name}?token=12  releases it, else 409
+//	/v1/admin/…  for operators on the node's own machine: see Admin
 //
 // A key is all that follows /v1/kv/, percent-decoded; it may contain slashes.
+//
+// A read is linearizable, or of another level named by ?consistency=: lease, member,
+// log or stale; or answered by this node's member once it has applied an index
+// (?min_index=12), or as of no longer ago than ?max_age=2s. X-Raft-Index of an answer
+// is the index it was applied or read at: a read with that as its min_index sees what
+// it was an answer to, on whatever node.
+//
 // Errors are JSON with what went wrong (error), what is known of the operation
 // (outcome: applied, not_applied, unknown), a reason to branch on, and the leader
 // where known. Only not_applied is safe to repeat without looking.
@@ -28,6 +36,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/protoraft/protoraft/cluster"
 )
 
 // Backend is where commands go: a cluster client, for a machine of package machine.
@@ -38,9 +48,9 @@ type Backend interface {
 	// alike each time. The id is 1 to cluster.MaxSessionIDBytes long, the sequence
 	// above 0.
 	ProposeOnce(id string, sequence uint64, command []byte) Pending
-	// Query is linearizable unless stale. afterWrites is for pipelines; requests
-	// over HTTP do not use it.
-	Query(query []byte, stale, afterWrites bool) Pending
+	// Query asks a query. afterWrites is for pipelines; requests over HTTP do not
+	// use it.
+	Query(query []byte, consistency cluster.Consistency, afterWrites bool) Pending
 }
 
 // Pending is an operation under way. Wait is called once and returns the
@@ -76,6 +86,7 @@ type GroupStatus struct {
 	DurableIndex  uint64       `json:"durable_index"`
 	CommitIndex   uint64       `json:"commit_index"`
 	AppliedIndex  uint64       `json:"applied_index"`
+	SnapshotIndex uint64       `json:"snapshot_index"`    // of the newest durable one, 0 for none
 	Failure       string       `json:"failure,omitempty"` // why the member stopped
 	Members       []string     `json:"members,omitempty"`
 	Peers         []PeerStatus `json:"peers,omitempty"` // on the leader
@@ -95,6 +106,7 @@ type PeerStatus struct {
 type Options struct {
 	ReadyTimeout  time.Duration // how long /readyz waits for its read; 0: 1 s
 	StatusTimeout time.Duration // how long /v1/status waits; 0: 2 s
+	Admin         Admin         // nil: /v1/admin is not served
 }
 
 // Limits of a server made by NewServer. A header line holds the longest key, every
@@ -156,6 +168,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.serveIDs(w, r, strings.TrimPrefix(path, idsPrefix))
 	case strings.HasPrefix(path, lockPrefix):
 		h.serveLock(w, r, strings.TrimPrefix(path, lockPrefix))
+	case strings.HasPrefix(path, adminPrefix):
+		h.serveAdmin(w, r, strings.TrimPrefix(path, adminPrefix))
 	case path == "/livez":
 		h.get(w, r, h.live)
 	case path == "/readyz":
@@ -164,7 +178,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.get(w, r, h.showStatus)
 	default:
 		writeError(w, http.StatusNotFound, problem{
-			Error:   "no such path; there are /livez, /readyz, /v1/status, /v1/kv/{key}, /v1/ids/{key} and /v1/lock/{name}",
+			Error:   "no such path; there are /livez, /readyz, /v1/status, /v1/kv/{key}, /v1/ids/{key}, /v1/lock/{name} and /v1/admin/",
 			Outcome: outcomeNotApplied, Reason: "no_such_path",
 		})
 	}

@@ -28,7 +28,7 @@ type fake struct {
 	machine *machine.Machine
 	index   uint64
 	err     error
-	stale   bool // of the last query
+	level   cluster.Consistency // of the last query
 	hold    chan struct{}
 	queries int
 	once    map[string]Pending // by id and sequence
@@ -70,10 +70,10 @@ func (f *fake) ProposeOnce(id string, sequence uint64, command []byte) Pending {
 	return first
 }
 
-func (f *fake) Query(query []byte, stale, _ bool) Pending {
+func (f *fake) Query(query []byte, consistency cluster.Consistency, _ bool) Pending {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.stale = stale
+	f.level = consistency
 	f.queries++
 	if f.err != nil {
 		return done{err: f.err}
@@ -144,11 +144,11 @@ func TestKeys(t *testing.T) {
 			t.Fatalf("%q was not stored under its name: %x, %v", key, reply, err)
 		}
 		resp, body = do(t, "GET", at+"?consistency=linearizable", nil)
-		if resp.StatusCode != 200 || body != binary+key || resp.Header.Get("Content-Type") != "application/octet-stream" || f.stale {
-			t.Fatalf("GET %q: %d %q, stale %v", key, resp.StatusCode, body, f.stale)
+		if resp.StatusCode != 200 || body != binary+key || resp.Header.Get("Content-Type") != "application/octet-stream" || f.level != cluster.Linearizable {
+			t.Fatalf("GET %q: %d %q, %v", key, resp.StatusCode, body, f.level)
 		}
-		if resp, _ = do(t, "GET", at+"?consistency=stale", nil); resp.StatusCode != 200 || !f.stale {
-			t.Fatalf("stale GET %q: %d, stale %v", key, resp.StatusCode, f.stale)
+		if resp, _ = do(t, "GET", at+"?consistency=stale", nil); resp.StatusCode != 200 || f.level != cluster.Stale {
+			t.Fatalf("stale GET %q: %d, %v", key, resp.StatusCode, f.level)
 		}
 		if resp, body = do(t, "HEAD", at, nil); resp.StatusCode != 200 || body != "" {
 			t.Fatalf("HEAD %q: %d %q", key, resp.StatusCode, body)
@@ -240,8 +240,8 @@ func TestFailures(t *testing.T) {
 
 func TestProbes(t *testing.T) {
 	f, base := start(t, Options{ReadyTimeout: 30 * time.Millisecond})
-	if resp, _ := do(t, "GET", base+"/readyz", nil); resp.StatusCode != 200 || f.stale {
-		t.Errorf("ready: %d, stale %v", resp.StatusCode, f.stale)
+	if resp, _ := do(t, "GET", base+"/readyz", nil); resp.StatusCode != 200 || f.level != cluster.Linearizable {
+		t.Errorf("ready: %d, %v", resp.StatusCode, f.level)
 	}
 	f.err = &cluster.Error{Outcome: cluster.NotApplied, Reason: cluster.ErrNoLeader}
 	resp, body := do(t, "GET", base+"/readyz", nil)
