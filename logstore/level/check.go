@@ -43,6 +43,9 @@ func (s *fileStorage) clearUnborn() error {
 			return s.corrupt(currentName, "missing, but %s is there", fd)
 		}
 	}
+	if s.cuts != nil {
+		return nil
+	}
 	for _, fd := range fds {
 		if err := s.Remove(fd); err != nil {
 			return err
@@ -108,6 +111,10 @@ func (s *scanner) tail(name string) tail {
 // cut removes a tail.
 func (s *fileStorage) cut(t tail) error {
 	if t.from == t.end {
+		return nil
+	}
+	if s.cuts != nil {
+		s.cuts[t.name] = int64(t.from)
 		return nil
 	}
 	if t.damage != nil {

@@ -36,6 +36,9 @@ type fileStorage struct {
 	lock   io.Closer
 	ahead  int64 // bytes of zeros to keep ahead in journals
 	failed atomic.Pointer[failure]
+
+	// Where a store is only looked at: what would be cut off, by name.
+	cuts map[string]int64
 }
 
 type failure struct{ err error }
@@ -222,6 +225,9 @@ func (s *fileStorage) Open(fd storage.FileDesc) (storage.Reader, error) {
 	if err != nil {
 		f.Close()
 		return nil, err
+	}
+	if cut, ok := s.cuts[fd.String()]; ok {
+		size = min(size, cut)
 	}
 	return &reader{SectionReader: io.NewSectionReader(f, 0, size), f: f}, nil
 }
