@@ -63,11 +63,18 @@ func (r *raft) keepsPeers(m *messages.ResetPeers) string {
 	case r.isRemoved():
 		return "it was removed from the group: others go on with what it does not have"
 	case !m.AcceptLoss:
-		return fmt.Sprintf("acceptance of loss was not given. This member's log ends at entry %d, of which %d are known to be committed. "+
-			"Whatever else the others have committed will be lost, the entries from %d to %d will be applied whether or not they were, "+
-			"and the others must never run again under their ids and data", r.tail.last().Index, r.commit, r.commit+1, r.tail.last().Index)
+		return r.whatMayBeLost()
 	}
 	return ""
+}
+
+func (r *raft) whatMayBeLost() string {
+	last, doubtful := r.tail.last(), ""
+	if last.Index > r.commit {
+		doubtful = fmt.Sprintf(", those above, up to %d, will be applied whether or not they are", last.Index)
+	}
+	return fmt.Sprintf("acceptance of loss was not given. This member's log ends at entry %d of term %d. Entries up to %d are known to be committed and stay%s. "+
+		"Whatever else the others have committed will be lost, and they must never run again under their ids and with their data", last.Index, last.Term, r.commit, doubtful)
 }
 
 // goOnAlone appends the configuration of this member alone, in a term that nobody else

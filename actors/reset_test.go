@@ -76,7 +76,7 @@ func TestResetThatWasCutOffIsNone(t *testing.T) {
 func TestResetIsRefused(t *testing.T) {
 	m := survivor(t)
 	m.resetPeers(false)
-	m.expectKept("acceptance of loss was not given. This member's log ends at entry 3, of which 2 are known to be committed")
+	m.expectKept("acceptance of loss was not given. This member's log ends at entry 3 of term 2. Entries up to 2 are known to be committed and stay, those above, up to 3, will be applied")
 	m.heartbeatOf("n2", 2, 2)
 	m.resetPeers(true)
 	m.expectKept("a leader was heard")

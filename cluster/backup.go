@@ -134,7 +134,7 @@ func (n *Node) newestSnapshot(group uint64) (*snapshots.Reader, error) {
 			return nil, fmt.Errorf("group %d: %w", group, err)
 		}
 		if len(infos) == 0 {
-			return nil, fmt.Errorf("group %d: there is no snapshot yet", group)
+			return nil, fmt.Errorf("group %d: %w: there is none yet", group, ErrNoSnapshot)
 		}
 		if infos[0].Damage != nil {
 			return nil, fmt.Errorf("group %d: the newest snapshot: %w", group, infos[0].Damage)

@@ -139,8 +139,8 @@ func single(t *testing.T) *Node {
 // The newest snapshot is given as it is; a new one is taken where that is wanted.
 func TestBackupOfTheNewestSnapshot(t *testing.T) {
 	n := single(t)
-	if _, err := n.Backup(t.Context(), 1, true); err == nil || !strings.Contains(err.Error(), "there is no snapshot yet") {
-		t.Fatalf("%v, expected that there is none", err)
+	if _, err := n.Backup(t.Context(), 1, true); !errors.Is(err, ErrNoSnapshot) {
+		t.Fatalf("%v, expected %v", err, ErrNoSnapshot)
 	}
 	if _, err := n.Backup(t.Context(), 2, true); !errors.Is(err, ErrNoGroup) {
 		t.Fatalf("%v, expected %v", err, ErrNoGroup)
