@@ -15,6 +15,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/protoraft/protoraft/fsm/counter"
+	"github.com/protoraft/protoraft/logstore/level"
+	"github.com/protoraft/protoraft/logstore/snapshots"
+	"github.com/protoraft/protoraft/logstore/vfs"
 )
 
 // backUp writes a backup of a node's group 1 to a file.
@@ -271,5 +274,45 @@ func TestSnapshotOfAnotherMachineIsRefused(t *testing.T) {
 	}
 	if why := s.Groups[0].Failure; !strings.Contains(why, fmt.Sprintf("%q, expected %q", counter.Format, "other")) {
 		t.Fatalf("failed: %q", why)
+	}
+}
+
+// What a node begins with is all on its disk: term, the place where the log goes on, and
+// the snapshot with the new members and the old state.
+func TestRestoredLogFollowsTheSnapshot(t *testing.T) {
+	path, info := backUp(t, single(t), false)
+	o := RestoreOptions{
+		Backups: []string{path}, ClusterID: NewClusterID(), ID: "b", DataDir: filepath.Join(t.TempDir(), "new"),
+		Members: []Member{{ID: "b", Address: "127.0.0.1:2", Priority: 3}, {ID: "a", Address: "127.0.0.1:1"}},
+	}
+	if err := Restore(o); err != nil {
+		t.Fatal(err)
+	}
+	store, err := level.Open(vfs.OS{}, filepath.Join(o.DataDir, logDir), level.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	s, err := store.Load(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.HardState.Term != info.Term || s.HardState.Vote != "" || s.FirstIndex != info.Index+1 || s.PrevTerm != info.Term || len(s.Runs) != 0 {
+		t.Errorf("%+v, expected an empty log behind %d of term %d", s, info.Index, info.Term)
+	}
+	kept, err := snapshots.Open(vfs.OS{}, filepath.Join(o.DataDir, snapshotsDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	list, err := kept.List(1)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%v, %v: expected one snapshot", list, err)
+	}
+	m := list[0].Meta
+	c := m.Configuration
+	if m.Index != info.Index || m.Term != info.Term || m.ConfigurationIndex != info.Index || len(c.Members) != 2 ||
+		c.Members[0].Id != "a" || c.Members[1].Id != "b" || c.Members[1].Priority != 3 || len(c.Removed)+len(c.Outgoing)+len(c.Next)+len(c.Resets) != 0 {
+		t.Errorf("%v", m)
 	}
 }
