@@ -62,6 +62,36 @@ func TestUsage(t *testing.T) {
 		{[]string{"demo", "now"}, []string{`"now"`, "flags only"}},
 		{[]string{"status", "--http", "8001"}, []string{"--http", "host:port"}},
 		{[]string{"status", "-o", "yaml"}, []string{"--output", "table or json"}},
+		{serve("--join"), []string{"--join without --cluster-id", "node members list"}},
+		{[]string{"serve", "--id", "n1", "--data", "d", "--cluster", "n1=127.0.0.1:7001", "--join", "--cluster-id", "c"}, []string{"--join", "no node in --cluster but n1"}},
+		{[]string{"members", "lst"}, []string{`unknown command "lst"`, "abort, add, demote, list, promote, remove, replace"}},
+		{[]string{"members", "list", "n1"}, []string{`"n1"`, "flags only"}},
+		{[]string{"members", "list", "-o", "yaml"}, []string{"--output", "table or json"}},
+		{[]string{"members", "list", "--http", "8001"}, []string{"--http", "host:port"}},
+		{[]string{"members", "list", "--timeout", "2h"}, []string{"--timeout", "1ms to 1h"}},
+		{[]string{"members", "add"}, []string{"no member", "id=host:port"}},
+		{[]string{"members", "add", "n4"}, []string{`"n4"`, "id=host:port"}},
+		{[]string{"members", "add", "n,4=127.0.0.1:1"}, []string{"commas"}},
+		{[]string{"members", "add", "n4=127.0.0.1"}, []string{"member n4", "host:port"}},
+		{[]string{"members", "add", "n4=:7004"}, []string{"member n4", "no host"}},
+		{[]string{"members", "add", "n4=127.0.0.1:0"}, []string{"member n4", "1 to 65535"}},
+		{[]string{"members", "add", "n4=127.0.0.1:1", "n4=127.0.0.1:2"}, []string{"n4 appears twice"}},
+		{[]string{"members", "add", "n4=127.0.0.1:1", "--if-index", "x"}, []string{"--if-index"}},
+		{[]string{"members", "remove"}, []string{"no member", "node members list"}},
+		{[]string{"members", "remove", "n1=127.0.0.1:1"}, []string{`"n1=127.0.0.1:1"`, "not the id"}},
+		{[]string{"members", "remove", "n1", "n1"}, []string{"n1 appears twice"}},
+		{[]string{"members", "replace", "n1"}, []string{"1 arguments, expected two"}},
+		{[]string{"members", "replace", "n1", "n4"}, []string{`"n4"`, "id=host:port"}},
+		{[]string{"members", "promote"}, []string{"no member"}},
+		{[]string{"members", "demote", ""}, []string{"not the id"}},
+		{[]string{"members", "abort", "now"}, []string{`"now"`, "flags only"}},
+		{[]string{"transfer", "n2"}, []string{`"n2"`, "flags only"}},
+		{[]string{"transfer", "--timeout", "0s"}, []string{"--timeout", "above zero"}},
+		{[]string{"snapshot", "-o", "text"}, []string{"--output", "table or json"}},
+		{[]string{"log", "dmup"}, []string{`unknown command "dmup"`, "expected dump"}},
+		{[]string{"log", "dump"}, []string{"0 arguments", "data directory"}},
+		{[]string{"log", "dump", "d", "-o", "table"}, []string{"--output", "text or json"}},
+		{[]string{"log", "dump", "d", "--from", "5", "--to", "4"}, []string{"--from 5 --to 4"}},
 		{[]string{"version", "-o", "yaml"}, []string{"--output", "text or json"}},
 	} {
 		var out, errs strings.Builder
@@ -79,7 +109,8 @@ func TestUsage(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, command := range []string{"", "serve", "demo", "status", "version"} {
+	for _, command := range []string{"", "serve", "demo", "status", "version", "members", "members list", "members add", "members remove", "members replace",
+		"members promote", "members demote", "members abort", "transfer", "snapshot", "log", "log dump"} {
 		var out, errs strings.Builder
 		args := strings.Fields(command + " --help")
 		if code := run(args, &out, &errs); code != exitOK || errs.Len() > 0 {

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// TestAdminAnswers: whatever is at the port, the exit code says what is known.
+func TestAdminAnswers(t *testing.T) {
+	t.Parallel()
+	says := func(code int, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(code)
+			_, _ = io.WriteString(w, body)
+		}
+	}
+	hangsUp := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	for _, test := range []struct {
+		what   string
+		answer http.HandlerFunc
+		args   string
+		code   int
+		want   string
+	}{
+		{"a web server", says(200, "<html>"), "members list", exitFailed, "not as a node does"},
+		{"a web server without the page", says(404, "<html>"), "members list", exitFailed, "HTTP 404"},
+		{"one that hangs up on a question", hangsUp, "members list", exitUnreachable, "EOF"},
+		{"one that hangs up on a change", hangsUp, "members remove n1", exitUnknown, "is not known"},
+		{"one that hangs up on a transfer", hangsUp, "transfer", exitUnknown, "is not known"},
+		{"one that hangs up on a snapshot", hangsUp, "snapshot", exitUnknown, "1 of 1 nodes"},
+		{"a node without a leader", says(503, `{"error":"no leader known","outcome":"not_applied","reason":"no_leader"}`), "members list", exitUnreachable, "no leader known"},
+		{"a node that does not know", says(504, `{"error":"timed out","outcome":"unknown","reason":"timeout"}`), "members remove n1", exitUnknown, "members abort"},
+		{"a node that refuses", says(409, `{"error":"kept","outcome":"not_applied","reason":"members_kept"}`), "members remove n1", exitFailed, "kept"},
+		{"a node that wants something else", says(400, `{"error":"bad","outcome":"not_applied","reason":"bad_change"}`), "members remove n1", exitUsage, "bad"},
+		{"a node elsewhere", says(403, `{"error":"this machine alone","outcome":"not_applied","reason":"forbidden"}`), "members list", exitFailed, "alone"},
+		{"a follower without a leader", says(409, `{"error":"n1 does not lead","outcome":"not_applied","reason":"not_leader"}`), "transfer", exitUnreachable, "no leader"},
+	} {
+		s := httptest.NewServer(test.answer)
+		args := append(strings.Fields(test.args), "--http", strings.TrimPrefix(s.URL, "http://"))
+		var out, errs strings.Builder
+		code := run(args, &out, &errs)
+		if code != test.code || strings.Count(errs.String(), "\n") != 1 || !strings.Contains(errs.String(), test.want) {
+			t.Errorf("%s: exit %d, %q; expected exit %d and one line that says %q", test.what, code, errs.String(), test.code, test.want)
+		}
+		s.Close()
+	}
+}
+
+// TestAdminAsksTheNext: a node that is down is passed over.
+func TestAdminAsksTheNext(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		_, _ = io.WriteString(w, `{"index":4,"voters":[{"id":"n1","address":"127.0.0.1:7001"}],"learners":[],"removed":[]}`)
+	}))
+	defer s.Close()
+	up := strings.TrimPrefix(s.URL, "http://")
+	var out, errs strings.Builder
+	if code := run([]string{"members", "list", "--http", freeAddress(t) + "," + up + "," + up}, &out, &errs); code != exitOK || asked != 1 || !strings.Contains(out.String(), "n1    voter") {
+		t.Errorf("exit %d, asked %d times: %s%s", code, asked, out.String(), errs.String())
+	}
+}
