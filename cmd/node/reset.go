@@ -59,11 +59,15 @@ func printReset(out io.Writer, r *web.PeersReset, format string) error {
 	if format == "json" {
 		return printJSON(out, r)
 	}
+	also := "nothing: its log ended there"
+	if r.LastIndex > r.CommitIndex {
+		also = fmt.Sprintf("entries %d to %d, whether or not they were", r.CommitIndex+1, r.LastIndex)
+	}
 	_, err := fmt.Fprintf(out, `node %s goes on alone, in term %d, since entry %d
   kept                     all that was known to be committed: entries 1 to %d
-  committed by this        entries above that, up to %d
+  committed by this        %s
   lost, where there was    what only others have committed above %d
   removed for good         %s
-`, r.Node, r.Term, r.Index, r.CommitIndex, r.LastIndex, r.CommitIndex, strings.Join(r.Removed, ", "))
+`, r.Node, r.Term, r.Index, r.CommitIndex, also, r.CommitIndex, strings.Join(r.Removed, ", "))
 	return err
 }
