@@ -79,6 +79,7 @@ func (a *applier) onCaptureSnapshot(ctx actor.Context, m *CaptureSnapshot) {
 		Group: a.group, Incarnation: m.Incarnation, Index: uint64(a.applied), Term: uint64(a.snapshots.term),
 		Configuration:      describeConfiguration(&a.snapshots.configuration.Configuration),
 		ConfigurationIndex: uint64(a.snapshots.configuration.index), Time: a.snapshots.time,
+		Machine: fsm.SnapshotFormatOf(a.machine),
 	}})
 }
 
@@ -139,6 +140,9 @@ func (a *applier) onRestoreSnapshot(ctx actor.Context, m *RestoreSnapshot) {
 func (a *applier) restore(meta *messages.SnapshotMeta) (err error) {
 	c, err := configurationOf(meta.Configuration)
 	if err != nil {
+		return err
+	}
+	if err := fsm.CheckSnapshotFormat(meta.Machine, fsm.SnapshotFormatOf(a.machine)); err != nil {
 		return err
 	}
 	file, err := a.snapshots.store.Open(meta.Group, meta.Index)

@@ -27,7 +27,7 @@ func (r *raft) becomeCandidate(ctx actor.Context, transfer bool) {
 	r.eachVoter(func(_ core.NodeID, pid *actor.PID) {
 		r.ask(ctx, pid, &messages.RequestVote{
 			Group: r.opts.Group, Term: uint64(r.term), Candidate: string(r.opts.Node),
-			LastIndex: uint64(last.Index), LastTerm: uint64(last.Term), Transfer: transfer,
+			LastIndex: uint64(last.Index), LastTerm: uint64(last.Term), Transfer: transfer, Resets: r.config().Resets,
 		})
 	})
 }

@@ -84,7 +84,7 @@ func (l *leader) turnTransfer(ctx actor.Context) {
 	}
 	t.told = true
 	l.reads.lease.given = true
-	l.ask(ctx, l.peers[t.target], &messages.TimeoutNow{Group: l.opts.Group, Term: uint64(l.term), From: string(l.opts.Node)})
+	l.ask(ctx, l.peers[t.target], l.timeoutNow())
 }
 
 // expireTransfer takes leadership up again when the target has not stood in time.
@@ -138,6 +138,10 @@ func (l *leader) wakeBest(ctx actor.Context) {
 		return 0
 	})
 	if ok && l.raft.leased == 0 {
-		ctx.Send(l.peers[best], &messages.TimeoutNow{Group: l.opts.Group, Term: uint64(l.term), From: string(l.opts.Node)})
+		ctx.Send(l.peers[best], l.timeoutNow())
 	}
+}
+
+func (l *leader) timeoutNow() *messages.TimeoutNow {
+	return &messages.TimeoutNow{Group: l.opts.Group, Term: uint64(l.term), From: string(l.opts.Node), Resets: l.config().Resets}
 }

@@ -138,6 +138,7 @@ type SendSnapshot struct {
 	Peer    core.NodeID
 	To      *actor.PID
 	Session uint64 // returned in the answers
+	Resets  []uint64
 }
 
 // SnapshotProgressed: SnapshotSender → Replicator, local. The peer has Offset bytes of

@@ -32,7 +32,7 @@ func (r *raft) becomePreCandidate(ctx actor.Context) {
 	r.eachVoter(func(_ core.NodeID, pid *actor.PID) {
 		r.ask(ctx, pid, &messages.RequestPreVote{
 			Group: r.opts.Group, Term: uint64(r.term) + 1, Candidate: string(r.opts.Node),
-			LastIndex: uint64(last.Index), LastTerm: uint64(last.Term), Campaign: r.campaign,
+			LastIndex: uint64(last.Index), LastTerm: uint64(last.Term), Campaign: r.campaign, Resets: r.config().Resets,
 		})
 	})
 	p.record(ctx, r.opts.Node, true)

@@ -72,6 +72,7 @@ type raft struct {
 	peers     map[core.NodeID]*actor.PID // Raft actors of the other members
 	campaign  uint64                     // pre-votes asked for, echoed in the answers
 	failure   string
+	stranger  core.NodeID // of another history, heard of last
 }
 
 // role is what the member currently is. It is made on entry and dropped on exit,
@@ -127,6 +128,9 @@ func (r *raft) started(ctx actor.Context) {
 // leaves the rest to the role.
 func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 	r.beginTurn()
+	if r.ofOtherHistory(ctx, message, sender) {
+		return
+	}
 	switch m := message.(type) {
 	case *messages.HardStatePersisted:
 		r.onHardStatePersisted(ctx, m)
@@ -158,6 +162,8 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.onDescribeGroup(ctx, sender)
 	case *messages.StandForElection:
 		r.onStandForElection(ctx, sender)
+	case *messages.ResetPeers:
+		r.onResetPeers(ctx, m, sender)
 	case *messages.RequestPreVote:
 		r.onRequestPreVote(ctx, m, sender)
 	case *messages.RequestVote:

@@ -110,9 +110,15 @@ func (r *raft) tellRemoved(ctx actor.Context, candidate core.NodeID, sender *act
 		return false
 	}
 	if sender != nil {
-		ctx.Send(sender, &messages.MemberRemoved{Group: r.opts.Group, Member: string(candidate), Index: uint64(r.configIndex())})
+		r.sendRemoved(ctx, candidate, sender)
 	}
 	return true
+}
+
+func (r *raft) sendRemoved(ctx actor.Context, id core.NodeID, to *actor.PID) {
+	ctx.Send(to, &messages.MemberRemoved{
+		Group: r.opts.Group, Member: string(id), Index: uint64(r.configIndex()), Resets: r.config().Resets,
+	})
 }
 
 // onMemberRemoved: from now on this member only listens, should anybody speak to it.
@@ -154,6 +160,7 @@ func coreConfiguration(m *messages.Configuration) core.Configuration {
 	return core.Configuration{
 		Members: membersOf(m.GetMembers()), Outgoing: idsOf(m.GetOutgoing()),
 		Leaving: membersOf(m.GetLeaving()), Next: membersOf(m.GetNext()), Removed: idsOf(m.GetRemoved()),
+		Resets: m.GetResets(),
 	}
 }
 
@@ -161,6 +168,7 @@ func describeConfiguration(c *core.Configuration) *messages.Configuration {
 	return &messages.Configuration{
 		Members: describeMembers(c.Members), Outgoing: stringsOf(c.Outgoing),
 		Leaving: describeMembers(c.Leaving), Next: describeMembers(c.Next), Removed: stringsOf(c.Removed),
+		Resets: c.Resets,
 	}
 }
 

@@ -91,6 +91,7 @@ func (l *leader) stopDiverged(ctx actor.Context, peer core.NodeID, at core.Index
 	}
 	l.answer(ctx, pid, &messages.StateDiverged{
 		Group: l.opts.Group, Term: uint64(l.term), From: string(l.opts.Node), Checkpoint: describeCheckpoint(c), Split: split,
+		Resets: l.config().Resets,
 	})
 }
 

@@ -30,8 +30,9 @@ type replicator struct {
 	group         uint64
 	term          core.Term
 	self, peer    core.NodeID
-	quietChecks   int // checks without an answer after which what is in flight is lost
-	quietMax      int // and how many there may come to be
+	resets        []uint64 // of the group, while its parent leads
+	quietChecks   int      // checks without an answer after which what is in flight is lost
+	quietMax      int      // and how many there may come to be
 	fetchBytes    int
 	logger        hclog.Logger
 
@@ -56,7 +57,7 @@ type replicator struct {
 func (l *leader) replicatorProps(raftPID *actor.PID, peer core.NodeID, next core.Index, prevTerm core.Term, positioned bool) *actor.Props {
 	r := &replicator{
 		raft: raftPID, peerPID: l.peers[peer], snapshotter: l.snapshots.pid, group: l.opts.Group, term: l.term,
-		self: l.opts.Node, peer: peer,
+		self: l.opts.Node, peer: peer, resets: l.config().Resets,
 		quietChecks: max(2, int(l.opts.ElectionTimeout/(2*l.opts.HeartbeatInterval))),
 		fetchBytes:  l.opts.Limits.Window.Bytes,
 		logger:      l.logger.With("peer", peer, "term", l.term),
@@ -270,7 +271,7 @@ func (r *replicator) sendNext(ctx actor.Context) {
 func (r *replicator) sendAppend(ctx actor.Context, prev core.Index, prevTerm core.Term, block []byte, last core.Index) {
 	ctx.Request(r.peerPID, &messages.AppendEntries{
 		Group: r.group, Term: uint64(r.term), Leader: string(r.self), Session: r.progress.Session,
-		PrevIndex: uint64(prev), PrevTerm: uint64(prevTerm), Commit: uint64(r.commit), Block: block,
+		PrevIndex: uint64(prev), PrevTerm: uint64(prevTerm), Commit: uint64(r.commit), Block: block, Resets: r.resets,
 	})
 	r.progress.Sent(last, len(block))
 }

@@ -195,7 +195,8 @@ func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, e
 // Props describes this node's member of a group. Spawn it once, with SpawnNamed and
 // under the same name on every node; a second member of the group on this node
 // stops at once. The member answers *messages.Propose, *messages.Query,
-// *messages.DescribeGroup, *messages.TransferLeadership and *messages.TakeSnapshot.
+// *messages.DescribeGroup, *messages.TransferLeadership, *messages.TakeSnapshot and
+// *messages.ResetPeers.
 func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, error) {
 	o := actors.MemberOptions{
 		Group: group, Node: core.NodeID(n.options.ID), Bootstrap: n.options.bootstrap(), Machine: machine,

@@ -280,7 +280,8 @@ type AppendEntries struct {
 	PrevIndex     uint64                 `protobuf:"varint,5,opt,name=prev_index,json=prevIndex,proto3" json:"prev_index,omitempty"`
 	PrevTerm      uint64                 `protobuf:"varint,6,opt,name=prev_term,json=prevTerm,proto3" json:"prev_term,omitempty"`
 	Commit        uint64                 `protobuf:"varint,7,opt,name=commit,proto3" json:"commit,omitempty"`
-	Block         []byte                 `protobuf:"bytes,8,opt,name=block,proto3" json:"block,omitempty"` // an EntryBlock
+	Block         []byte                 `protobuf:"bytes,8,opt,name=block,proto3" json:"block,omitempty"`             // an EntryBlock
+	Resets        []uint64               `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -367,6 +368,13 @@ func (x *AppendEntries) GetCommit() uint64 {
 func (x *AppendEntries) GetBlock() []byte {
 	if x != nil {
 		return x.Block
+	}
+	return nil
+}
+
+func (x *AppendEntries) GetResets() []uint64 {
+	if x != nil {
+		return x.Resets
 	}
 	return nil
 }
@@ -565,7 +573,8 @@ type Heartbeat struct {
 	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	Leader        string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
 	Commit        uint64                 `protobuf:"varint,4,opt,name=commit,proto3" json:"commit,omitempty"`
-	Round         uint64                 `protobuf:"varint,5,opt,name=round,proto3" json:"round,omitempty"` // unique within the term, grows (ReadIndex, thesis §6.4)
+	Round         uint64                 `protobuf:"varint,5,opt,name=round,proto3" json:"round,omitempty"`            // unique within the term, grows (ReadIndex, thesis §6.4)
+	Resets        []uint64               `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -633,6 +642,13 @@ func (x *Heartbeat) GetRound() uint64 {
 		return x.Round
 	}
 	return 0
+}
+
+func (x *Heartbeat) GetResets() []uint64 {
+	if x != nil {
+		return x.Resets
+	}
+	return nil
 }
 
 // Raft(follower) → Raft(leader), wire. Stale when term is not the receiver's.
@@ -783,8 +799,9 @@ type StateDiverged struct {
 	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
 	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
-	Checkpoint    *Checkpoint            `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"` // the majority's; the leader's own where it is split
-	Split         bool                   `protobuf:"varint,5,opt,name=split,proto3" json:"split,omitempty"`          // no state is a majority's: every member stops
+	Checkpoint    *Checkpoint            `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`   // the majority's; the leader's own where it is split
+	Split         bool                   `protobuf:"varint,5,opt,name=split,proto3" json:"split,omitempty"`            // no state is a majority's: every member stops
+	Resets        []uint64               `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -852,6 +869,13 @@ func (x *StateDiverged) GetSplit() bool {
 		return x.Split
 	}
 	return false
+}
+
+func (x *StateDiverged) GetResets() []uint64 {
+	if x != nil {
+		return x.Resets
+	}
+	return nil
 }
 
 // Replicator → Raft(leader), local.
@@ -1124,7 +1148,7 @@ const file_messages_replication_proto_rawDesc = "" +
 	"\tprev_term\x18\x06 \x01(\x06R\bprevTerm\x12\x12\n" +
 	"\x04time\x18\a \x01(\x06R\x04time\x12\x14\n" +
 	"\x05count\x18\b \x01(\aR\x05count\x12*\n" +
-	"\aentries\x18\t \x03(\v2\x10.protoraft.EntryR\aentries\"\xd5\x01\n" +
+	"\aentries\x18\t \x03(\v2\x10.protoraft.EntryR\aentries\"\xed\x01\n" +
 	"\rAppendEntries\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
@@ -1134,7 +1158,8 @@ const file_messages_replication_proto_rawDesc = "" +
 	"prev_index\x18\x05 \x01(\x04R\tprevIndex\x12\x1b\n" +
 	"\tprev_term\x18\x06 \x01(\x04R\bprevTerm\x12\x16\n" +
 	"\x06commit\x18\a \x01(\x04R\x06commit\x12\x14\n" +
-	"\x05block\x18\b \x01(\fR\x05block\"\x89\x01\n" +
+	"\x05block\x18\b \x01(\fR\x05block\x12\x16\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"\x89\x01\n" +
 	"\x0eAppendAccepted\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
@@ -1153,13 +1178,14 @@ const file_messages_replication_proto_rawDesc = "" +
 	"hint_index\x18\x06 \x01(\x04R\thintIndex\x12\x1b\n" +
 	"\thint_term\x18\a \x01(\x04R\bhintTerm\x12\x1d\n" +
 	"\n" +
-	"last_index\x18\b \x01(\x04R\tlastIndex\"{\n" +
+	"last_index\x18\b \x01(\x04R\tlastIndex\"\x93\x01\n" +
 	"\tHeartbeat\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x16\n" +
 	"\x06commit\x18\x04 \x01(\x04R\x06commit\x12\x14\n" +
-	"\x05round\x18\x05 \x01(\x04R\x05round\"\x9b\x01\n" +
+	"\x05round\x18\x05 \x01(\x04R\x05round\x12\x16\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"\x9b\x01\n" +
 	"\x0eHeartbeatAcked\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
@@ -1172,7 +1198,7 @@ const file_messages_replication_proto_rawDesc = "" +
 	"Checkpoint\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x18\n" +
 	"\areplies\x18\x02 \x01(\x06R\areplies\x12\x14\n" +
-	"\x05state\x18\x03 \x01(\x06R\x05state\"\x9a\x01\n" +
+	"\x05state\x18\x03 \x01(\x06R\x05state\"\xb2\x01\n" +
 	"\rStateDiverged\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
@@ -1180,7 +1206,8 @@ const file_messages_replication_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\x04 \x01(\v2\x15.protoraft.CheckpointR\n" +
 	"checkpoint\x12\x14\n" +
-	"\x05split\x18\x05 \x01(\bR\x05split\"W\n" +
+	"\x05split\x18\x05 \x01(\bR\x05split\x12\x16\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"W\n" +
 	"\fPeerAdvanced\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x1f\n" +

@@ -125,6 +125,10 @@ var commands = map[string]func(*play, *arguments) error{
 			Expected: a.number("expect", 0),
 		})
 	},
+	"reset": func(p *play, a *arguments) error {
+		accept := a.word("accept")
+		return p.script.ResetPeers(a.next(), a.group(), accept)
+	},
 	"receive": func(p *play, a *arguments) error {
 		id, group := a.next(), a.group()
 		var terms []uint64

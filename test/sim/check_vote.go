@@ -71,7 +71,7 @@ func (m *memberModel) stands(term uint64) {
 	if t.find(func(message any) bool {
 		order, ok := message.(*messages.TimeoutNow)
 		return ok && order.Term+1 == term
-	}) {
+	}) || t.resets() {
 		return
 	}
 	for c, who := range m.preVotes {

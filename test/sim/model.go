@@ -54,6 +54,7 @@ type groupModel struct {
 	sessions     sessionModel
 	configs      map[uint64]*members // by digest of their entry
 	unwritten    *members            // of logs without any: nil, and in tests what they say
+	before       *heldBefore         // of a survivor that is to go on alone, until it does
 }
 
 // committedEntry is an entry and the term of the leader that committed it.

@@ -117,6 +117,7 @@ func Run(o Options) Result {
 	w.build()
 	w.chaosPhase()
 	w.healPhase()
+	w.lostPhase()
 	w.end()
 	return Result{
 		Seed: o.Seed, Failure: w.failure, Steps: w.steps, Virtual: w.now,

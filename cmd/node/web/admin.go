@@ -123,7 +123,7 @@ const (
 	adminBodyMax   = 64 << 10
 	adminTimeout   = 30 * time.Second
 	adminLongest   = time.Hour
-	adminPathsText = "status, members, members/abort, transfer and snapshot"
+	adminPathsText = "status, members, members/abort, transfer, snapshot, backup and reset-peers"
 )
 
 func (h *handler) serveAdmin(w http.ResponseWriter, r *http.Request, path string) {
@@ -156,6 +156,10 @@ func (h *handler) serveAdmin(w http.ResponseWriter, r *http.Request, path string
 		})
 	case "snapshot":
 		adminPost(w, r, func(ctx context.Context, _ struct{}) (Snapshot, error) { return a.TakeSnapshot(ctx) })
+	case "backup":
+		h.serveBackup(w, r)
+	case "reset-peers":
+		h.serveResetPeers(w, r)
 	default:
 		writeError(w, http.StatusNotFound, problem{
 			Error: "no such path; under " + adminPrefix + " there are " + adminPathsText, Outcome: outcomeNotApplied, Reason: "no_such_path",
