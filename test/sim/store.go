@@ -34,6 +34,10 @@ func (s *watchedStore) Groups() ([]uint64, error) { return s.inner.Groups() }
 
 func (s *watchedStore) Load(group uint64) (logstore.GroupState, error) { return s.inner.Load(group) }
 
+func (s *watchedStore) Salvage(group uint64) (logstore.GroupState, *logstore.CorruptError, error) {
+	return s.inner.Salvage(group)
+}
+
 func (s *watchedStore) Read(group, first, last uint64, maxBytes int) ([]messages.Block, error) {
 	s.n.w.cover.add("log read from disk")
 	return s.inner.Read(group, first, last, maxBytes)
