@@ -49,6 +49,7 @@ func (r *raft) fail(ctx actor.Context, reason string) {
 	was.exit(ctx)
 	r.handedTo(ctx, "")
 	r.election.cancel()
+	r.memory.greet.cancel()
 	r.held = nil
 	ctx.Send(r.links.Node, &MemberFailed{Group: r.opts.Group, Reason: reason})
 }

@@ -48,6 +48,8 @@ func (f *follower) receive(ctx actor.Context, message any, sender *actor.PID) {
 		f.onAppendEntries(ctx, m, sender)
 	case *messages.Heartbeat:
 		f.onHeartbeat(ctx, m, sender)
+	case *messages.MemoryRestored:
+		f.onMemoryRestored(ctx, m)
 	case *messages.TimeoutNow:
 		f.onTimeoutNow(ctx)
 	case *messages.ElectionTimeout:
@@ -136,9 +138,11 @@ func (f *follower) store(ctx actor.Context, block messages.Block, match core.Mat
 
 // onHeartbeat: the leader vouches for a commit index that this member holds.
 func (f *follower) onHeartbeat(ctx actor.Context, m *messages.Heartbeat, sender *actor.PID) {
-	f.commitTo(core.FollowerCommit(f.commit, core.Index(m.Commit), f.tail.last().Index))
+	if !f.memory.recovering { // else the leader may still believe what it once held
+		f.commitTo(core.FollowerCommit(f.commit, core.Index(m.Commit), f.tail.last().Index))
+	}
 	f.answer(ctx, sender, &messages.HeartbeatAcked{
-		Group: m.Group, Term: uint64(f.term), From: string(f.opts.Node), Round: m.Round,
+		Group: m.Group, Term: uint64(f.term), From: string(f.opts.Node), Round: m.Round, Recovering: f.recovers(),
 	})
 }
 
@@ -155,7 +159,7 @@ func (f *follower) endTurn(ctx actor.Context) {
 		}
 		f.answer(ctx, a.to, &messages.AppendAccepted{
 			Group: f.opts.Group, Term: uint64(f.term), From: string(f.opts.Node),
-			Session: a.session, MatchIndex: uint64(a.match),
+			Session: a.session, MatchIndex: uint64(a.match), Recovering: f.recovers(),
 		})
 	}
 	f.acks = f.acks[:copy(f.acks, f.acks[n:])]
@@ -164,7 +168,7 @@ func (f *follower) endTurn(ctx actor.Context) {
 
 // onTimeoutNow: the leader hands over. No pre-vote: it is the leader's own wish.
 func (f *follower) onTimeoutNow(ctx actor.Context) {
-	if f.config().MayLead(f.opts.Node) {
+	if f.config().MayLead(f.opts.Node) && f.mayStand() {
 		f.logger.Info("standing for election by order of the leader", "term", f.term)
 		f.becomeCandidate(ctx, true)
 	}
@@ -194,8 +198,8 @@ func (f *follower) onElectionTimeout(ctx actor.Context, m *messages.ElectionTime
 	f.becomePreCandidate(ctx)
 }
 
-// mayStand: only a voter of the active configuration does.
-func (r *raft) mayStand() bool { return r.config().MayStand(r.opts.Node) }
+// mayStand: only a voter of the active configuration does, with its memory whole.
+func (r *raft) mayStand() bool { return !r.memory.recovering && r.config().MayStand(r.opts.Node) }
 
 // onStandForElection has the member stand before its time. A leader that is heard is
 // not to be disturbed: it may rest on this member's promise to elect nobody else.
@@ -209,6 +213,8 @@ func (r *raft) onStandForElection(ctx actor.Context, sender *actor.PID) {
 	case *preCandidate, *candidate: // it does
 	case *follower:
 		switch {
+		case r.memory.recovering:
+			reason = "it has lost memory: " + r.memory.cause
 		case !r.config().MayLead(r.opts.Node):
 			reason = "it is no voter that may lead"
 		case r.hearsLeader():

@@ -72,7 +72,7 @@ func (w *logWriter) receive(ctx actor.Context, message any, sender *actor.PID) {
 
 func (w *logWriter) onPersistHardState(m *PersistHardState, sender *actor.PID) {
 	w.updates = append(w.updates, logstore.Update{
-		Group: m.Group, Incarnation: m.Incarnation, HardState: &m.State,
+		Group: m.Group, Incarnation: m.Incarnation, HardState: &m.State, Note: m.Note,
 	})
 	w.facts = append(w.facts, fact{m.Group, sender, &messages.HardStatePersisted{
 		Group: m.Group, Incarnation: m.Incarnation, Change: m.Change,
@@ -82,8 +82,8 @@ func (w *logWriter) onPersistHardState(m *PersistHardState, sender *actor.PID) {
 func (w *logWriter) onPersistEntries(m *PersistEntries, sender *actor.PID) {
 	w.updates = append(w.updates, logstore.Update{
 		Group: m.Group, Incarnation: m.Incarnation,
-		TruncateFrom: uint64(m.TruncateFrom),
-		Blocks:       []messages.Block{m.Block},
+		ResetFrom: uint64(m.ResetFrom), TruncateFrom: uint64(m.TruncateFrom),
+		Blocks: []messages.Block{m.Block},
 	})
 	w.facts = append(w.facts, fact{m.Group, sender, &messages.EntriesPersisted{
 		Group: m.Group, Incarnation: m.Incarnation, Term: uint64(m.Term),

@@ -833,7 +833,8 @@ type GroupStatus struct {
 	AppliedIndex  uint64                 `protobuf:"varint,10,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
 	Failure       string                 `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"` // why the group stopped here, empty while it runs
 	Configuration *Configuration         `protobuf:"bytes,12,opt,name=configuration,proto3" json:"configuration,omitempty"`
-	Peers         []*PeerStatus          `protobuf:"bytes,13,rep,name=peers,proto3" json:"peers,omitempty"` // on the leader only
+	Peers         []*PeerStatus          `protobuf:"bytes,13,rep,name=peers,proto3" json:"peers,omitempty"`           // on the leader only
+	Recovering    string                 `protobuf:"bytes,30,opt,name=recovering,proto3" json:"recovering,omitempty"` // what memory the member has lost and what is done about it, empty for none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -959,14 +960,22 @@ func (x *GroupStatus) GetPeers() []*PeerStatus {
 	return nil
 }
 
+func (x *GroupStatus) GetRecovering() string {
+	if x != nil {
+		return x.Recovering
+	}
+	return ""
+}
+
 type PeerStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // probe or replicate
 	MatchIndex    uint64                 `protobuf:"varint,3,opt,name=match_index,json=matchIndex,proto3" json:"match_index,omitempty"`
 	NextIndex     uint64                 `protobuf:"varint,4,opt,name=next_index,json=nextIndex,proto3" json:"next_index,omitempty"`
-	Inflight      uint64                 `protobuf:"varint,5,opt,name=inflight,proto3" json:"inflight,omitempty"` // appends sent and not answered
-	Active        bool                   `protobuf:"varint,6,opt,name=active,proto3" json:"active,omitempty"`     // answered within the last election timeout
+	Inflight      uint64                 `protobuf:"varint,5,opt,name=inflight,proto3" json:"inflight,omitempty"`      // appends sent and not answered
+	Active        bool                   `protobuf:"varint,6,opt,name=active,proto3" json:"active,omitempty"`          // answered within the last election timeout
+	Recovering    bool                   `protobuf:"varint,30,opt,name=recovering,proto3" json:"recovering,omitempty"` // has lost memory and does not count until it holds it again
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1043,6 +1052,13 @@ func (x *PeerStatus) GetActive() bool {
 	return false
 }
 
+func (x *PeerStatus) GetRecovering() bool {
+	if x != nil {
+		return x.Recovering
+	}
+	return false
+}
+
 var File_messages_client_proto protoreflect.FileDescriptor
 
 const file_messages_client_proto_rawDesc = "" +
@@ -1090,7 +1106,7 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x04data\x18\x05 \x01(\fR\x04data\x12\x16\n" +
 	"\x06leader\x18\x06 \x01(\tR\x06leader\"%\n" +
 	"\rDescribeGroup\x12\x14\n" +
-	"\x05group\x18\x01 \x01(\x04R\x05group\"\xaf\x03\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\"\xcf\x03\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06member\x18\x02 \x01(\tR\x06member\x12\x12\n" +
@@ -1107,7 +1123,10 @@ const file_messages_client_proto_rawDesc = "" +
 	" \x01(\x04R\fappliedIndex\x12\x18\n" +
 	"\afailure\x18\v \x01(\tR\afailure\x12>\n" +
 	"\rconfiguration\x18\f \x01(\v2\x18.protoraft.ConfigurationR\rconfiguration\x12+\n" +
-	"\x05peers\x18\r \x03(\v2\x15.protoraft.PeerStatusR\x05peers\"\xa6\x01\n" +
+	"\x05peers\x18\r \x03(\v2\x15.protoraft.PeerStatusR\x05peers\x12\x1e\n" +
+	"\n" +
+	"recovering\x18\x1e \x01(\tR\n" +
+	"recovering\"\xc6\x01\n" +
 	"\n" +
 	"PeerStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
@@ -1117,7 +1136,10 @@ const file_messages_client_proto_rawDesc = "" +
 	"\n" +
 	"next_index\x18\x04 \x01(\x04R\tnextIndex\x12\x1a\n" +
 	"\binflight\x18\x05 \x01(\x04R\binflight\x12\x16\n" +
-	"\x06active\x18\x06 \x01(\bR\x06active*4\n" +
+	"\x06active\x18\x06 \x01(\bR\x06active\x12\x1e\n" +
+	"\n" +
+	"recovering\x18\x1e \x01(\bR\n" +
+	"recovering*4\n" +
 	"\aOutcome\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aAPPLIED\x10\x01\x12\x0f\n" +

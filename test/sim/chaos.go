@@ -32,17 +32,18 @@ const (
 	strikeFailedSync
 	strikeTransfer
 	strikeStand
+	strikeDiskLost
+	strikeDiskOld
+	strikeBitRot
 	strikes
 )
 
 func (s strike) String() string {
 	return [...]string{"crash", "crash in turn", "crash all", "freeze", "partition", "one-way", "bridge", "ring", "mend",
-		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer", "stand"}[s]
+		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer", "stand", "disk lost", "disk put back", "bit rot"}[s]
 }
 
-// everyStrike is all of them. A disk that was lost or put back to an older state is
-// not among them: the product does not promise yet that such a member cannot vote
-// twice, so a run that broke would say nothing.
+// everyStrike is all of them.
 var everyStrike = func() (all []strike) {
 	for s := strike(0); s < strikes; s++ {
 		all = append(all, s)
@@ -125,6 +126,8 @@ func (w *World) strikeNode(s strike, n *node) {
 		n.inject("ENOSPC", 1+w.chaos.IntN(8), vfs.Fault{Err: syscall.ENOSPC, Keep: w.chaos.IntN(512)}, vfs.OpWrite, true)
 	case strikeFailedSync:
 		n.inject("failed sync", 1+w.chaos.IntN(4), vfs.Fault{Err: errors.New("sync failed")}, vfs.OpSync, false)
+	case strikeDiskLost, strikeDiskOld, strikeBitRot:
+		w.strikeMemory(s, n)
 	case strikeStand:
 		if !n.outsider {
 			group := uint64(1 + w.chaos.IntN(w.setup.groups))

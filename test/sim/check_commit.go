@@ -72,6 +72,9 @@ func (g *groupModel) checkQuorum(first, last uint64, when string) {
 
 // holds says whether the member's disk has the committed entry.
 func (m *memberModel) holds(i uint64) bool {
+	if m.forgot {
+		return i <= uint64(len(m.before)) && m.before[i-1].chain == m.g.committed[i-1].chain
+	}
 	return i <= uint64(len(m.disk)) && m.disk[i-1].chain == m.g.committed[i-1].chain
 }
 
@@ -100,7 +103,8 @@ func (m *memberModel) onApplyCommitted(commit uint64) {
 func (m *memberModel) becomesDurable(now image) {
 	m.checkHard(now.hard)
 	before := m.disk
-	m.disk, m.hard = now.log, now.hard
+	m.disk, m.hard, m.note = now.log, now.hard, now.note
+	m.remembers()
 	// Only where the new image lacks what the old one had can a quorum have got lost.
 	last := min(uint64(len(before)), uint64(len(m.g.committed)))
 	same := min(last, uint64(len(m.disk)))

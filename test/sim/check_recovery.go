@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/protoraft/protoraft/logstore"
@@ -11,10 +12,13 @@ import (
 
 func (m *memberModel) read(store logstore.Store) (image, error) {
 	st, err := store.Load(m.g.id)
+	if errors.Is(err, logstore.ErrCorrupt) {
+		st, _, err = store.Salvage(m.g.id)
+	}
 	if err != nil || !st.Exists() {
 		return image{}, err
 	}
-	im := image{hard: st.HardState}
+	im := image{hard: st.HardState, note: string(st.Note)}
 	if st.LastIndex == 0 {
 		return im, nil
 	}
@@ -30,7 +34,11 @@ func (m *memberModel) read(store logstore.Store) (image, error) {
 func (m *memberModel) recovered(found image) {
 	w := m.c.w
 	switch {
-	case found.equal(image{m.disk, m.hard}):
+	case m.lossy:
+		m.lossy, m.maybe = false, nil
+		m.disk, m.hard, m.note = found.log, found.hard, found.note
+		return
+	case found.equal(image{m.disk, m.hard, m.note}):
 		if m.maybe != nil {
 			w.cover.add("crash in a write that was lost")
 		}
@@ -43,7 +51,9 @@ func (m *memberModel) recovered(found image) {
 	m.becomesDurable(found)
 }
 
-func (im image) equal(o image) bool { return im.hard == o.hard && slices.Equal(im.log, o.log) }
+func (im image) equal(o image) bool {
+	return im.hard == o.hard && im.note == o.note && slices.Equal(im.log, o.log)
+}
 
 // onMemberFailed: only a failed disk is a reason to stop.
 func (m *memberModel) onMemberFailed(reason string) {

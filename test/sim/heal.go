@@ -130,6 +130,9 @@ func (g *groupModel) whyNot() string {
 		if m.asked.Term != leader.leads || uint64(len(m.log)) != last || uint64(len(m.disk)) != last || m.commit != last || m.reported != last {
 			return m.n.id + " is behind the leader " + leader.n.id
 		}
+		if m.forgot {
+			return m.n.id + " has not recovered what it forgot"
+		}
 	}
 	return ""
 }

@@ -56,7 +56,10 @@ type memberModel struct {
 
 	log, disk   []entry // index i at i-1
 	asked, hard logstore.HardState
+	note        string // as a messages.MemberNote
 	maybe       *image // what the disk may have instead, after a write that failed
+
+	memoryModel
 
 	// Of this life.
 	leads     uint64 // term it leads in, 0 for none
@@ -73,6 +76,7 @@ type memberModel struct {
 type image struct {
 	log  []entry
 	hard logstore.HardState
+	note string
 }
 
 func newChecks(w *World) *checks { return &checks{w: w} }
@@ -128,13 +132,15 @@ func (c *checks) sent(from, to *node, message any) {
 		c.member(from, m.Group).saysVote("RequestVote", m.Term, m.Candidate)
 	case *messages.VoteGranted:
 		c.member(from, m.Group).saysVote("VoteGranted", m.Term, to.id)
+	case *messages.HeartbeatAcked:
+		c.member(from, m.Group).counts("HeartbeatAcked", m.Recovering)
+		c.member(from, m.Group).saysTerm("HeartbeatAcked", m.Term)
 	case *messages.AppendAccepted:
+		c.member(from, m.Group).counts("AppendAccepted", m.Recovering)
 		c.member(from, m.Group).saysDurable(m.Term, m.MatchIndex)
 	case *messages.AppendRejected:
 		c.w.cover.add("append rejected")
 		c.member(from, m.Group).saysTerm("AppendRejected", m.Term)
-	case *messages.HeartbeatAcked:
-		c.member(from, m.Group).saysTerm("HeartbeatAcked", m.Term)
 	case *messages.VoteRejected:
 		c.member(from, m.Group).saysTerm("VoteRejected", m.Term)
 	case *messages.TimeoutNow:
@@ -149,7 +155,7 @@ func (c *checks) writing(n *node, updates []logstore.Update) {
 	for i := range updates {
 		m := c.member(n, updates[i].Group)
 		if m.maybe == nil {
-			m.maybe = &image{m.disk, m.hard}
+			m.maybe = &image{m.disk, m.hard, m.note}
 		}
 		m.maybe.apply(m, &updates[i])
 	}
@@ -171,6 +177,12 @@ func (c *checks) wrote(n *node, ok bool) {
 func (im *image) apply(m *memberModel, u *logstore.Update) {
 	if u.HardState != nil {
 		im.hard = *u.HardState
+	}
+	if u.Note != nil {
+		im.note = string(u.Note)
+	}
+	if u.ResetFrom != 0 {
+		im.log = im.log[: u.ResetFrom-1 : u.ResetFrom-1]
 	}
 	if u.TruncateFrom != 0 && u.TruncateFrom <= uint64(len(im.log)) {
 		im.log = im.log[: u.TruncateFrom-1 : u.TruncateFrom-1]

@@ -41,6 +41,8 @@ type node struct {
 	dying       bool // the process has died within its turn: nothing it does counts
 	actsLeft    int  // until it dies, -1 for no plan
 	fault       diskFault
+	image       *vfs.Mem          // the disk as it once was
+	rotten      map[uint64]uint64 // groups whose log cannot be read from an index on
 	restart     *event
 }
 
@@ -169,12 +171,14 @@ func (n *node) boot() {
 	w.trace.printf("%s boots", n.id)
 	w.trace.add(evFault, uint64(n.number), 1)
 	if !n.outsider {
+		n.keepImage()
 		store, err := w.openStore(n)
 		if err != nil {
 			n.bootFailed(err)
 			return
 		}
 		n.store = &watchedStore{n: n, life: n.life, inner: store}
+		n.decay(store)
 		w.checks.booted(n, store)
 	}
 	n.host = w.hosts.take(n)

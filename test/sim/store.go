@@ -11,11 +11,13 @@ import (
 // is by a crash or by a process that ended.
 type Engine func(disk vfs.FS, dir string) (logstore.Store, error)
 
-func (w *World) openStore(n *node) (logstore.Store, error) {
+func (w *World) openStore(n *node) (logstore.Store, error) { return w.openStoreOn(n.disk) }
+
+func (w *World) openStoreOn(disk *vfs.Mem) (logstore.Store, error) {
 	if w.engine != nil {
-		return w.engine(n.disk, logDir)
+		return w.engine(disk, logDir)
 	}
-	return simlog.Open(n.disk, logDir)
+	return simlog.Open(disk, logDir)
 }
 
 // watchedStore shows the checks every write and what became of it. It is the one
@@ -58,6 +60,9 @@ func (s *watchedStore) Write(updates []logstore.Update) error {
 	}
 	w.trace.add(evDisk, uint64(s.n.number), uint64(len(updates)), failed)
 	w.checks.wrote(s.n, err == nil)
+	if err == nil {
+		s.n.mended(updates)
+	}
 	return err
 }
 
