@@ -257,7 +257,7 @@ func (l *leader) onHeartbeatAcked(ctx actor.Context, m *messages.HeartbeatAcked)
 		l.recovering(ctx, peer, m.Recovering, 0)
 		return
 	}
-	delete(l.recoveries, peer)
+	l.recovered(ctx, peer)
 	l.reads.rounds.Acked(peer, core.Round(m.Round))
 }
 

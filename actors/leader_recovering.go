@@ -30,6 +30,15 @@ func (l *leader) recovering(ctx actor.Context, peer core.NodeID, nonce uint64, m
 	}
 }
 
+// recovered: the peer says nothing of lost memory. Whether that is news or an answer
+// from before the loss that came late, what it holds it will say when it is probed.
+func (l *leader) recovered(ctx actor.Context, peer core.NodeID) {
+	if l.recoveries[peer] != nil {
+		delete(l.recoveries, peer)
+		l.replicateAnew(ctx, peer)
+	}
+}
+
 // replicateAnew replaces a peer's Replicator by one that knows nothing of the peer.
 func (l *leader) replicateAnew(ctx actor.Context, peer core.NodeID) {
 	for i, r := range l.replicators {

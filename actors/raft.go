@@ -353,7 +353,7 @@ func (r *raft) onHardStatePersisted(ctx actor.Context, m *messages.HardStatePers
 	held := r.held
 	r.held = nil
 	for _, h := range held {
-		if h.term == r.term {
+		if h.term == r.term || outlivesTerm(h.message) {
 			r.say(ctx, h.to, h.message, h.ask)
 		}
 	}

@@ -95,18 +95,24 @@ func (r *raft) learnLife(id core.NodeID, life core.Life) bool {
 
 // greetPeers greets who has not answered, and again later.
 func (r *raft) greetPeers(ctx actor.Context) {
-	missing := false
+	r.memory.greet.cancel()
 	r.eachPeer(func(id core.NodeID, pid *actor.PID) {
 		if r.memory.answers[id] != core.Whole {
-			missing = true
 			r.sendGreet(ctx, pid)
 		}
 	})
-	if missing {
+	if !r.met() {
 		r.memory.greet.set(ctx, r.rt.Clock, r.opts.ElectionTimeout, func(generation uint64) any {
 			return &messages.GreetTimeout{Generation: generation}
 		})
 	}
+}
+
+// met says whether every peer knows this life and of nothing that is missing.
+func (r *raft) met() bool {
+	met := true
+	r.eachPeer(func(id core.NodeID, _ *actor.PID) { met = met && r.memory.answers[id] == core.Whole })
+	return met
 }
 
 func (r *raft) sendGreet(ctx actor.Context, pid *actor.PID) {
@@ -114,6 +120,15 @@ func (r *raft) sendGreet(ctx actor.Context, pid *actor.PID) {
 		Group: r.opts.Group, From: string(r.opts.Node), Life: wireLife(r.memory.life),
 		LastIndex: uint64(r.tail.durable), Founding: r.memory.founding, Recovering: r.memory.recovering,
 	})
+}
+
+// outlivesTerm: what is said of lives is as true in the next term.
+func outlivesTerm(message any) bool {
+	switch message.(type) {
+	case *messages.Greet, *messages.Greeted, *messages.LostMemoryShown:
+		return true
+	}
+	return false
 }
 
 func (r *raft) onGreetTimeout(ctx actor.Context, m *messages.GreetTimeout) {
@@ -196,6 +211,9 @@ func (r *raft) onGreeted(ctx actor.Context, m *messages.Greeted) {
 	}
 	if r.learnLife(id, lifeOf(m.Own)) {
 		r.writeMemory(ctx)
+	}
+	if r.met() {
+		r.memory.greet.cancel()
 	}
 	if s, ok := r.role.(*starting); ok {
 		s.mayBegin(ctx, m.Leads && core.Term(m.Term) >= r.term)
