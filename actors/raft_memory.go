@@ -173,7 +173,7 @@ func (r *raft) onGreet(ctx actor.Context, m *messages.Greet, sender *actor.PID) 
 
 func (r *raft) acquaintance(id core.NodeID) core.Acquaintance {
 	a := core.Acquaintance{
-		History:   !r.memory.founding || r.memory.recovering || r.tail.last().Index > 0,
+		History:   !r.memory.founding || r.tail.last().Index > 0,
 		Forgetful: r.memory.recovering,
 	}
 	a.Known, a.Met = r.memory.known[id]

@@ -52,12 +52,12 @@ func (a Acquaintance) Judge(g Greeting) Judgement {
 		return LostLife
 	case g.Recovering:
 		return Whole // it knows
+	case a.Forgetful:
+		return Unsure
 	case g.Founding && a.History && !(a.Met && g.Life == a.Known):
 		return LostAll
 	case a.Match > g.Last && g.Life != a.Known:
 		return LostLog
-	case a.Forgetful:
-		return Unsure
 	}
 	return Whole
 }

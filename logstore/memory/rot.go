@@ -7,15 +7,20 @@ import (
 	"github.com/protoraft/protoraft/logstore"
 )
 
-// Rot makes a group's entries from index on unreadable, as a medium that decays
-// does: Load refuses the group until a ResetFrom has removed them. It says whether
-// the group has such an entry.
+// Rot makes a group's entries from the block that holds index on unreadable, as a
+// medium that decays does: Load refuses the group until a ResetFrom has removed them.
+// It says whether the group has such an entry.
 func (s *Store) Rot(id, index uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g, ok := s.groups[id]
 	if !ok || index < g.first || index > g.last() {
 		return false
+	}
+	for i := range g.blocks {
+		if b := &g.blocks[i]; b.FirstIndex <= index && index <= b.LastIndex() {
+			index = max(b.FirstIndex, g.first)
+		}
 	}
 	if g.rotten == 0 || index < g.rotten {
 		g.rotten = index
