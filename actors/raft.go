@@ -193,7 +193,7 @@ func (r *raft) inTerm(ctx actor.Context, message any, sender *actor.PID) bool {
 	case *messages.Heartbeat:
 		if core.Term(m.Term) < r.term {
 			r.answer(ctx, sender, &messages.HeartbeatAcked{
-				Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node),
+				Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node), Recovering: r.recovers(),
 			})
 			return false
 		}

@@ -43,7 +43,11 @@ func (m *memberModel) claim(what string, term, commit uint64) {
 func (m *memberModel) checkOwnTerm() {
 	n := 0
 	for _, o := range m.g.members {
-		if start := m.termStart; start <= uint64(len(o.disk)) && o.disk[start-1].term == m.leads {
+		held := o.disk
+		if o.forgot {
+			held = o.before // what it has now is not counted
+		}
+		if start := m.termStart; start <= uint64(len(held)) && held[start-1].term == m.leads {
 			n++
 		}
 	}

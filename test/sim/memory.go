@@ -99,7 +99,7 @@ func (w *World) strikeMemory(s strike, n *node) {
 
 // keepImage remembers, now and then, how a disk is.
 func (n *node) keepImage() {
-	if n.w.script == nil && n.w.strikesWith(strikeDiskOld) && n.life%4 == 2 {
+	if n.w.script == nil && n.w.strikesWith(strikeDiskOld) && n.life > 1 && (n.image == nil || n.life%8 == 3) {
 		n.image = n.disk.Clone()
 	}
 }
