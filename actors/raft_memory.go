@@ -239,7 +239,7 @@ func (r *raft) forget(ctx actor.Context, after uint64, cause string) {
 	}
 	m := &r.memory
 	m.life = r.newLife(max(after, m.life.Number))
-	m.begun, m.recovering, m.cause = true, true, cause
+	m.begun, m.founding, m.recovering, m.cause = true, false, true, cause
 	clear(m.answers)
 	r.held = nil // promises of a memory that is not whole
 	r.logger.Error("memory lost: this member does not vote and does not count until it holds again what a leader has",
