@@ -112,7 +112,8 @@ func wireTypes() map[string]class {
 		&messages.RequestVote{}, &messages.VoteGranted{}, &messages.VoteRejected{}, &messages.TimeoutNow{},
 		&messages.AppendEntries{}, &messages.AppendAccepted{}, &messages.AppendRejected{},
 		&messages.Heartbeat{}, &messages.HeartbeatAcked{},
-		&messages.ConfirmReadIndex{}, &messages.ReadIndexConfirmed{})
+		&messages.ConfirmReadIndex{}, &messages.ReadIndexConfirmed{},
+		&messages.Greet{}, &messages.Greeted{}, &messages.LostMemoryShown{}, &messages.MemoryRestored{})
 	add(requests, &messages.ForwardRequests{}, &messages.FindLeader{})
 	add(answers, &messages.ResultsFrame{}, &messages.LeaderFound{})
 	return types

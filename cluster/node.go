@@ -340,6 +340,9 @@ type GroupStatus struct {
 	CommitIndex   uint64
 	AppliedIndex  uint64
 	Failure       string // why the member stopped
+	// Recovering says what memory the member has lost and what is done about it: it
+	// neither votes nor counts until it holds again what the leader has. Empty for none.
+	Recovering string
 	Members       []Member
 	Peers         []PeerStatus // on the leader
 }
@@ -352,6 +355,7 @@ type PeerStatus struct {
 	NextIndex  uint64
 	Inflight   uint64 // appends sent and not answered
 	Active     bool   // answered within the last election timeout
+	Recovering bool   // has lost memory and does not count until it holds it again
 }
 
 // Status describes the node and its members, ordered by group.
@@ -377,7 +381,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 	g := GroupStatus{
 		Group: m.Group, Role: m.Role, Term: m.Term, Leader: m.Leader,
 		FirstIndex: m.FirstIndex, LastIndex: m.LastIndex, DurableIndex: m.DurableIndex,
-		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure,
+		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure, Recovering: m.Recovering,
 	}
 	for _, p := range m.GetConfiguration().GetMembers() {
 		g.Members = append(g.Members, Member{ID: p.Id, Address: p.Address})
@@ -388,7 +392,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 	for _, p := range m.Peers {
 		g.Peers = append(g.Peers, PeerStatus{
 			ID: p.Id, State: p.State, MatchIndex: p.MatchIndex, NextIndex: p.NextIndex,
-			Inflight: p.Inflight, Active: p.Active,
+			Inflight: p.Inflight, Active: p.Active, Recovering: p.Recovering,
 		})
 	}
 	return g

@@ -36,7 +36,7 @@ func (m *memberModel) recovered(found image) {
 	switch {
 	case m.lossy:
 		m.lossy, m.maybe = false, nil
-		m.disk, m.hard, m.note = found.log, found.hard, found.note
+		m.disk, m.hard, m.note, m.stale = found.log, found.hard, found.note, found.note
 		return
 	case found.equal(image{m.disk, m.hard, m.note}):
 		if m.maybe != nil {

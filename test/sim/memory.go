@@ -18,6 +18,7 @@ type memoryModel struct {
 	forgot bool    // it has lost memory and has not been restored
 	lossy  bool    // what the next start finds is not what was durable
 	before []entry // its disk before it forgot
+	stale  string  // the note it was left with
 }
 
 func (m *memberModel) forget() {
@@ -33,7 +34,7 @@ func (m *memberModel) forget() {
 // remembers looks whether the member takes itself for whole, and then whether it is.
 func (m *memberModel) remembers() {
 	var n messages.MemberNote
-	if !m.forgot || proto.Unmarshal([]byte(m.note), &n) != nil || !n.Begun || n.Recovering {
+	if !m.forgot || m.note == m.stale || proto.Unmarshal([]byte(m.note), &n) != nil || !n.Begun || n.Recovering {
 		return
 	}
 	m.forgot = false
