@@ -343,8 +343,8 @@ type GroupStatus struct {
 	// Recovering says what memory the member has lost and what is done about it: it
 	// neither votes nor counts until it holds again what the leader has. Empty for none.
 	Recovering string
-	Members       []Member
-	Peers         []PeerStatus // on the leader
+	Members    []Member
+	Peers      []PeerStatus // on the leader
 }
 
 // PeerStatus is what a leader knows of another member.

@@ -149,7 +149,7 @@ func TestPortInUseIsRefused(t *testing.T) {
 }
 
 func TestOptionsAreChecked(t *testing.T) {
-	good := Options{ID: "a", Members: []Member{{"a", "127.0.0.1:1"}, {"b", "127.0.0.1:2"}}, DataDir: "d"}
+	good := Options{ID: "a", Members: []Member{{ID: "a", Address: "127.0.0.1:1"}, {ID: "b", Address: "127.0.0.1:2"}}, DataDir: "d"}
 	for _, c := range []struct {
 		change func(*Options)
 		want   string
@@ -157,10 +157,14 @@ func TestOptionsAreChecked(t *testing.T) {
 		{func(o *Options) { o.ID = "" }, "Options.ID is empty"},
 		{func(o *Options) { o.ID = "c" }, `Options.ID "c" is not among the members a=127.0.0.1:1,b=127.0.0.1:2`},
 		{func(o *Options) { o.Members = nil }, "no members"},
-		{func(o *Options) { o.Members = []Member{{"a", "127.0.0.1:1"}, {"a", "127.0.0.1:2"}} }, `"a" appears twice`},
-		{func(o *Options) { o.Members = []Member{{"a", "127.0.0.1:1"}, {"b", "127.0.0.1:1"}} }, "the same address"},
-		{func(o *Options) { o.Members = []Member{{"a", "nowhere"}} }, "expected host:port"},
-		{func(o *Options) { o.Members = []Member{{"a b", "127.0.0.1:1"}} }, "expected a name"},
+		{func(o *Options) {
+			o.Members = []Member{{ID: "a", Address: "127.0.0.1:1"}, {ID: "a", Address: "127.0.0.1:2"}}
+		}, `"a" appears twice`},
+		{func(o *Options) {
+			o.Members = []Member{{ID: "a", Address: "127.0.0.1:1"}, {ID: "b", Address: "127.0.0.1:1"}}
+		}, "the same address"},
+		{func(o *Options) { o.Members = []Member{{ID: "a", Address: "nowhere"}} }, "expected host:port"},
+		{func(o *Options) { o.Members = []Member{{ID: "a b", Address: "127.0.0.1:1"}} }, "expected a name"},
 		{func(o *Options) { o.DataDir = "" }, "Options.DataDir is empty"},
 		{func(o *Options) { o.ElectionTimeout = -1 }, "Options.ElectionTimeout -1ns"},
 		{func(o *Options) { o.HeartbeatInterval = time.Second }, "at least three heartbeats"},

@@ -97,10 +97,14 @@ func (s *Store) salvage(db getter, id uint64, to *logstore.GroupState) (v view, 
 			return v, &logstore.CorruptError{Group: id, Index: v.last() + 1, Where: "block", Reason: err.Error()}, nil
 		}
 	}
-	if err := it.Error(); err != nil {
-		return v, nil, s.engineError(id, err)
-	}
 	v.describe(to)
+	if err := it.Error(); err != nil {
+		if err = s.engineError(id, err); !errors.As(err, &damage) {
+			return v, nil, err
+		}
+		damage.Index = v.last() + 1
+		return v, damage, nil
+	}
 	if v.last() < state.reached {
 		damage = &logstore.CorruptError{Group: id, Index: v.last() + 1, Where: "block",
 			Reason: fmt.Sprintf("the log ends here, but had reached %d", state.reached)}
@@ -161,14 +165,35 @@ func (s *Store) stageReset(g *group, u *logstore.Update) error {
 	if err := s.stageTruncate(g, u.ResetFrom); err != nil {
 		return err
 	}
-	it := s.db.NewIterator(blockRange(g.id, u.ResetFrom), scanReads)
-	defer it.Release()
-	for it.Next() {
-		s.batch.Delete(it.Key())
-	}
-	if err := it.Error(); err != nil {
-		return s.engineError(g.id, err)
+	if err := s.deleteBlocks(g.id, u.ResetFrom); err != nil {
+		return err
 	}
 	g.changed, g.reset, s.destroy = true, true, true
 	return nil
+}
+
+// unreadableMax bounds the indexes in a row whose keys cannot be read: a table's block
+// holds far fewer.
+const unreadableMax = 1 << 17
+
+// deleteBlocks deletes a group's blocks from an index on. Where the keys cannot be
+// read, every one that could be there is deleted.
+func (s *Store) deleteBlocks(id, from uint64) error {
+	for unreadable := 0; ; unreadable++ {
+		it := s.db.NewIterator(blockRange(id, from), scanReads)
+		for it.Next() {
+			s.batch.Delete(it.Key())
+			from, unreadable = binary.BigEndian.Uint64(it.Key()[9:])+1, 0
+		}
+		err := it.Error()
+		it.Release()
+		if err == nil {
+			return nil
+		}
+		if err = s.engineError(id, err); !errors.Is(err, logstore.ErrCorrupt) || unreadable >= unreadableMax {
+			return err
+		}
+		s.batch.Delete(s.key.block(id, from))
+		from++
+	}
 }
