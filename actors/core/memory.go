@@ -4,7 +4,7 @@ import "fmt"
 
 // A member that has lost some of what it had on disk may break what it has promised:
 // it votes twice in a term, or elects a leader that lacks what it has acknowledged.
-// docs/design/0004-lost-memory.md says why the rules below keep it from both.
+// docs/design/0014-lost-memory.md says why the rules below keep it from both.
 
 // Life is one run of a member. Its number grows with every start that took part; two
 // starts from the same image of a disk have the same number and another nonce.
