@@ -42,18 +42,19 @@ const (
 	strikeStand
 	strikeDrift
 	strikeMembers
+	strikeDiskLost
+	strikeDiskOld
+	strikeBitRot
 	strikes
 )
 
 func (s strike) String() string {
 	return [...]string{"crash", "crash in turn", "crash all", "freeze", "partition", "one-way", "bridge", "ring", "mend",
 		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer", "snapshot",
-		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk", "stand", "drift", "change members"}[s]
+		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk", "stand", "drift", "change members", "disk lost", "disk put back", "bit rot"}[s]
 }
 
-// everyStrike is all of them. A disk that was lost or put back to an older state is
-// not among them: the product does not promise yet that such a member cannot vote
-// twice, so a run that broke would say nothing.
+// everyStrike is all of them.
 var everyStrike = func() (all []strike) {
 	for s := strike(0); s < strikes; s++ {
 		all = append(all, s)
@@ -159,6 +160,8 @@ func (w *World) strikeNode(s strike, n *node) {
 		w.cover.add("disk slower than elections")
 	case strikeRead:
 		n.badReads = 1 + w.chaos.IntN(3)
+	case strikeDiskLost, strikeDiskOld, strikeBitRot:
+		w.strikeMemory(s, n)
 	case strikeStand:
 		if !n.outsider {
 			group := uint64(1 + w.chaos.IntN(w.setup.groups))

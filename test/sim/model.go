@@ -70,7 +70,10 @@ type memberModel struct {
 	log, disk   []entry // index i at i-1
 	configs     []int   // indexes of the configurations in log
 	asked, hard logstore.HardState
+	note        string // as a messages.MemberNote
 	maybe       *image // what the disk may have instead, after a write that failed
+
+	memoryModel
 
 	// Of this life.
 	leads     uint64 // term it leads in, 0 for none
@@ -90,7 +93,8 @@ type memberModel struct {
 
 // office is what turns are compared with; see check_turn.go.
 type office struct {
-	takesPart           bool   // it has loaded its log
+	takesPart           bool   // it has begun
+	begins              bool   // in this turn, or has
 	change, knownChange uint64 // of term and vote: asked for, and known to be on disk
 	heardTerm           uint64
 	cautiousUntil       time.Duration // it may have heard one before it started
@@ -129,6 +133,7 @@ type office struct {
 type image struct {
 	log    []entry // with what was compacted
 	hard   logstore.HardState
+	note   string
 	purged uint64 // what of it is compacted
 }
 
@@ -245,6 +250,7 @@ func (c *checks) sent(from, to *node, actor string, message any) {
 		c.member(from, m.Group).saysVote("VoteGranted", m.Term, to.id)
 		c.member(from, m.Group).saysVoteNow(m.Term, to.id)
 	case *messages.AppendAccepted:
+		c.member(from, m.Group).counts("AppendAccepted", m.Recovering)
 		c.member(from, m.Group).saysDurable(m.Term, m.MatchIndex)
 		c.member(from, m.Group).saysTo(actor, m.Term)
 	case *messages.AppendRejected:
@@ -255,6 +261,7 @@ func (c *checks) sent(from, to *node, actor string, message any) {
 		c.w.cover.add("order to stop for a diverged state")
 		c.member(from, m.Group).saysTerm("StateDiverged", m.Term)
 	case *messages.HeartbeatAcked:
+		c.member(from, m.Group).counts("HeartbeatAcked", m.Recovering)
 		c.member(from, m.Group).saysTerm("HeartbeatAcked", m.Term)
 		c.turn.says(to, m)
 	case *messages.VoteRejected:
@@ -277,7 +284,7 @@ func (c *checks) writing(n *node, updates []logstore.Update) {
 	for i := range updates {
 		m := c.member(n, updates[i].Group)
 		if m.maybe == nil {
-			m.maybe = &image{m.disk, m.hard, m.snapshots.purged}
+			m.maybe = &image{m.disk, m.hard, m.note, m.snapshots.purged}
 		}
 		m.maybe.apply(m, &updates[i])
 	}
@@ -299,6 +306,12 @@ func (c *checks) wrote(n *node, ok bool) {
 func (im *image) apply(m *memberModel, u *logstore.Update) {
 	if u.HardState != nil {
 		im.hard = *u.HardState
+	}
+	if u.Note != nil {
+		im.note = string(u.Note)
+	}
+	if u.ResetFrom != 0 {
+		im.log = im.log[: u.ResetFrom-1 : u.ResetFrom-1]
 	}
 	if u.TruncateFrom != 0 && u.TruncateFrom <= uint64(len(im.log)) {
 		im.log = im.log[: u.TruncateFrom-1 : u.TruncateFrom-1]
@@ -326,7 +339,11 @@ func (c *checks) booted(n *node, store logstore.Store) {
 			c.w.violate("a disk that works can be read", "%s, group %d: %v", n.id, g.id, err)
 			return
 		}
+		if m.lossy {
+			m.snapshots.durable = 0
+		}
 		m.recovered(found)
+		m.recovers = takenFor(found.note).Recovering
 		m.log, m.asked = found.log[:len(found.log):len(found.log)], found.hard
 		m.asked.Term = max(m.asked.Term, lastTerm(m.log))
 		if m.asked.Term != found.hard.Term {
