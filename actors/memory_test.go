@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/messages"
 )
@@ -204,4 +205,105 @@ func TestDamagedLogIsRepairedByTheLeader(t *testing.T) {
 	if s := alone.status(); s.Role != "failed" || !strings.Contains(s.Failure, "index 2") {
 		t.Fatalf("%v, expected one that failed: nobody could repair it", s)
 	}
+}
+
+// A member that starts with nothing and no list of members may have been one before. It
+// recovers like one, and shows itself to the leader, who may know it.
+func TestJoinerRecovers(t *testing.T) {
+	m := newMember(t, 3)
+	m.opts.Bootstrap = core.Configuration{}
+	m.begin()
+	first := m.noteOf()
+	if !first.Recovering || !first.Begun {
+		t.Fatalf("%v, expected one that recovers", first)
+	}
+	m.heartbeatOf("n2", 2, 0)
+	m.sync()
+	if a := takeOne[*messages.HeartbeatAcked](t, m.peer("n2")); a.Recovering != first.Life.GetNonce() {
+		t.Fatalf("%v is not marked with %v", a, first.Life)
+	}
+	if g := takeOne[*messages.Greet](t, m.peer("n2")); !proto.Equal(g.Life, first.Life) || !g.Recovering {
+		t.Fatalf("%v, expected life %v, recovering", g, first.Life)
+	}
+	m.lose(7)
+	if n := m.noteOf(); n.Life.GetNumber() <= 7 || !strings.Contains(n.Cause, "for a test") {
+		t.Fatalf("%v, expected a life after the one that is known", n)
+	}
+	m.restart()
+	m.sync()
+	if s := m.status(); s.Role != "follower" || !strings.Contains(s.Recovering, "for a test") {
+		t.Fatalf("%v, expected one that recovers still", s)
+	}
+}
+
+// A member whose own configuration is of others that are gone begins by a later one,
+// which it hears of from whoever speaks to it.
+func TestStartGoesByALaterConfiguration(t *testing.T) {
+	m := newMember(t, 3).stored(1, "").arrive()
+	m.sync()
+	take[*messages.Greet](m.peer("n2"))
+	m.send(m.peer("n4"), m.pid, &messages.RequestPreVote{Group: 1, Term: 9, Candidate: "n4", LastIndex: 9, LastTerm: 8})
+	g := takeOne[*messages.Greet](t, m.peer("n4"))
+	if g.ConfigurationIndex != 1 {
+		t.Fatalf("%v, expected it to show configuration 1", g)
+	}
+	c := members("n1", "n4", "n5", "n6", "n7")
+	m.send(m.peer("n4"), m.pid, &messages.Greeted{
+		Group: 1, From: "n4", Life: g.Life, Own: &messages.Life{Number: 3, Nonce: 3},
+		ConfigurationIndex: 5, Configuration: describeConfiguration(&c),
+	})
+	m.sync()
+	m.expectRole("starting", 1) // n1 and n4 of five
+	answer := takeOne[*messages.Greet](t, m.peer("n5"))
+	m.send(m.peer("n5"), m.pid, &messages.Greeted{Group: 1, From: "n5", Life: answer.Life, Own: &messages.Life{Number: 3, Nonce: 3}})
+	m.sync()
+	m.expectRole("follower", 1)
+}
+
+// A peer is told of a configuration that is later than its own, and only then.
+func TestGreetedShowsALaterConfiguration(t *testing.T) {
+	m := newMember(t, 3).begin()
+	for index, shown := range []bool{true, false} {
+		m.send(m.peer("n2"), m.pid, &messages.Greet{
+			Group: 1, From: "n2", Life: &messages.Life{Number: uint64(5 + index), Nonce: 1}, LastIndex: 1, ConfigurationIndex: uint64(index),
+		})
+		m.sync()
+		if g := takeOne[*messages.Greeted](t, m.peer("n2")); (g.Configuration != nil) != shown || shown && g.ConfigurationIndex != 1 {
+			t.Fatalf("%v to one at configuration %d", g, index)
+		}
+	}
+}
+
+// Who recovers is not handed the lead, and no change of members rests on it.
+func TestNothingRestsOnARecoveringPeer(t *testing.T) {
+	m := lead(t)
+	m.send(m.peer("n2"), m.pid, &messages.HeartbeatAcked{Group: 1, Term: 2, From: "n2", Recovering: 99})
+	m.sync()
+	m.accept("n3")
+	m.send(m.client, m.pid, &messages.TransferLeadership{Group: 1, To: "n2"})
+	if k := takeOne[*messages.LeadershipKept](t, m.client); !strings.Contains(k.Reason, "lost memory") {
+		t.Fatalf("%v", k)
+	}
+	m.change(&messages.ChangeMembers{Remove: []string{"n3"}})
+	r := takeOne[*messages.Results](t, m.client)
+	if i := r.Items[0]; i.Outcome != messages.Outcome_NOT_APPLIED || !strings.Contains(string(i.Data), "n2 do not answer or have lost memory") {
+		t.Fatalf("%v", r)
+	}
+	m.change(&messages.ChangeMembers{Remove: []string{"n2"}})
+	expectNone[*messages.Results](t, m.client, "it waits for its end")
+	if s := m.status(); s.ConfigurationIndex != s.LastIndex {
+		t.Fatalf("%v, expected the change under way: n1 and n3 carry it", s)
+	}
+}
+
+// A leader that the configuration does not know may know a life of this member that
+// its peers do not.
+func TestLeaderUnknownIsGreeted(t *testing.T) {
+	m := newMember(t, 3).begin()
+	m.heartbeatOf("n2", 2, 1)
+	m.sync()
+	expectNone[*messages.Greet](t, m.peer("n2"), "it has answered")
+	m.heartbeatOf("n9", 3, 1)
+	m.sync()
+	takeOne[*messages.Greet](t, m.peer("n9"))
 }

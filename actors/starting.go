@@ -87,7 +87,7 @@ func (s *starting) loaded(ctx actor.Context) {
 	}
 	switch {
 	case s.lost != "" && s.alone():
-		s.fail(ctx, fmt.Sprintf("cannot load: %s; this member knows of no other one to fetch it from: if there are others, start it without a list of members, as one that joins", s.lost))
+		s.fail(ctx, fmt.Sprintf("cannot load: %s; this member knows of no other one to fetch it from: where there are others, start it as one that joins them", s.lost))
 	case s.lost != "":
 		s.forget(ctx, s.memory.life.Number, s.lost)
 	case s.damage != nil && s.alone():

@@ -3,15 +3,23 @@ package cluster
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/protoraft/protoraft/fsm/counter"
 )
 
 // TestWipedNodeRejoins: a node that comes back with an empty directory is not taken for
-// a new one, fetches what it had, and counts again.
+// a new one, fetches what it had, and counts again, whatever it is started as.
 func TestWipedNodeRejoins(t *testing.T) {
+	t.Run("as one of the first", func(t *testing.T) { testWipedNodeRejoins(t, false) })
+	t.Run("as one that joins", func(t *testing.T) { testWipedNodeRejoins(t, true) })
+}
+
+func testWipedNodeRejoins(t *testing.T, join bool) {
 	c := newTrio(t)
 	for i := range 3 {
 		c.start(i, 1)
@@ -32,6 +40,9 @@ func TestWipedNodeRejoins(t *testing.T) {
 	if err := os.RemoveAll(c.dirs[0]); err != nil {
 		t.Fatal(err)
 	}
+	if join {
+		c.joins = c.nodes[1].ClusterID()
+	}
 	wiped := c.start(0, 1)
 	adds := 21
 	for restored := false; !restored; adds++ {
@@ -48,4 +59,45 @@ func TestWipedNodeRejoins(t *testing.T) {
 	if got, perr := counter.Parse(answer); err != nil || perr != nil || got != int64(adds) {
 		t.Fatalf("%d (%v, %v), expected %d", got, err, perr, adds)
 	}
+}
+
+// TestAwaitedMembersAreNamed: a node whose group cannot begin yet says whom it waits
+// for.
+func TestAwaitedMembersAreNamed(t *testing.T) {
+	c := newTrio(t)
+	said := make(chan string, 64)
+	node, err := Start(NewSystem(hclog.NewNullLogger()), Options{
+		ID: c.members[0].ID, Members: c.members, DataDir: c.dirs[0], ElectionTimeout: 50 * time.Millisecond, HeartbeatInterval: 5 * time.Millisecond,
+		Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: lines(said)}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.nodes[0] = node
+	if _, err := node.StartGroup(1, counter.New(counter.Hooks{})); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.After(20 * time.Second)
+	for {
+		select {
+		case line := <-said:
+			if strings.Contains(line, "a new group begins when all of its members have met") &&
+				strings.Contains(line, "n2 at "+c.members[1].Address) && strings.Contains(line, "n3 at "+c.members[2].Address) {
+				return
+			}
+		case <-deadline:
+			t.Fatal("nobody said who is awaited")
+		}
+	}
+}
+
+// lines passes on what is logged, as long as somebody listens.
+type lines chan<- string
+
+func (l lines) Write(p []byte) (int, error) {
+	select {
+	case l <- string(p):
+	default:
+	}
+	return len(p), nil
 }

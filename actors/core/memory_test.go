@@ -125,6 +125,16 @@ func TestRecoveryEndsBehindTheBarrier(t *testing.T) {
 			t.Errorf("barrier %d in term %d, durable up to %d: %v, expected %v", c.barrier, c.term, c.durable, got, c.want)
 		}
 	}
+	log.CompactTo(5) // or a snapshot up to there, in the place of the log
+	for _, c := range []struct {
+		term    Term
+		barrier Index
+		want    bool
+	}{{4, 4, true}, {4, 5, true}, {4, 6, true}, {5, 4, false}, {3, 4, false}, {4, 7, false}} {
+		if got := Restores(&log, c.term, 6, c.barrier); got != c.want {
+			t.Errorf("log after 5, barrier %d in term %d: %v, expected %v", c.barrier, c.term, got, c.want)
+		}
+	}
 }
 
 func TestForgottenMatchCountsNoMore(t *testing.T) {
