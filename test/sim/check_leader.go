@@ -28,6 +28,7 @@ func (m *memberModel) entersOffice(t *turn) {
 		m.contact[o.n.id] = t.now
 	}
 	clear(m.matches)
+	clear(m.losses)
 	m.round, m.handingOver, m.lackingSince, m.since = 0, 0, 0, t.now
 }
 

@@ -177,11 +177,13 @@ func (m *memberModel) hear(t *turn) {
 		_, inner, sender := actor.UnwrapEnvelope(item)
 		switch message := inner.(type) {
 		case *messages.HeartbeatAcked:
+			m.hearsOfLoss(message.Term, message.Recovering)
 			if message.Recovering == 0 {
 				m.onContact(t, message.Term, message.From, message.Round)
 			}
 		case *messages.PeerAdvanced:
 			if message.Recovering != 0 {
+				m.hearsOfLoss(message.Term, message.Recovering)
 				continue
 			}
 			m.onContact(t, message.Term, message.Peer, 0)

@@ -18,12 +18,33 @@ import (
 
 // memoryModel is what the world knows, and the member must find out.
 type memoryModel struct {
-	forgot         bool    // it has lost memory and has not been restored
-	lossy          bool    // what the next start finds is not what was durable
-	before         []entry // its disk before it forgot
-	beforeSnapshot uint64  // and its newest snapshot
-	stale          string  // the note it was left with
-	recovers       bool    // it knows that it has, as it last asked its disk to note
+	forgot         bool                 // it has lost memory and has not been restored
+	lossy          bool                 // what the next start finds is not what was durable
+	before         []entry              // its disk before it forgot
+	beforeSnapshot uint64               // and its newest snapshot
+	stale          string               // the note it was left with
+	recovers       bool                 // it knows that it has, as it last asked its disk to note
+	lastLife       *messages.MemberNote // that its disk had when it started
+}
+
+// hearsOfLoss notes where a leader's log ends when it first hears of a peer's loss.
+func (m *memberModel) hearsOfLoss(term, nonce uint64) {
+	if _, known := m.losses[nonce]; known || nonce == 0 || m.leads == 0 || term != m.leads {
+		return
+	}
+	if m.losses == nil {
+		m.losses = map[uint64]int{}
+	}
+	m.losses[nonce] = len(m.log)
+}
+
+// restores: a member takes part again only behind an entry that its leader has appended
+// since it heard of the loss.
+func (m *memberModel) restores(to *node, r *messages.MemoryRestored) {
+	if end, heard := m.losses[r.Nonce]; !heard || r.Barrier <= uint64(end) || r.Barrier > uint64(len(m.log)) || m.log[r.Barrier-1].term != r.Term {
+		m.c.w.violate("restored behind a barrier", "group %d: %s restores %s by entry %d in term %d; its log ended at %d when it heard of the loss (%v)",
+			m.g.id, m.n.id, to.id, r.Barrier, r.Term, end, heard)
+	}
 }
 
 // held is the log that the member's disk counts for.
@@ -48,6 +69,9 @@ func (m *memberModel) notes(note []byte) {
 		return
 	}
 	n := takenFor(string(note))
+	if found := m.lastLife; n.Begun && found.Begun && n.Life.GetNumber() <= found.Life.GetNumber() {
+		m.c.w.violate("each start is a life of its own", "group %d: %s takes part in life %v, and has in %v before it started", m.g.id, m.n.id, n.Life, found.Life)
+	}
 	m.recovers = n.Recovering
 	m.begins = m.begins || n.Begun
 }

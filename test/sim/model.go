@@ -115,6 +115,7 @@ type office struct {
 	handingOver  int
 	since        time.Duration
 	matches      map[string]uint64 // what peers have acknowledged
+	losses       map[uint64]int    // of peers' memory, by the nonce of their life, and where its log ended
 	handOverAt   time.Duration
 	lackingSince time.Duration
 
@@ -274,6 +275,8 @@ func (c *checks) sent(from, to *node, actor string, message any) {
 	case *messages.ForwardRequests:
 		c.w.cover.add("proposal forwarded")
 		c.forwards(from, m)
+	case *messages.MemoryRestored:
+		c.member(from, m.Group).restores(to, m)
 	case *messages.MemberRemoved:
 		c.w.cover.add("members: a former member is told")
 	}
@@ -343,7 +346,8 @@ func (c *checks) booted(n *node, store logstore.Store) {
 			m.snapshots.durable = 0
 		}
 		m.recovered(found)
-		m.recovers = takenFor(found.note).Recovering
+		m.lastLife = takenFor(found.note)
+		m.recovers = m.lastLife.Recovering
 		m.log, m.asked = found.log[:len(found.log):len(found.log)], found.hard
 		m.asked.Term = max(m.asked.Term, lastTerm(m.log))
 		if m.asked.Term != found.hard.Term {
