@@ -61,7 +61,7 @@ func (c *candidate) receive(ctx actor.Context, message any, sender *actor.PID) {
 // made it a follower before they get here; it stands already, so TimeoutNow asks
 // nothing new.
 var candidateIgnores = ignored(
-	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{},
+	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{}, &messages.MemoryRestored{},
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.StateDiverged{}, &messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{}, &messages.ConfirmReadIndex{},
 	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &SnapshotFound{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},

@@ -23,7 +23,8 @@ type leader struct {
 	contact     map[core.NodeID]time.Duration // when each peer last answered
 	replicators []replicatorOf
 	progress    map[core.NodeID]*messages.ProgressReported
-	spawned     int // Replicators of this term, for their names
+	recoveries  map[core.NodeID]*core.Recovery // of peers that have lost memory
+	spawned     int                            // Replicators of this term, for their names
 
 	early       *earlyOperations // nil once the Gateway has caught up
 	queue       proposals
@@ -53,7 +54,8 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 		early:     &earlyOperations{},
 		progress:  make(map[core.NodeID]*messages.ProgressReported),
 		agreement: core.NewAgreement(&r.states.own), toldDiverged: make(map[core.NodeID]core.Index),
-		reads: readQueue{rounds: core.NewReads(quorum, r.opts.Node)},
+		recoveries: make(map[core.NodeID]*core.Recovery),
+		reads:      readQueue{rounds: core.NewReads(quorum, r.opts.Node)},
 	}
 	r.role = l
 	r.setLeader(ctx, r.opts.Node)
@@ -110,7 +112,7 @@ func (l *leader) receive(ctx actor.Context, message any, sender *actor.PID) {
 // leaderIgnores: votes that came late, timers of earlier roles, and what only a
 // second leader of this term could send, which inTerm has caught.
 var leaderIgnores = ignored(
-	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{}, &messages.StateDiverged{},
+	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{}, &messages.MemoryRestored{}, &messages.StateDiverged{},
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
 	&messages.ElectionTimeout{}, &GroupLoaded{}, &SnapshotFound{}, &MemberAdmitted{}, &MemberRefused{},
@@ -184,6 +186,10 @@ func (l *leader) onDurable(ctx actor.Context) {
 func (l *leader) onPeerAdvanced(ctx actor.Context, m *messages.PeerAdvanced) {
 	peer := core.NodeID(m.Peer)
 	l.contact[peer] = l.now
+	if m.Recovering != 0 {
+		l.recovering(ctx, peer, m.Recovering, core.Index(m.MatchIndex))
+		return
+	}
 	l.advance(peer, core.Index(m.MatchIndex))
 }
 
@@ -230,7 +236,7 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 
 func (l *leader) quorumAnswers() bool {
 	return l.config().Quorum().Agrees(func(id core.NodeID) bool {
-		return id == l.opts.Node || l.now-l.contact[id] < l.opts.ElectionTimeout
+		return id == l.opts.Node || l.recoveries[id] == nil && l.now-l.contact[id] < l.opts.ElectionTimeout
 	})
 }
 
@@ -258,6 +264,11 @@ func (l *leader) sendBeats(ctx actor.Context) {
 func (l *leader) onHeartbeatAcked(ctx actor.Context, m *messages.HeartbeatAcked) {
 	peer := core.NodeID(m.From)
 	l.contact[peer] = l.now
+	if m.Recovering != 0 {
+		l.recovering(ctx, peer, m.Recovering, 0)
+		return
+	}
+	l.recovered(ctx, peer)
 	l.reads.rounds.Acked(peer, core.Round(m.Round))
 	l.compareState(ctx, peer, m.Checkpoint)
 }

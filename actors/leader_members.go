@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -71,6 +72,9 @@ func (l *leader) onChangeMembers(ctx actor.Context, m *messages.ChangeMembers, w
 		Remove: idsOf(m.Remove), Promote: idsOf(m.Promote), Demote: idsOf(m.Demote),
 	})
 	if err == nil {
+		err = l.canCarry(&next)
+	}
+	if err == nil {
 		err = l.queueConfiguration(&next)
 	}
 	if err != nil {
@@ -103,6 +107,26 @@ func (l *leader) onListMembers(ctx actor.Context, m *messages.ListMembers, w Wai
 		panic(err) // it is made of valid strings
 	}
 	l.answerMembers(ctx, w, messages.ResultItem{Outcome: messages.Outcome_APPLIED, Index: uint64(l.configIndex()), Data: data})
+}
+
+// canCarry refuses a configuration whose voters could not commit it: too few of them
+// answer, or too many have lost memory. Those could not recover in it either, for that
+// takes a quorum of others.
+func (l *leader) canCarry(c *core.Configuration) error {
+	var missing []string
+	carries := func(id core.NodeID) bool {
+		return id == l.opts.Node ||
+			l.recoveries[id] == nil && l.tally.Match(id) > 0 && l.now-l.contact[id] < l.opts.ElectionTimeout
+	}
+	if c.Quorum().Agrees(carries) {
+		return nil
+	}
+	for _, m := range c.Everyone() {
+		if c.Quorum().Contains(m.ID) && !carries(m.ID) {
+			missing = append(missing, string(m.ID))
+		}
+	}
+	return fmt.Errorf("too few voters would be left: %s do not answer or have lost memory, wait until they are back", strings.Join(missing, ", "))
 }
 
 func (l *leader) keepMembers(ctx actor.Context, w Waiter, reason string) {
@@ -212,6 +236,9 @@ func (l *leader) turnMembers(ctx actor.Context) {
 	caughtUp := l.checkCatchUp()
 	switch c.NextStep(l.opts.Node, committed, caughtUp, l.change.failed != "") {
 	case core.StepJoint:
+		if joint := c.Joint(); l.canCarry(&joint) != nil {
+			return // until they are: a joint configuration has no way back
+		}
 		l.step(ctx, "new voters have caught up, joining them", c.Joint())
 	case core.StepFinal:
 		l.step(ctx, "completing the change of members", c.Final())
@@ -245,9 +272,9 @@ func (l *leader) checkCatchUp() bool {
 			one.Lost()
 		}
 		one.Received(l.progress[id].GetSnapshotSent(), int64(l.now))
-		one.Seen(l.tally.Match(id), last, int64(l.now), int64(l.opts.ElectionTimeout))
-		if all = all && one.Done(); !one.Done() && l.change.failed == "" && one.Stalled(int64(l.now), int64(l.opts.catchUpTimeout())) {
-			l.change.failed = fmt.Sprintf("%s has not advanced for %v, it has %d entries of %d", id, l.opts.catchUpTimeout(), l.tally.Match(id), last)
+		one.Seen(l.heldBy(id), last, int64(l.now), int64(l.opts.ElectionTimeout))
+		if all = all && one.Done() && l.recoveries[id] == nil; !one.Done() && l.change.failed == "" && one.Stalled(int64(l.now), int64(l.opts.catchUpTimeout())) {
+			l.change.failed = fmt.Sprintf("%s has not advanced for %v, it has %d entries of %d", id, l.opts.catchUpTimeout(), l.heldBy(id), last)
 		}
 	}
 	return all
@@ -337,7 +364,7 @@ func (r *raft) describeChange() *messages.ChangeStatus {
 	}
 	last := l.tail.last().Index
 	for _, id := range c.NewVoters() {
-		one, match := l.change.catchUp[id], l.tally.Match(id)
+		one, match := l.change.catchUp[id], l.heldBy(id)
 		s.Newcomers = append(s.Newcomers, &messages.NewcomerStatus{
 			Id: string(id), MatchIndex: uint64(match), Lag: uint64(last - min(match, last)), CaughtUp: one.Done(),
 			PatienceMs: uint64(one.Patience(int64(l.now), int64(l.opts.catchUpTimeout())) / int64(time.Millisecond)),

@@ -49,6 +49,9 @@ func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason stri
 	if !l.config().MayLead(to) {
 		return "", string(to) + " is not to lead, by its role or priority"
 	}
+	if l.recoveries[to] != nil {
+		return "", string(to) + " has lost memory and recovers it"
+	}
 	return to, ""
 }
 
@@ -65,7 +68,7 @@ func (l *leader) standAside(ctx actor.Context) {
 // priority.
 func (l *leader) suits(id core.NodeID) int {
 	m, _ := l.config().Member(id)
-	if id == l.opts.Node || !l.config().MayLead(id) || l.now-l.contact[id] >= l.opts.ElectionTimeout {
+	if id == l.opts.Node || !l.config().MayLead(id) || l.recoveries[id] != nil || l.now-l.contact[id] >= l.opts.ElectionTimeout {
 		return -1
 	}
 	if l.progress[id].GetState() == core.Probe.String() {
@@ -132,7 +135,7 @@ func (r *raft) handedTo(ctx actor.Context, id core.NodeID) {
 // while its lease is being read by: then the others wait until it has ended.
 func (l *leader) wakeBest(ctx actor.Context) {
 	best, ok := l.tally.Best(func(id core.NodeID) int {
-		if id == l.opts.Node || !l.config().MayLead(id) {
+		if id == l.opts.Node || !l.config().MayLead(id) || l.recoveries[id] != nil {
 			return -1
 		}
 		return 0

@@ -22,8 +22,9 @@ type LoadGroup struct {
 // GroupLoaded: LogReader → Raft, local.
 // What is stored, or why it cannot be trusted.
 type GroupLoaded struct {
-	State logstore.GroupState
-	Err   error
+	State  logstore.GroupState
+	Damage *logstore.CorruptError // what of it is not whole, nil for nothing
+	Err    error
 }
 
 // ReadEntries: Raft, Replicator or Applier → LogReader, local; answered with
@@ -67,6 +68,7 @@ type PersistHardState struct {
 	Incarnation uint64
 	Change      uint64 // counts the changes of this member's life
 	State       logstore.HardState
+	Note        []byte // what is kept beside the log, nil to leave it
 }
 
 // PersistEntries: Raft → LogWriter, local; answered with EntriesPersisted.
@@ -76,6 +78,7 @@ type PersistEntries struct {
 	Incarnation  uint64
 	Term         core.Term
 	Generation   uint64
+	ResetFrom    core.Index // what is stored from here on is damaged, 0 for nothing
 	TruncateFrom core.Index // 0 for no truncation
 	Block        messages.Block
 }

@@ -12,10 +12,11 @@ import (
 
 // CompactLog: Raft → LogWriter, local; answered with LogCompacted. The log begins
 // after To from here on: what is at or below it is gone, and first everything from
-// TruncateFrom on, where that is set.
+// ResetFrom, readable or not, and from TruncateFrom on, where these are set.
 type CompactLog struct {
 	Group        uint64
 	Incarnation  uint64
+	ResetFrom    core.Index // what is stored from here on is damaged, 0 for nothing
 	TruncateFrom core.Index // 0 for no truncation
 	To           core.Position
 }

@@ -75,7 +75,7 @@ func (w *logWriter) receive(ctx actor.Context, message any, sender *actor.PID) {
 
 func (w *logWriter) onPersistHardState(m *PersistHardState, sender *actor.PID) {
 	w.updates = append(w.updates, logstore.Update{
-		Group: m.Group, Incarnation: m.Incarnation, HardState: &m.State,
+		Group: m.Group, Incarnation: m.Incarnation, HardState: &m.State, Note: m.Note,
 	})
 	w.facts = append(w.facts, fact{m.Group, sender, &messages.HardStatePersisted{
 		Group: m.Group, Incarnation: m.Incarnation, Change: m.Change,
@@ -85,8 +85,8 @@ func (w *logWriter) onPersistHardState(m *PersistHardState, sender *actor.PID) {
 func (w *logWriter) onPersistEntries(m *PersistEntries, sender *actor.PID) {
 	w.updates = append(w.updates, logstore.Update{
 		Group: m.Group, Incarnation: m.Incarnation,
-		TruncateFrom: uint64(m.TruncateFrom),
-		Blocks:       []messages.Block{m.Block},
+		ResetFrom: uint64(m.ResetFrom), TruncateFrom: uint64(m.TruncateFrom),
+		Blocks: []messages.Block{m.Block},
 	})
 	w.facts = append(w.facts, fact{m.Group, sender, &messages.EntriesPersisted{
 		Group: m.Group, Incarnation: m.Incarnation, Term: uint64(m.Term),
@@ -96,7 +96,8 @@ func (w *logWriter) onPersistEntries(m *PersistEntries, sender *actor.PID) {
 
 func (w *logWriter) onCompactLog(m *CompactLog, sender *actor.PID) {
 	w.updates = append(w.updates, logstore.Update{
-		Group: m.Group, Incarnation: m.Incarnation, TruncateFrom: uint64(m.TruncateFrom),
+		Group: m.Group, Incarnation: m.Incarnation,
+		ResetFrom: uint64(m.ResetFrom), TruncateFrom: uint64(m.TruncateFrom),
 		CompactTo: uint64(m.To.Index), CompactTerm: uint64(m.To.Term),
 	})
 	w.facts = append(w.facts, fact{m.Group, sender, &messages.LogCompacted{

@@ -71,7 +71,7 @@ func (p *preCandidate) receive(ctx actor.Context, message any, sender *actor.PID
 // made it a follower before they get here; TimeoutNow comes from a leader that this
 // member has given up.
 var preCandidateIgnores = ignored(
-	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{},
+	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{}, &messages.MemoryRestored{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
 	&messages.StateDiverged{}, &messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{}, &messages.ConfirmReadIndex{},
 	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &SnapshotFound{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},

@@ -38,6 +38,7 @@ type raft struct {
 	change, durableChange uint64
 	held                  []heldMessage
 
+	memory   memberMemory
 	tail     tail
 	configs  []configuration // stored ones in order; the last is active
 	removed  core.Index      // of the committed configuration that is said to have removed this member, 0 for none
@@ -116,7 +117,7 @@ func MemberProps(rt *Runtime, links Links, opts MemberOptions) *actor.Props {
 func (r *raft) started(ctx actor.Context) {
 	r.now = r.rt.Clock.Now()
 	r.peers = make(map[core.NodeID]*actor.PID)
-	r.role = &starting{raft: r}
+	r.role = &starting{raft: r, self: ctx.Self()}
 	// The Gateway must know the group before anything is forwarded there.
 	ctx.Request(r.links.Gateway, &LeaderChanged{Group: r.opts.Group})
 	ctx.Request(r.links.Node, &MemberStarted{Group: r.opts.Group, PID: ctx.Self()})
@@ -164,6 +165,14 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.onStandForElection(ctx, sender)
 	case *messages.ResetPeers:
 		r.onResetPeers(ctx, m, sender)
+	case *messages.Greet:
+		r.onGreet(ctx, m, sender)
+	case *messages.Greeted:
+		r.onGreeted(ctx, m)
+	case *messages.LostMemoryShown:
+		r.onLostMemoryShown(ctx, m)
+	case *messages.GreetTimeout:
+		r.onGreetTimeout(ctx, m)
 	case *messages.RequestPreVote:
 		r.onRequestPreVote(ctx, m, sender)
 	case *messages.RequestVote:
@@ -213,7 +222,7 @@ func (r *raft) inTerm(ctx actor.Context, message any, sender *actor.PID) bool {
 	case *messages.Heartbeat:
 		if core.Term(m.Term) < r.term {
 			r.answer(ctx, sender, &messages.HeartbeatAcked{
-				Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node),
+				Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node), Recovering: r.recovers(),
 			})
 			return false
 		}
@@ -251,6 +260,8 @@ func (r *raft) inTerm(ctx actor.Context, message any, sender *actor.PID) bool {
 		return core.Term(m.Term) == r.term
 	case *messages.StateDiverged:
 		return core.Term(m.Term) == r.term
+	case *messages.MemoryRestored:
+		return core.Term(m.Term) == r.term
 	}
 	return true
 }
@@ -287,11 +298,14 @@ func (r *raft) hearsLeader() bool {
 }
 
 func (r *raft) voter() core.Voter {
-	return core.Voter{Term: r.term, Vote: r.vote, Last: r.tail.last(), HearsLeader: r.hearsLeader()}
+	return core.Voter{Term: r.term, Vote: r.vote, Last: r.tail.last(), HearsLeader: r.hearsLeader(), Recovering: r.memory.recovering}
 }
 
 // onRequestPreVote answers in every role and changes nothing (thesis §9.6).
 func (r *raft) onRequestPreVote(ctx actor.Context, m *messages.RequestPreVote, sender *actor.PID) {
+	if s, ok := r.role.(*starting); ok { // it may know of members that this one does not
+		s.greetSender(ctx, sender)
+	}
 	if _, stopped := r.role.(standstill); stopped || r.tellRemoved(ctx, core.NodeID(m.Candidate), sender) {
 		return
 	}
@@ -344,10 +358,15 @@ func (r *raft) onRequestVote(ctx actor.Context, m *messages.RequestVote, sender 
 // setHardState changes term or vote and has it made durable.
 func (r *raft) setHardState(ctx actor.Context, term core.Term, vote core.NodeID) {
 	r.term, r.vote = term, vote
+	r.persistState(ctx, nil)
+}
+
+// persistState has term and vote made durable, with the note where it is not nil.
+func (r *raft) persistState(ctx actor.Context, note []byte) {
 	r.change++
 	ctx.Request(r.links.LogWriter, &PersistHardState{
 		Group: r.opts.Group, Incarnation: r.incarnation, Change: r.change,
-		State: logstore.HardState{Term: uint64(term), Vote: string(vote)},
+		State: logstore.HardState{Term: uint64(r.term), Vote: string(r.vote)}, Note: note,
 	})
 }
 
@@ -377,7 +396,7 @@ func (r *raft) onHardStatePersisted(ctx actor.Context, m *messages.HardStatePers
 	held := r.held
 	r.held = nil
 	for _, h := range held {
-		if h.term == r.term {
+		if h.term == r.term || outlivesTerm(h.message) {
 			r.say(ctx, h.to, h.message, h.ask)
 		}
 	}
@@ -393,8 +412,9 @@ func (r *raft) persist(ctx actor.Context, b messages.Block, truncateFrom core.In
 	}
 	ctx.Request(r.links.LogWriter, &PersistEntries{
 		Group: r.opts.Group, Incarnation: r.incarnation, Term: r.term,
-		Generation: r.tail.generation, TruncateFrom: truncateFrom, Block: b,
+		Generation: r.tail.generation, ResetFrom: r.memory.resetFrom, TruncateFrom: truncateFrom, Block: b,
 	})
+	r.memory.resetFrom = 0
 }
 
 func (r *raft) onEntriesPersisted(ctx actor.Context, m *messages.EntriesPersisted) {
@@ -466,6 +486,7 @@ func (r *raft) stopping(ctx actor.Context) {
 	r.role.exit(ctx)
 	r.handedTo(ctx, "")
 	r.election.cancel()
+	r.memory.greet.cancel()
 	r.role = &failed{r}
 }
 

@@ -32,6 +32,7 @@ func (r *raft) configIndex() core.Index {
 // configurationChanged follows an append or a truncation.
 func (r *raft) configurationChanged(ctx actor.Context) {
 	r.connect(ctx)
+	r.greetNewPeers(ctx)
 	c := r.config()
 	changed := &ConfigurationChanged{Group: r.opts.Group, Index: r.configIndex(), Everyone: c.Everyone(), Removed: c.Removed}
 	ctx.Send(r.links.Node, changed)
@@ -76,13 +77,13 @@ func (r *raft) eachVoter(f func(id core.NodeID, pid *actor.PID)) {
 	})
 }
 
-// mayStand says whether this member may stand for election.
+// mayStand says whether this member may stand for election. It needs its memory whole.
 func (r *raft) mayStand() bool {
 	var before *core.Configuration
 	if n := len(r.configs); n > 1 {
 		before = &r.configs[n-2].Configuration
 	}
-	return r.removed == 0 && core.MayStand(r.opts.Node, r.config(), before, r.commit >= r.configIndex())
+	return r.removed == 0 && !r.memory.recovering && core.MayStand(r.opts.Node, r.config(), before, r.commit >= r.configIndex())
 }
 
 // isRemoved says whether a committed configuration has done without this member.

@@ -24,6 +24,9 @@ func (r *raft) onResetPeers(ctx actor.Context, m *messages.ResetPeers, sender *a
 		r.keepPeers(ctx, sender, reason)
 		return
 	}
+	if s, waits := r.role.(*starting); waits {
+		s.beginUnmet(ctx)
+	}
 	c, err := r.config().Reset(r.opts.Node, r.rand.Uint64()|1)
 	if err != nil {
 		r.keepPeers(ctx, sender, err.Error())
@@ -49,10 +52,11 @@ func (r *raft) keepPeers(ctx actor.Context, to *actor.PID, reason string) {
 
 // keepsPeers says why the member does not go on alone, empty where it may.
 func (r *raft) keepsPeers(m *messages.ResetPeers) string {
+	s, waits := r.role.(*starting)
 	_, stopped := r.role.(standstill)
 	_, leads := r.role.(*leader)
 	switch {
-	case stopped:
+	case stopped && !(waits && s.waitsForPeers()):
 		return "the member is " + r.role.name()
 	case leads:
 		return "it leads: a majority answers, change the members instead"
@@ -60,6 +64,8 @@ func (r *raft) keepsPeers(m *messages.ResetPeers) string {
 		return "a leader was heard within the election timeout, or may have been before a restart: the majority is not lost, change the members instead"
 	case len(r.configs) == 0:
 		return "it knows of no members yet, and holds nothing to go on from"
+	case r.memory.recovering:
+		return "it has lost memory itself (" + r.memory.cause + "), and what it holds is not all that it had: restore a backup"
 	case r.isRemoved():
 		return "it was removed from the group: others go on with what it does not have"
 	case !m.AcceptLoss:
@@ -124,6 +130,8 @@ func (r *raft) ofOtherHistory(ctx actor.Context, message any, sender *actor.PID)
 	case *messages.TimeoutNow:
 		resets, from = m.Resets, m.From
 	case *messages.StateDiverged:
+		resets, from = m.Resets, m.From
+	case *messages.MemoryRestored:
 		resets, from = m.Resets, m.From
 	case *messages.MemberRemoved: // not told: two histories would tell each other for ever
 		resets = m.Resets

@@ -291,10 +291,14 @@ func (r *raft) adopt(ctx actor.Context, meta *messages.SnapshotMeta) error {
 // resetLog begins the log anew after a snapshot, in mind and on disk.
 func (r *raft) resetLog(ctx actor.Context, meta *messages.SnapshotMeta) {
 	p, first := positionOf(meta), r.tail.shape.First()
+	if r.memory.resetFrom != 0 && r.tail.last().Index < first {
+		first = 0 // nothing is left to truncate once what is damaged is gone
+	}
 	r.tail.reset(p, meta.Time)
 	ctx.Request(r.links.LogWriter, &CompactLog{
-		Group: r.opts.Group, Incarnation: r.incarnation, TruncateFrom: first, To: p,
+		Group: r.opts.Group, Incarnation: r.incarnation, ResetFrom: r.memory.resetFrom, TruncateFrom: first, To: p,
 	})
+	r.memory.resetFrom = 0
 }
 
 // onLogCompacted: what a reset was for can be told.

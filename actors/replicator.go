@@ -133,7 +133,7 @@ func (r *replicator) onAppendAccepted(ctx actor.Context, m *messages.AppendAccep
 			r.dropQueue()
 		}
 	}
-	ctx.Send(r.raft, &messages.PeerAdvanced{Term: uint64(r.term), Peer: string(r.peer), MatchIndex: m.MatchIndex})
+	ctx.Send(r.raft, &messages.PeerAdvanced{Term: uint64(r.term), Peer: string(r.peer), MatchIndex: m.MatchIndex, Recovering: m.Recovering})
 }
 
 func (r *replicator) onAppendRejected(ctx actor.Context, m *messages.AppendRejected) {

@@ -60,6 +60,26 @@ func TestSurvivorGoesOnAlone(t *testing.T) {
 	m.expectApplied("2@2 a", "3@2 b")
 }
 
+// A survivor that was started again, and waits for others who will never say that it has
+// lost nothing, goes on all the same.
+func TestSurvivorThatWaitsGoesOnAlone(t *testing.T) {
+	m := survivor(t).stop().arrive() // nobody greets it
+	m.sync()
+	m.expectRole("starting", 2)
+	m.advance(2 * electionTimeout)
+	m.resetPeers(false)
+	m.expectKept("acceptance of loss was not given")
+	m.expectRole("starting", 2)
+	m.resetPeers(true)
+	m.sync()
+	r := takeOne[*messages.PeersReset](t, m.client)
+	m.expectRole("leader", r.Term)
+	m.expectConfig(4, "n1 /  /  / n2,n3")
+	if n := m.noteOf(); !n.Begun || n.Recovering {
+		t.Fatalf("noted: %v", n)
+	}
+}
+
 // Where the process ends before the entry is durable, the member is what it was.
 func TestResetThatWasCutOffIsNone(t *testing.T) {
 	m := survivor(t)

@@ -114,7 +114,8 @@ func wireTypes() map[string]class {
 		&messages.Heartbeat{}, &messages.HeartbeatAcked{},
 		&messages.ConfirmReadIndex{}, &messages.ReadIndexConfirmed{}, &messages.StateDiverged{},
 		&messages.OfferSnapshot{}, &messages.SnapshotChunk{}, &messages.SnapshotReceived{},
-		&messages.SnapshotInstalled{}, &messages.SnapshotDeclined{}, &messages.MemberRemoved{})
+		&messages.SnapshotInstalled{}, &messages.SnapshotDeclined{}, &messages.MemberRemoved{},
+		&messages.Greet{}, &messages.Greeted{}, &messages.LostMemoryShown{}, &messages.MemoryRestored{})
 	add(requests, &messages.ForwardRequests{}, &messages.FindLeader{})
 	add(answers, &messages.ResultsFrame{}, &messages.LeaderFound{})
 	return types

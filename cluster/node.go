@@ -398,11 +398,14 @@ type GroupStatus struct {
 	DurableIndex  uint64
 	CommitIndex   uint64
 	AppliedIndex  uint64
-	SnapshotIndex uint64       // of the newest durable snapshot, 0 for none
-	Failure       string       // why the member stopped
-	Members       []Member     // voters and learners
-	Membership    Membership   // the same in detail, as this member knows it
-	Peers         []PeerStatus // on the leader
+	SnapshotIndex uint64 // of the newest durable snapshot, 0 for none
+	Failure       string // why the member stopped
+	// Recovering says what memory the member has lost and what is done about it: it
+	// neither votes nor counts until it holds again what the leader has. Empty for none.
+	Recovering string
+	Members    []Member     // voters and learners
+	Membership Membership   // the same in detail, as this member knows it
+	Peers      []PeerStatus // on the leader
 }
 
 // PeerStatus is what a leader knows of another member.
@@ -416,6 +419,7 @@ type PeerStatus struct {
 
 	// In state snapshot: how many bytes of how many the member has.
 	SnapshotSent, SnapshotSize uint64
+	Recovering                 bool // has lost memory and does not count until it holds it again
 }
 
 // Status describes the node and its members, ordered by group.
@@ -441,7 +445,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 	g := GroupStatus{
 		Group: m.Group, Role: m.Role, Term: m.Term, Leader: m.Leader,
 		FirstIndex: m.FirstIndex, LastIndex: m.LastIndex, DurableIndex: m.DurableIndex,
-		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure,
+		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure, Recovering: m.Recovering,
 		SnapshotIndex: m.SnapshotIndex,
 	}
 	g.Membership = membershipOf(m)
@@ -454,7 +458,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 	for _, p := range m.Peers {
 		g.Peers = append(g.Peers, PeerStatus{
 			ID: p.Id, State: p.State, MatchIndex: p.MatchIndex, NextIndex: p.NextIndex,
-			Inflight: p.Inflight, Active: p.Active,
+			Inflight: p.Inflight, Active: p.Active, Recovering: p.Recovering,
 			SnapshotSent: p.SnapshotSent, SnapshotSize: p.SnapshotSize,
 		})
 	}

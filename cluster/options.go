@@ -35,13 +35,15 @@ type Options struct {
 	// ID is this node's name, one of Members'.
 	ID string
 
-	// Members are the nodes a new group begins with, the same list on every node. A
-	// group that has a log goes by what its log says.
+	// Members are the nodes a new group begins with, the same list on every node, and
+	// when all of them are up: only so one that comes back without its disk can be told
+	// from a new one. A group that has a log goes by what its log says.
 	Members []Member
 
 	// Join starts a node that is to be added to a running cluster. Members are then the
 	// cluster's present nodes and this one, and ClusterID is the cluster's. The node's
-	// groups wait, without a log, until AddMember or the like makes it a member.
+	// groups wait, without a log, until AddMember or the like makes it a member. So does
+	// a node start whose disk was lost, where its cluster has grown from that one node.
 	Join bool
 
 	// DataDir holds this node's logs. It is made if it does not exist, locked while

@@ -27,6 +27,14 @@ type Store interface {
 	// place when the group cannot be trusted; other groups are not affected.
 	Load(group uint64) (GroupState, error)
 
+	// Salvage reads what is whole of a group that Load refuses: the log up to the
+	// damage, and hard state and note where they are readable, else their zero
+	// values. damage names what is not whole; it is nil where nothing is wrong. It
+	// changes nothing on disk. From then on the group takes updates; it takes blocks
+	// only after, or with, a ResetFrom. Where nothing of the group can be made out
+	// it returns an error wrapping ErrCorrupt, as Load does.
+	Salvage(group uint64) (state GroupState, damage *CorruptError, err error)
+
 	// Write makes the updates durable, in order, with at most one sync for all of
 	// them; when it returns nil, all of them are. When it returns an error, each
 	// group's part may or may not be durable, never half visible after a restart;
@@ -46,13 +54,22 @@ type Store interface {
 }
 
 // Update is what one group wants durable. Its parts happen together, in the order
-// of the fields: hard state, then truncation, then blocks, then compaction.
+// of the fields: hard state, note, then reset, truncation, blocks, compaction.
 type Update struct {
 	Group       uint64
 	Incarnation uint64
 
 	// HardState replaces term and vote, where set.
 	HardState *HardState
+
+	// Note replaces what the member keeps beside its log, where not nil. The store
+	// does not look into it.
+	Note []byte
+
+	// ResetFrom removes everything stored of the log at or above it, where not 0,
+	// readable or not: it is how a salvaged group becomes whole again. It is not
+	// above the entry after the last one, nor below the first.
+	ResetFrom uint64
 
 	// TruncateFrom removes every entry at or above it, where not 0.
 	TruncateFrom uint64
@@ -77,6 +94,7 @@ type Update struct {
 type GroupState struct {
 	Incarnation uint64
 	HardState   HardState
+	Note        []byte // nil where there is none
 
 	// FirstIndex is the lowest index stored; PrevTerm is the term of the entry
 	// before it (0 at the start of the log). In a group without entries,
@@ -115,7 +133,7 @@ type TermRun struct {
 
 // Exists says whether anything was ever stored for the group.
 func (s *GroupState) Exists() bool {
-	return s.Incarnation != 0 || s.HardState.Term != 0 || len(s.Runs) > 0 || s.FirstIndex > 1
+	return s.Incarnation != 0 || s.HardState.Term != 0 || s.Note != nil || len(s.Runs) > 0 || s.FirstIndex > 1
 }
 
 var (

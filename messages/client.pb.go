@@ -918,6 +918,7 @@ type GroupStatus struct {
 	SnapshotTerm       uint64                 `protobuf:"varint,15,opt,name=snapshot_term,json=snapshotTerm,proto3" json:"snapshot_term,omitempty"`
 	ConfigurationIndex uint64                 `protobuf:"varint,30,opt,name=configuration_index,json=configurationIndex,proto3" json:"configuration_index,omitempty"` // of configuration, 0 for none
 	Change             *ChangeStatus          `protobuf:"bytes,31,opt,name=change,proto3" json:"change,omitempty"`                                                    // of the members, under way
+	Recovering         string                 `protobuf:"bytes,33,opt,name=recovering,proto3" json:"recovering,omitempty"`                                            // what memory the member has lost and what is done about it, empty for none
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -1071,6 +1072,13 @@ func (x *GroupStatus) GetChange() *ChangeStatus {
 	return nil
 }
 
+func (x *GroupStatus) GetRecovering() string {
+	if x != nil {
+		return x.Recovering
+	}
+	return ""
+}
+
 type PeerStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1083,6 +1091,7 @@ type PeerStatus struct {
 	DivergedIndex uint64                 `protobuf:"varint,21,opt,name=diverged_index,json=divergedIndex,proto3" json:"diverged_index,omitempty"` // the first at which it was seen to differ, 0 for none
 	SnapshotSent  uint64                 `protobuf:"varint,7,opt,name=snapshot_sent,json=snapshotSent,proto3" json:"snapshot_sent,omitempty"`     // bytes the peer has of the snapshot sent to it, in state snapshot
 	SnapshotSize  uint64                 `protobuf:"varint,8,opt,name=snapshot_size,json=snapshotSize,proto3" json:"snapshot_size,omitempty"`     // of how many
+	Recovering    bool                   `protobuf:"varint,30,opt,name=recovering,proto3" json:"recovering,omitempty"`                            // has lost memory and does not count until it holds it again
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1187,6 +1196,13 @@ func (x *PeerStatus) GetSnapshotSize() uint64 {
 	return 0
 }
 
+func (x *PeerStatus) GetRecovering() bool {
+	if x != nil {
+		return x.Recovering
+	}
+	return false
+}
+
 var File_messages_client_proto protoreflect.FileDescriptor
 
 const file_messages_client_proto_rawDesc = "" +
@@ -1240,7 +1256,7 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x04data\x18\x05 \x01(\fR\x04data\x12\x16\n" +
 	"\x06leader\x18\x06 \x01(\tR\x06leader\"%\n" +
 	"\rDescribeGroup\x12\x14\n" +
-	"\x05group\x18\x01 \x01(\x04R\x05group\"\xdd\x04\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\"\xfd\x04\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06member\x18\x02 \x01(\tR\x06member\x12\x12\n" +
@@ -1261,7 +1277,10 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x0esnapshot_index\x18\x0e \x01(\x04R\rsnapshotIndex\x12#\n" +
 	"\rsnapshot_term\x18\x0f \x01(\x04R\fsnapshotTerm\x12/\n" +
 	"\x13configuration_index\x18\x1e \x01(\x04R\x12configurationIndex\x12/\n" +
-	"\x06change\x18\x1f \x01(\v2\x17.protoraft.ChangeStatusR\x06change\"\xbe\x02\n" +
+	"\x06change\x18\x1f \x01(\v2\x17.protoraft.ChangeStatusR\x06change\x12\x1e\n" +
+	"\n" +
+	"recovering\x18! \x01(\tR\n" +
+	"recovering\"\xde\x02\n" +
 	"\n" +
 	"PeerStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
@@ -1275,7 +1294,10 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x0ecompared_index\x18\x14 \x01(\x04R\rcomparedIndex\x12%\n" +
 	"\x0ediverged_index\x18\x15 \x01(\x04R\rdivergedIndex\x12#\n" +
 	"\rsnapshot_sent\x18\a \x01(\x04R\fsnapshotSent\x12#\n" +
-	"\rsnapshot_size\x18\b \x01(\x04R\fsnapshotSize*4\n" +
+	"\rsnapshot_size\x18\b \x01(\x04R\fsnapshotSize\x12\x1e\n" +
+	"\n" +
+	"recovering\x18\x1e \x01(\bR\n" +
+	"recovering*4\n" +
 	"\aOutcome\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aAPPLIED\x10\x01\x12\x0f\n" +

@@ -390,6 +390,7 @@ type AppendAccepted struct {
 	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
 	Session       uint64                 `protobuf:"varint,4,opt,name=session,proto3" json:"session,omitempty"`
 	MatchIndex    uint64                 `protobuf:"varint,5,opt,name=match_index,json=matchIndex,proto3" json:"match_index,omitempty"`
+	Recovering    uint64                 `protobuf:"fixed64,15,opt,name=recovering,proto3" json:"recovering,omitempty"` // nonce of the follower's life while it does not count, else 0
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -455,6 +456,13 @@ func (x *AppendAccepted) GetSession() uint64 {
 func (x *AppendAccepted) GetMatchIndex() uint64 {
 	if x != nil {
 		return x.MatchIndex
+	}
+	return 0
+}
+
+func (x *AppendAccepted) GetRecovering() uint64 {
+	if x != nil {
+		return x.Recovering
 	}
 	return 0
 }
@@ -659,7 +667,8 @@ type HeartbeatAcked struct {
 	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
 	Round         uint64                 `protobuf:"varint,4,opt,name=round,proto3" json:"round,omitempty"`
-	Checkpoint    *Checkpoint            `protobuf:"bytes,20,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"` // a recent one of the follower's machine, where it has one
+	Recovering    uint64                 `protobuf:"fixed64,15,opt,name=recovering,proto3" json:"recovering,omitempty"` // nonce of the follower's life while it does not count, else 0
+	Checkpoint    *Checkpoint            `protobuf:"bytes,20,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`   // a recent one of the follower's machine, where it has one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -718,6 +727,13 @@ func (x *HeartbeatAcked) GetFrom() string {
 func (x *HeartbeatAcked) GetRound() uint64 {
 	if x != nil {
 		return x.Round
+	}
+	return 0
+}
+
+func (x *HeartbeatAcked) GetRecovering() uint64 {
+	if x != nil {
+		return x.Recovering
 	}
 	return 0
 }
@@ -886,6 +902,7 @@ type PeerAdvanced struct {
 	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
 	Peer          string                 `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"`
 	MatchIndex    uint64                 `protobuf:"varint,3,opt,name=match_index,json=matchIndex,proto3" json:"match_index,omitempty"`
+	Recovering    uint64                 `protobuf:"fixed64,15,opt,name=recovering,proto3" json:"recovering,omitempty"` // as the peer said
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -937,6 +954,13 @@ func (x *PeerAdvanced) GetPeer() string {
 func (x *PeerAdvanced) GetMatchIndex() uint64 {
 	if x != nil {
 		return x.MatchIndex
+	}
+	return 0
+}
+
+func (x *PeerAdvanced) GetRecovering() uint64 {
+	if x != nil {
+		return x.Recovering
 	}
 	return 0
 }
@@ -1159,14 +1183,17 @@ const file_messages_replication_proto_rawDesc = "" +
 	"\tprev_term\x18\x06 \x01(\x04R\bprevTerm\x12\x16\n" +
 	"\x06commit\x18\a \x01(\x04R\x06commit\x12\x14\n" +
 	"\x05block\x18\b \x01(\fR\x05block\x12\x16\n" +
-	"\x06resets\x18( \x03(\x06R\x06resets\"\x89\x01\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"\xa9\x01\n" +
 	"\x0eAppendAccepted\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\tR\x04from\x12\x18\n" +
 	"\asession\x18\x04 \x01(\x04R\asession\x12\x1f\n" +
 	"\vmatch_index\x18\x05 \x01(\x04R\n" +
-	"matchIndex\"\xe2\x01\n" +
+	"matchIndex\x12\x1e\n" +
+	"\n" +
+	"recovering\x18\x0f \x01(\x06R\n" +
+	"recovering\"\xe2\x01\n" +
 	"\x0eAppendRejected\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
@@ -1185,12 +1212,15 @@ const file_messages_replication_proto_rawDesc = "" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x16\n" +
 	"\x06commit\x18\x04 \x01(\x04R\x06commit\x12\x14\n" +
 	"\x05round\x18\x05 \x01(\x04R\x05round\x12\x16\n" +
-	"\x06resets\x18( \x03(\x06R\x06resets\"\x9b\x01\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"\xbb\x01\n" +
 	"\x0eHeartbeatAcked\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\tR\x04from\x12\x14\n" +
-	"\x05round\x18\x04 \x01(\x04R\x05round\x125\n" +
+	"\x05round\x18\x04 \x01(\x04R\x05round\x12\x1e\n" +
+	"\n" +
+	"recovering\x18\x0f \x01(\x06R\n" +
+	"recovering\x125\n" +
 	"\n" +
 	"checkpoint\x18\x14 \x01(\v2\x15.protoraft.CheckpointR\n" +
 	"checkpoint\"R\n" +
@@ -1207,12 +1237,15 @@ const file_messages_replication_proto_rawDesc = "" +
 	"checkpoint\x18\x04 \x01(\v2\x15.protoraft.CheckpointR\n" +
 	"checkpoint\x12\x14\n" +
 	"\x05split\x18\x05 \x01(\bR\x05split\x12\x16\n" +
-	"\x06resets\x18( \x03(\x06R\x06resets\"W\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"w\n" +
 	"\fPeerAdvanced\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x1f\n" +
 	"\vmatch_index\x18\x03 \x01(\x04R\n" +
-	"matchIndex\"8\n" +
+	"matchIndex\x12\x1e\n" +
+	"\n" +
+	"recovering\x18\x0f \x01(\x06R\n" +
+	"recovering\"8\n" +
 	"\x0eHigherTermSeen\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\"\x0f\n" +

@@ -20,6 +20,7 @@ const (
 	keyHardState = 0x01 // ‖ group
 	keyLogState  = 0x02 // ‖ group
 	keyBlock     = 0x03 // ‖ group ‖ first index
+	keyNote      = 0x04 // ‖ group
 )
 
 const formatVersion = 1

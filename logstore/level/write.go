@@ -72,6 +72,9 @@ func (s *Store) commit() error {
 			continue
 		}
 		g.cur, g.loaded = g.next, true
+		if g.reset {
+			g.damaged = 0
+		}
 		if len(g.cur.sweep) > 0 && !g.sweeping {
 			s.sweep, g.sweeping = append(s.sweep, g), true
 		}
@@ -82,7 +85,7 @@ func (s *Store) commit() error {
 // unstage forgets what a Write put together.
 func (s *Store) unstage() {
 	for i, g := range s.touched {
-		g.next, g.staged, g.changed = view{}, false, false
+		g.next, g.staged, g.changed, g.reset = view{}, false, false, false
 		s.touched[i] = nil
 	}
 	s.touched = s.touched[:0]
@@ -133,6 +136,12 @@ func (s *Store) stage(u *logstore.Update) error {
 		s.value = appendHardState(s.value[:0], key, *u.HardState)
 		s.batch.Put(key, s.value)
 		g.changed = g.changed || !v.exists
+	}
+	if u.Note != nil {
+		s.stageNote(g, u.Note)
+	}
+	if err := s.stageReset(g, u); err != nil {
+		return err
 	}
 	if u.TruncateFrom != 0 {
 		if err := s.stageTruncate(g, u.TruncateFrom); err != nil {
@@ -253,6 +262,7 @@ func (s *Store) stageDelete(id uint64) error {
 	}
 	s.batch.Delete(s.key.group(keyHardState, id))
 	s.batch.Delete(s.key.group(keyLogState, id))
+	s.batch.Delete(s.key.group(keyNote, id))
 	if g.staged {
 		g.next = view{first: 1}
 	} else {

@@ -183,7 +183,7 @@ func goOn(t testing.TB, disk *vfs.Mem, s logstore.Store, open Factory, seed uint
 			prevTerm = st.Runs[n-1].Term
 		}
 		u := []logstore.Update{{
-			Group: group, Incarnation: 9, HardState: &logstore.HardState{Term: 100, Vote: "me"},
+			Group: group, Incarnation: 9, HardState: &logstore.HardState{Term: 100, Vote: "me"}, Note: []byte("another"),
 			Blocks: []messages.Block{block(group, 100, prevTerm, first, 2, 30)},
 		}, {Group: group, CompactTo: first - 1, CompactTerm: prevTerm}}
 		if err := s.Write(u); err != nil {

@@ -42,6 +42,9 @@ const (
 	strikeStand
 	strikeDrift
 	strikeMembers
+	strikeDiskLost
+	strikeDiskOld
+	strikeBitRot
 	strikeLease
 	strikeLateIndex
 	strikeNews
@@ -52,12 +55,10 @@ func (s strike) String() string {
 	return [...]string{"crash", "crash in turn", "crash all", "freeze", "partition", "one-way", "bridge", "ring", "mend",
 		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer", "snapshot",
 		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk", "stand", "drift", "change members",
-		"lease", "late index", "late news"}[s]
+		"disk lost", "disk put back", "bit rot", "lease", "late index", "late news"}[s]
 }
 
-// everyStrike is all of them but those with an aim, for which a setup has to be made. A disk that was lost or put back to an older state is
-// not among them: the product does not promise yet that such a member cannot vote
-// twice, so a run that broke would say nothing.
+// everyStrike is all of them but those with an aim, for which a setup has to be made.
 var everyStrike = func() (all []strike) {
 	for s := strike(0); s < strikeLease; s++ {
 		all = append(all, s)
@@ -169,6 +170,8 @@ func (w *World) strikeNode(s strike, n *node) {
 		w.cover.add("disk slower than elections")
 	case strikeRead:
 		n.badReads = 1 + w.chaos.IntN(3)
+	case strikeDiskLost, strikeDiskOld, strikeBitRot:
+		w.strikeMemory(s, n)
 	case strikeStand:
 		if !n.outsider {
 			group := uint64(1 + w.chaos.IntN(w.setup.groups))

@@ -28,6 +28,7 @@ func (m *memberModel) entersOffice(t *turn) {
 		m.contact[o.n.id] = t.now
 	}
 	clear(m.matches)
+	clear(m.losses)
 	m.round, m.handingOver, m.lackingSince, m.since = 0, 0, 0, t.now
 }
 
@@ -83,7 +84,10 @@ func (m *memberModel) checkOffice(t *turn) {
 // checkOrder: the leader goes on leading, so this is a hand-over.
 func (m *memberModel) checkOrder(to *node) {
 	target, last := m.g.members[to.number], len(m.log)
-	has := func(o *memberModel) bool { return len(o.disk) >= last && o.disk[last-1].chain == m.log[last-1].chain }
+	has := func(o *memberModel) bool { // or had, before it lost its disk unnoticed: then it does not stand
+		held := o.held()
+		return len(held) >= last && held[last-1].chain == m.log[last-1].chain
+	}
 	if !has(target) || !m.g.counts(m.current(), has) {
 		m.c.w.violate("leadership goes to a whole log", "group %d: %s of %v hands term %d over to %s, its log ends at %d, the other's has %d entries",
 			m.g.id, m.n.id, m.current(), m.leads, to.id, last, len(target.disk))

@@ -114,7 +114,7 @@ func (m *memberModel) onCompactLog(c *actors.CompactLog) {
 		w.violate("compaction behind a durable snapshot", "group %d: %s compacts up to %d, its disk has a snapshot up to %d", g.id, m.n.id, to, m.snapshots.durable)
 	case to > uint64(len(g.committed)) || g.committed[to-1].term != uint64(c.To.Term):
 		w.violate("compaction of what is committed", "group %d: %s compacts up to %v, committed are %d", g.id, m.n.id, c.To, len(g.committed))
-	case c.TruncateFrom == 0:
+	case c.TruncateFrom == 0 && c.ResetFrom == 0:
 		w.cover.add("log compacted")
 		if to > m.reported || to > uint64(len(m.log)) {
 			w.violate("compaction of what is applied", "group %d: %s compacts up to %d, it has applied %d", g.id, m.n.id, to, m.reported)

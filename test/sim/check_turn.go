@@ -177,8 +177,15 @@ func (m *memberModel) hear(t *turn) {
 		_, inner, sender := actor.UnwrapEnvelope(item)
 		switch message := inner.(type) {
 		case *messages.HeartbeatAcked:
-			m.onContact(t, message.Term, message.From, message.Round)
+			m.hearsOfLoss(message.Term, message.Recovering)
+			if message.Recovering == 0 {
+				m.onContact(t, message.Term, message.From, message.Round)
+			}
 		case *messages.PeerAdvanced:
+			if message.Recovering != 0 {
+				m.hearsOfLoss(message.Term, message.Recovering)
+				continue
+			}
 			m.onContact(t, message.Term, message.Peer, 0)
 			if m.leads != 0 && message.Term == m.leads {
 				m.matches[message.Peer] = max(m.matches[message.Peer], message.MatchIndex)
@@ -234,15 +241,9 @@ func (m *memberModel) noteTurn(t *turn) {
 			if s := &m.c.w.setup; stored && s.clockDrift > 0 && m.c.w.script == nil {
 				m.cautiousUntil = t.now + s.electionTimeout
 			}
-			waits := len(m.n.bootstrap().Members) == 0
-			part = part || (m.loaded > 0 || waits) && !m.snapshots.resets
-		case *messages.LogCompacted:
-			part = part || m.snapshots.resets
-		case *messages.EntriesPersisted:
-			part = true
 		}
 	}
-	m.takesPart = m.takesPart || part
+	m.takesPart = m.takesPart || m.begins
 }
 
 func (m *memberModel) heardLeader(t *turn, part bool, term uint64) {

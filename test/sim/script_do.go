@@ -222,12 +222,16 @@ func (s *Script) Fire(what, id string, group uint64) error {
 	if what == "election" && st.Leader != "" {
 		n.origin += 2 * ScriptElectionTimeout
 	}
-	for _, t := range s.timers {
+	fired := false
+	for _, t := range slices.Clone(s.timers) { // one that greets whom it has not met may be among them
 		if !t.dead && t.of.n == n && t.of.life == n.life && t.of.pid.Id == memberName(group) {
+			fired = true
 			t.f()
 			s.settle()
-			return nil
 		}
+	}
+	if fired {
+		return nil
 	}
 	return fmt.Errorf("%s, group %d: no timer is set", id, group)
 }

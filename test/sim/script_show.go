@@ -81,6 +81,9 @@ func (s *Script) memberLine(n *node, group uint64) string {
 	if role == "follower" && st.Leader != "" {
 		role += " of " + st.Leader
 	}
+	if st.Recovering != "" {
+		role = "recovering " + role
+	}
 	vote := ""
 	if m.asked.Vote != "" {
 		vote = " vote " + m.asked.Vote

@@ -11,11 +11,13 @@ import (
 // is by a crash or by a process that ended.
 type Engine func(disk vfs.FS, dir string) (logstore.Store, error)
 
-func (w *World) openStore(n *node) (logstore.Store, error) {
+func (w *World) openStore(n *node) (logstore.Store, error) { return w.openStoreOn(n.disk) }
+
+func (w *World) openStoreOn(disk *vfs.Mem) (logstore.Store, error) {
 	if w.engine != nil {
-		return w.engine(n.disk, logDir)
+		return w.engine(disk, logDir)
 	}
-	return simlog.Open(n.disk, logDir)
+	return simlog.Open(disk, logDir)
 }
 
 // watchedStore shows the checks every write and what became of it. It is the one
@@ -34,6 +36,10 @@ var _ logstore.Store = (*watchedStore)(nil)
 func (s *watchedStore) Groups() ([]uint64, error) { return s.inner.Groups() }
 
 func (s *watchedStore) Load(group uint64) (logstore.GroupState, error) { return s.inner.Load(group) }
+
+func (s *watchedStore) Salvage(group uint64) (logstore.GroupState, *logstore.CorruptError, error) {
+	return s.inner.Salvage(group)
+}
 
 func (s *watchedStore) Read(group, first, last uint64, maxBytes int) ([]messages.Block, error) {
 	s.n.w.cover.add("log read from disk")
@@ -66,6 +72,9 @@ func (s *watchedStore) Write(updates []logstore.Update) error {
 	}
 	w.trace.add(evDisk, uint64(s.n.number), uint64(len(updates)), failed)
 	w.checks.wrote(s.n, err == nil)
+	if err == nil {
+		s.n.mended(updates)
+	}
 	return err
 }
 

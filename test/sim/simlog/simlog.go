@@ -275,6 +275,19 @@ func (s *Store) Load(group uint64) (logstore.GroupState, error) {
 	return state.Load(group)
 }
 
+// Salvage implements logstore.Store.
+func (s *Store) Salvage(group uint64) (logstore.GroupState, *logstore.CorruptError, error) {
+	state, err := s.open("salvage")
+	if err != nil {
+		return logstore.GroupState{}, nil, err
+	}
+	return state.Salvage(group)
+}
+
+// Rot makes a group's entries from index on unreadable for this process; see
+// memory.Store. The next one finds them whole.
+func (s *Store) Rot(group, index uint64) bool { return s.state.Rot(group, index) }
+
 // Read implements logstore.Store.
 func (s *Store) Read(group, first, last uint64, maxBytes int) ([]messages.Block, error) {
 	state, err := s.open("read")
