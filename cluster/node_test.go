@@ -149,7 +149,7 @@ func TestPortInUseIsRefused(t *testing.T) {
 }
 
 func TestOptionsAreChecked(t *testing.T) {
-	good := Options{ID: "a", Members: []Member{{"a", "127.0.0.1:1"}, {"b", "127.0.0.1:2"}}, DataDir: "d"}
+	good := Options{ID: "a", Members: []Member{{ID: "a", Address: "127.0.0.1:1"}, {ID: "b", Address: "127.0.0.1:2"}}, DataDir: "d"}
 	for _, c := range []struct {
 		change func(*Options)
 		want   string
