@@ -15,7 +15,7 @@ import (
 // among equals.
 //
 // Its parts: leader_early.go keeps the order of what comes in, leader_propose.go takes
-// commands, leader_reads.go queries, leader_transfer.go hands over. Replicators, one a peer, are its children.
+// commands, leader_reads.go queries, leader_transfer.go hands over, leader_room.go minds full disks. Replicators, one a peer, are its children.
 type leader struct {
 	*raft
 	tally       *core.Tally
@@ -30,6 +30,7 @@ type leader struct {
 	uncommitted backlog
 	reads       readQueue
 	transfer    *transfer
+	room        room
 }
 
 type replicatorOf struct {
@@ -55,6 +56,7 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 	r.logger.Info("role changed", "role", "leader", "was", was.name(), "term", r.term, "index", r.tail.last().Index)
 	ctx.Send(r.applier, &LeadershipBegun{Term: r.term})
 	l.uncommitted = l.uncommittedFrom(r.commit)
+	l.mindRoom(ctx)
 	r.eachPeer(func(id core.NodeID, _ *actor.PID) {
 		l.contact[id] = r.now
 		l.replicators = append(l.replicators, replicatorOf{id, l.replicate(ctx, id)})
@@ -199,7 +201,7 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 		l.becomeFollower(ctx, l.term, "")
 		return
 	}
-	if l.tail.unreported > 0 && l.now-l.diskAt >= l.opts.ElectionTimeout {
+	if !l.diskFull && l.tail.unreported > 0 && l.now-l.diskAt >= l.opts.ElectionTimeout {
 		// It would hold on to its office and take no more writes.
 		l.logger.Warn("the disk does not answer, stepping down", "role", "leader", "term", l.term)
 		l.wakeBest(ctx)
@@ -209,11 +211,13 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 	l.expireTransfer(ctx)
 	l.expireQueries(ctx)
 	l.standAside(ctx)
+	l.mindRoom(ctx)
+	l.leaveFullDisk(ctx)
 	l.admitEarly(ctx) // a Gateway that has crashed forgets to say so
 	l.armHeartbeat(ctx)
 	l.beat(ctx)
 	for _, r := range l.replicators {
-		ctx.Send(r.pid, &messages.CheckProgress{})
+		ctx.Send(r.pid, &messages.CheckProgress{DiskFull: l.room.isFull(r.peer)})
 	}
 }
 
@@ -247,6 +251,7 @@ func (l *leader) onHeartbeatAcked(ctx actor.Context, m *messages.HeartbeatAcked)
 	peer := core.NodeID(m.From)
 	l.contact[peer] = l.now
 	l.reads.rounds.Acked(peer, core.Round(m.Round))
+	l.onPeerRoom(ctx, peer, m.DiskFull)
 }
 
 // onFetchEntries serves a Replicator that does not stand at the log's end: from

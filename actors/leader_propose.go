@@ -58,6 +58,8 @@ func (l *leader) enqueue(ctx actor.Context, p proposal) {
 	switch limits := &l.opts.Limits; {
 	case len(p.data) > limits.CommandBytes:
 		l.refuse(ctx, p.To, p.Request, messages.Reason_TOO_LARGE)
+	case l.room.none:
+		l.refuse(ctx, p.To, p.Request, messages.Reason_DISK_FULL)
 	case len(l.queue.items) >= limits.QueuedProposals || l.queue.bytes >= limits.QueuedBytes ||
 		l.uncommitted.bytes >= limits.UncommittedBytes || l.backlog.bytes >= limits.ApplyBacklogBytes:
 		l.refuse(ctx, p.To, p.Request, messages.Reason_BUSY)

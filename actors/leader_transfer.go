@@ -60,14 +60,14 @@ func (l *leader) standAside(ctx actor.Context) {
 	}
 }
 
-// suits ranks who might take over: one that answers and keeps up, of the highest
-// priority.
+// suits ranks who might take over: one that answers, keeps up and has room on
+// its disk, of the highest priority.
 func (l *leader) suits(id core.NodeID) int {
 	m, _ := l.config().Member(id)
 	if id == l.opts.Node || !l.config().MayLead(id) || l.now-l.contact[id] >= l.opts.ElectionTimeout {
 		return -1
 	}
-	if l.progress[id].GetState() == core.Probe.String() {
+	if l.progress[id].GetState() == core.Probe.String() || l.room.isFull(id) {
 		return 0
 	}
 	return 1 + m.Priority

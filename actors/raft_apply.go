@@ -60,7 +60,7 @@ func (r *raft) onDescribeGroup(ctx actor.Context, sender *actor.PID) {
 		Term: uint64(r.term), Leader: string(r.leader),
 		FirstIndex: uint64(r.tail.shape.First()), LastIndex: uint64(r.tail.last().Index),
 		DurableIndex: uint64(r.tail.durable), CommitIndex: uint64(r.commit), AppliedIndex: uint64(r.applied),
-		Failure: r.failure,
+		Failure: r.failure, DiskFull: r.diskFull,
 	}
 	if len(r.configs) > 0 {
 		s.Configuration = describeConfiguration(r.config())
@@ -78,7 +78,7 @@ func (l *leader) describePeers() []*messages.PeerStatus {
 		out = append(out, &messages.PeerStatus{
 			Id: string(id), MatchIndex: uint64(l.tally.Match(id)),
 			State: p.GetState(), NextIndex: p.GetNextIndex(), Inflight: p.GetInflight(),
-			Active: l.now-l.contact[id] < l.opts.ElectionTimeout,
+			Active: l.now-l.contact[id] < l.opts.ElectionTimeout, DiskFull: l.room.isFull(id),
 		})
 	})
 	return out

@@ -42,6 +42,7 @@ type replicator struct {
 	last     core.Index       // of the leader's log
 	commit   core.Index
 	fetching bool
+	held     bool // the peer's disk is full
 
 	quiet  int  // checks since the peer last answered
 	silent bool // it did not answer in time
@@ -83,7 +84,7 @@ func (r *replicator) receive(ctx actor.Context, message any, _ *actor.PID) {
 	case *EntriesRead:
 		r.onEntriesRead(m)
 	case *messages.CheckProgress:
-		r.onCheckProgress(ctx)
+		r.onCheckProgress(ctx, m)
 	}
 }
 
@@ -184,12 +185,13 @@ func (r *replicator) onEntriesRead(m *EntriesRead) {
 
 // onCheckProgress: appends are lost silently. What was not answered for long counts
 // as lost, and the log is sent again from the break.
-func (r *replicator) onCheckProgress(ctx actor.Context) {
+func (r *replicator) onCheckProgress(ctx actor.Context, m *messages.CheckProgress) {
 	ctx.Send(r.raft, &messages.ProgressReported{
 		Term: uint64(r.term), Peer: string(r.peer), State: r.progress.State.String(),
 		NextIndex: uint64(r.progress.Next), Inflight: uint64(r.progress.Inflight()),
 	})
-	if r.progress.Inflight() == 0 && !r.fetching {
+	r.held = m.DiskFull
+	if r.progress.Inflight() == 0 && !r.fetching || r.held {
 		r.quiet = 0
 		return
 	}
@@ -204,6 +206,9 @@ func (r *replicator) onCheckProgress(ctx actor.Context) {
 
 // endTurn sends what may be sent.
 func (r *replicator) endTurn(ctx actor.Context) {
+	if r.held {
+		return
+	}
 	if r.progress.State == core.Probe {
 		r.probe(ctx)
 		return

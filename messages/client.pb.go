@@ -86,6 +86,7 @@ const (
 	Reason_STORAGE_FAILED  Reason = 8
 	Reason_NO_GROUP        Reason = 9  // this node has no member of the group
 	Reason_REFUSED         Reason = 10 // the state machine cannot answer this query
+	Reason_DISK_FULL       Reason = 11 // the leader's disk is full, or those of too many voters
 )
 
 // Enum value maps for Reason.
@@ -102,6 +103,7 @@ var (
 		8:  "STORAGE_FAILED",
 		9:  "NO_GROUP",
 		10: "REFUSED",
+		11: "DISK_FULL",
 	}
 	Reason_value = map[string]int32{
 		"NONE":            0,
@@ -115,6 +117,7 @@ var (
 		"STORAGE_FAILED":  8,
 		"NO_GROUP":        9,
 		"REFUSED":         10,
+		"DISK_FULL":       11,
 	}
 )
 
@@ -833,7 +836,8 @@ type GroupStatus struct {
 	AppliedIndex  uint64                 `protobuf:"varint,10,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
 	Failure       string                 `protobuf:"bytes,11,opt,name=failure,proto3" json:"failure,omitempty"` // why the group stopped here, empty while it runs
 	Configuration *Configuration         `protobuf:"bytes,12,opt,name=configuration,proto3" json:"configuration,omitempty"`
-	Peers         []*PeerStatus          `protobuf:"bytes,13,rep,name=peers,proto3" json:"peers,omitempty"` // on the leader only
+	Peers         []*PeerStatus          `protobuf:"bytes,13,rep,name=peers,proto3" json:"peers,omitempty"`                        // on the leader only
+	DiskFull      bool                   `protobuf:"varint,14,opt,name=disk_full,json=diskFull,proto3" json:"disk_full,omitempty"` // this node's disk takes nothing but terms and votes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -959,14 +963,22 @@ func (x *GroupStatus) GetPeers() []*PeerStatus {
 	return nil
 }
 
+func (x *GroupStatus) GetDiskFull() bool {
+	if x != nil {
+		return x.DiskFull
+	}
+	return false
+}
+
 type PeerStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // probe or replicate
 	MatchIndex    uint64                 `protobuf:"varint,3,opt,name=match_index,json=matchIndex,proto3" json:"match_index,omitempty"`
 	NextIndex     uint64                 `protobuf:"varint,4,opt,name=next_index,json=nextIndex,proto3" json:"next_index,omitempty"`
-	Inflight      uint64                 `protobuf:"varint,5,opt,name=inflight,proto3" json:"inflight,omitempty"` // appends sent and not answered
-	Active        bool                   `protobuf:"varint,6,opt,name=active,proto3" json:"active,omitempty"`     // answered within the last election timeout
+	Inflight      uint64                 `protobuf:"varint,5,opt,name=inflight,proto3" json:"inflight,omitempty"`                 // appends sent and not answered
+	Active        bool                   `protobuf:"varint,6,opt,name=active,proto3" json:"active,omitempty"`                     // answered within the last election timeout
+	DiskFull      bool                   `protobuf:"varint,7,opt,name=disk_full,json=diskFull,proto3" json:"disk_full,omitempty"` // it said so last
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1043,6 +1055,13 @@ func (x *PeerStatus) GetActive() bool {
 	return false
 }
 
+func (x *PeerStatus) GetDiskFull() bool {
+	if x != nil {
+		return x.DiskFull
+	}
+	return false
+}
+
 var File_messages_client_proto protoreflect.FileDescriptor
 
 const file_messages_client_proto_rawDesc = "" +
@@ -1090,7 +1109,7 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x04data\x18\x05 \x01(\fR\x04data\x12\x16\n" +
 	"\x06leader\x18\x06 \x01(\tR\x06leader\"%\n" +
 	"\rDescribeGroup\x12\x14\n" +
-	"\x05group\x18\x01 \x01(\x04R\x05group\"\xaf\x03\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\"\xcc\x03\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06member\x18\x02 \x01(\tR\x06member\x12\x12\n" +
@@ -1107,7 +1126,8 @@ const file_messages_client_proto_rawDesc = "" +
 	" \x01(\x04R\fappliedIndex\x12\x18\n" +
 	"\afailure\x18\v \x01(\tR\afailure\x12>\n" +
 	"\rconfiguration\x18\f \x01(\v2\x18.protoraft.ConfigurationR\rconfiguration\x12+\n" +
-	"\x05peers\x18\r \x03(\v2\x15.protoraft.PeerStatusR\x05peers\"\xa6\x01\n" +
+	"\x05peers\x18\r \x03(\v2\x15.protoraft.PeerStatusR\x05peers\x12\x1b\n" +
+	"\tdisk_full\x18\x0e \x01(\bR\bdiskFull\"\xc3\x01\n" +
 	"\n" +
 	"PeerStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
@@ -1117,11 +1137,12 @@ const file_messages_client_proto_rawDesc = "" +
 	"\n" +
 	"next_index\x18\x04 \x01(\x04R\tnextIndex\x12\x1a\n" +
 	"\binflight\x18\x05 \x01(\x04R\binflight\x12\x16\n" +
-	"\x06active\x18\x06 \x01(\bR\x06active*4\n" +
+	"\x06active\x18\x06 \x01(\bR\x06active\x12\x1b\n" +
+	"\tdisk_full\x18\a \x01(\bR\bdiskFull*4\n" +
 	"\aOutcome\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aAPPLIED\x10\x01\x12\x0f\n" +
-	"\vNOT_APPLIED\x10\x02*\xaa\x01\n" +
+	"\vNOT_APPLIED\x10\x02*\xb9\x01\n" +
 	"\x06Reason\x12\b\n" +
 	"\x04NONE\x10\x00\x12\r\n" +
 	"\tNO_LEADER\x10\x01\x12\x0e\n" +
@@ -1135,7 +1156,8 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x0eSTORAGE_FAILED\x10\b\x12\f\n" +
 	"\bNO_GROUP\x10\t\x12\v\n" +
 	"\aREFUSED\x10\n" +
-	"*l\n" +
+	"\x12\r\n" +
+	"\tDISK_FULL\x10\v*l\n" +
 	"\vConsistency\x12\x10\n" +
 	"\fLINEARIZABLE\x10\x00\x12\x0f\n" +
 	"\vTHROUGH_LOG\x10\x01\x12\t\n" +

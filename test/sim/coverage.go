@@ -36,6 +36,7 @@ var Required = []string{
 	"answered: read on the member",
 	"answered: read within",
 	"answer: busy",
+	"answer: disk full",
 	"answer: leadership lost",
 	"answer: too large",
 	"answer to a process without members",
@@ -47,11 +48,11 @@ var Required = []string{
 	"crash in a write that was lost",
 	"crash within a turn",
 	"disk fault: EIO",
-	"disk fault: ENOSPC",
 	"disk fault: failed sync",
 	"disk fault: power cut",
 	"election while a disk has failed",
 	"election on demand",
+	"leader leaves its full disk",
 	"log read from disk",
 	"message duplicated",
 	"message lost in a reset",
@@ -60,8 +61,11 @@ var Required = []string{
 	"proposal forwarded",
 	"read answered after the leader changed",
 	"storage failed",
+	"term and vote written on a full disk",
 	"transfer of leadership done",
 	"two leaders of different terms",
+	"write refused on a full disk",
+	"written when a full disk had room again",
 }
 
 // Missing lists what was required and not reached.

@@ -47,6 +47,7 @@ func (w *World) heal() {
 	for _, n := range w.everyone {
 		n.actsLeft = -1
 		n.disk.Inject(nil)
+		n.emptyDisk()
 		if n.frozenUntil > w.now {
 			// What was put off until then comes then; the rest need not wait.
 			n.frozenUntil = min(n.frozenUntil, w.now+w.setup.electionTimeout)

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/messages"
@@ -155,14 +156,17 @@ func (c *checks) writing(n *node, updates []logstore.Update) {
 	}
 }
 
-func (c *checks) wrote(n *node, ok bool) {
+func (c *checks) wrote(n *node, err error) {
 	for _, g := range c.groups {
 		m := g.members[n.number]
-		if m.maybe == nil || !ok {
-			continue
+		switch {
+		case m.maybe == nil:
+		case err == nil:
+			m.becomesDurable(*m.maybe)
+			m.maybe = nil
+		case errors.Is(err, logstore.ErrFull):
+			m.maybe = nil // surely not written
 		}
-		m.becomesDurable(*m.maybe)
-		m.maybe = nil
 	}
 }
 
