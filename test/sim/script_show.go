@@ -88,8 +88,12 @@ func (s *Script) memberLine(n *node, group uint64) string {
 	if m.asked != m.hard && m.asked.Term != lastTerm(m.disk) {
 		vote += fmt.Sprintf(" (not on disk, where it is t%d)", m.hard.Term)
 	}
-	return fmt.Sprintf("%s t%d%s, last %d@%d durable %d commit %d applied %d",
-		role, st.Term, vote, st.LastIndex, lastTerm(m.log), st.DurableIndex, st.CommitIndex, st.AppliedIndex)
+	full := ""
+	if st.DiskFull {
+		full = ", disk full"
+	}
+	return fmt.Sprintf("%s t%d%s, last %d@%d durable %d commit %d applied %d%s",
+		role, st.Term, vote, st.LastIndex, lastTerm(m.log), st.DurableIndex, st.CommitIndex, st.AppliedIndex, full)
 }
 
 // Log tells what a member's log holds, as it is in mind; what is not on disk yet

@@ -176,7 +176,11 @@ func (s *Script) message(message any) string {
 	case *messages.Heartbeat:
 		return s.group(m.Group) + fmt.Sprintf("heartbeat t%d commit %d%s", m.Term, m.Commit, round(m.Round))
 	case *messages.HeartbeatAcked:
-		return s.group(m.Group) + fmt.Sprintf("alive t%d%s", m.Term, round(m.Round))
+		full := ""
+		if m.DiskFull {
+			full = ", disk full"
+		}
+		return s.group(m.Group) + fmt.Sprintf("alive t%d%s%s", m.Term, round(m.Round), full)
 	}
 	return s.election(message)
 }
