@@ -42,10 +42,16 @@ func (l *leader) onPeerRoom(ctx actor.Context, id core.NodeID, full bool) {
 	if has, heard := l.room.peers[id]; heard && has == !full {
 		return
 	}
+	was := l.room.isFull(id)
 	if l.room.peers == nil {
 		l.room.peers = map[core.NodeID]bool{}
 	}
 	l.room.peers[id] = !full
+	for _, r := range l.replicators {
+		if r.peer == id && was != full {
+			ctx.Send(r.pid, &messages.CheckProgress{DiskFull: full})
+		}
+	}
 	l.mindRoom(ctx)
 }
 
