@@ -40,6 +40,7 @@ var (
 	ErrStorageFailed  = errors.New("storage failed")
 	ErrNoGroup        = errors.New("no such group on this node")
 	ErrRefused        = errors.New("query refused by the state machine")
+	ErrDiskFull       = errors.New("disk full, on the leader or on too many members: nothing is written until there is room, reads go on")
 )
 
 // Error is every error of Propose and Query.
@@ -84,4 +85,5 @@ var reasons = map[messages.Reason]error{
 	messages.Reason_STORAGE_FAILED:  ErrStorageFailed,
 	messages.Reason_NO_GROUP:        ErrNoGroup,
 	messages.Reason_REFUSED:         ErrRefused,
+	messages.Reason_DISK_FULL:       ErrDiskFull,
 }

@@ -324,6 +324,7 @@ type Status struct {
 	ID             string
 	ClusterID      string
 	StorageFailure string // empty while storage works
+	DiskFull       string // what the disk refused, empty while it has room
 	Groups         []GroupStatus
 }
 
@@ -340,6 +341,7 @@ type GroupStatus struct {
 	CommitIndex   uint64
 	AppliedIndex  uint64
 	Failure       string // why the member stopped
+	DiskFull      bool   // this node's disk takes nothing but terms and votes
 	Members       []Member
 	Peers         []PeerStatus // on the leader
 }
@@ -352,6 +354,7 @@ type PeerStatus struct {
 	NextIndex  uint64
 	Inflight   uint64 // appends sent and not answered
 	Active     bool   // answered within the last election timeout
+	DiskFull   bool   // said so last
 }
 
 // Status describes the node and its members, ordered by group.
@@ -361,7 +364,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return s, err
 	}
-	s.StorageFailure = d.StorageFailure
+	s.StorageFailure, s.DiskFull = d.StorageFailure, d.DiskFull
 	for _, pid := range d.Members {
 		g, err := ask[*messages.GroupStatus](ctx, n.system, pid, &messages.DescribeGroup{})
 		if err != nil {
@@ -377,7 +380,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 	g := GroupStatus{
 		Group: m.Group, Role: m.Role, Term: m.Term, Leader: m.Leader,
 		FirstIndex: m.FirstIndex, LastIndex: m.LastIndex, DurableIndex: m.DurableIndex,
-		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure,
+		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure, DiskFull: m.DiskFull,
 	}
 	for _, p := range m.GetConfiguration().GetMembers() {
 		g.Members = append(g.Members, Member{ID: p.Id, Address: p.Address})
@@ -388,7 +391,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 	for _, p := range m.Peers {
 		g.Peers = append(g.Peers, PeerStatus{
 			ID: p.Id, State: p.State, MatchIndex: p.MatchIndex, NextIndex: p.NextIndex,
-			Inflight: p.Inflight, Active: p.Active,
+			Inflight: p.Inflight, Active: p.Active, DiskFull: p.DiskFull,
 		})
 	}
 	return g
