@@ -157,8 +157,12 @@ func TestOptionsAreChecked(t *testing.T) {
 		{func(o *Options) { o.ID = "" }, "Options.ID is empty"},
 		{func(o *Options) { o.ID = "c" }, `Options.ID "c" is not among the members a=127.0.0.1:1,b=127.0.0.1:2`},
 		{func(o *Options) { o.Members = nil }, "no members"},
-		{func(o *Options) { o.Members = []Member{{ID: "a", Address: "127.0.0.1:1"}, {ID: "a", Address: "127.0.0.1:2"}} }, `"a" appears twice`},
-		{func(o *Options) { o.Members = []Member{{ID: "a", Address: "127.0.0.1:1"}, {ID: "b", Address: "127.0.0.1:1"}} }, "the same address"},
+		{func(o *Options) {
+			o.Members = []Member{{ID: "a", Address: "127.0.0.1:1"}, {ID: "a", Address: "127.0.0.1:2"}}
+		}, `"a" appears twice`},
+		{func(o *Options) {
+			o.Members = []Member{{ID: "a", Address: "127.0.0.1:1"}, {ID: "b", Address: "127.0.0.1:1"}}
+		}, "the same address"},
 		{func(o *Options) { o.Members = []Member{{ID: "a", Address: "nowhere"}} }, "expected host:port"},
 		{func(o *Options) { o.Members = []Member{{ID: "a b", Address: "127.0.0.1:1"}} }, "expected a name"},
 		{func(o *Options) { o.DataDir = "" }, "Options.DataDir is empty"},
