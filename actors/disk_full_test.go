@@ -208,6 +208,20 @@ func TestLeaderWithAFullDisk(t *testing.T) {
 	expectResults(t, m.client, "6 APPLIED")
 }
 
+// A read that was to see commands which are then refused waits for none of them.
+func TestReadBehindRefusedCommandsIsAnswered(t *testing.T) {
+	m := lead(t)
+	m.propose("x") // at the own disk
+	m.post(m.client, m.pid, &messages.Propose{Group: 1, Request: 7, Command: []byte("y")})
+	m.send(m.client, m.pid, &messages.Query{Group: 1, Request: 8, Query: []byte("q"), AfterWrites: true})
+	m.tell(m.pid, &LogFull{Reason: "full"})
+	expectResults(t, m.client, "7 NOT_APPLIED DISK_FULL")
+	m.accept("n2")
+	m.accept("n3")
+	m.ack("n2", "n3")
+	expectResults(t, m.client, "1 APPLIED", "8 APPLIED")
+}
+
 // A leader with room, but without a quorum that has, refuses too; one full peer of three
 // is none of its clients' business.
 func TestLeaderWithFullPeers(t *testing.T) {

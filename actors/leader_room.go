@@ -78,6 +78,17 @@ func (l *leader) mindRoom(ctx actor.Context) {
 		}
 	}
 	l.queue = kept
+	l.reads.notBeyond(l.tail.last().Index + core.Index(len(kept.items)))
+}
+
+// notBeyond: queries that were to see commands which have been refused wait for no
+// index that nobody will reach.
+func (r *readQueue) notBeyond(end core.Index) {
+	for _, queries := range [][]PendingQuery{r.waiting, r.inRound, r.leased} {
+		for i := range queries {
+			queries[i].Index = min(queries[i].Index, end)
+		}
+	}
 }
 
 // leaveFullDisk hands over to a voter that has room, where a quorum with room can go on
