@@ -18,6 +18,7 @@ type countingStore struct {
 	writes  [][]logstore.Update
 	reads   int
 	panics  bool
+	full    bool // no room for anything, terms and votes included
 	onWrite func()
 }
 
@@ -28,6 +29,9 @@ func (s *countingStore) Write(updates []logstore.Update) error {
 	}
 	if s.panics {
 		panic("the store broke")
+	}
+	if s.full {
+		return logstore.ErrFull
 	}
 	return s.Store.Write(updates)
 }

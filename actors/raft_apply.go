@@ -65,7 +65,7 @@ func (r *raft) describe() *messages.GroupStatus {
 		Term: uint64(r.term), Leader: string(r.leader),
 		FirstIndex: uint64(r.tail.shape.First()), LastIndex: uint64(r.tail.last().Index),
 		DurableIndex: uint64(r.tail.durable), CommitIndex: uint64(r.commit), AppliedIndex: uint64(r.applied),
-		Failure:       r.failure,
+		Failure: r.failure, DiskFull: r.diskFull,
 		SnapshotIndex: uint64(r.snapshots.newest.Index), SnapshotTerm: uint64(r.snapshots.newest.Term),
 	}
 	if len(r.configs) > 0 {
@@ -89,6 +89,7 @@ func (l *leader) describePeers() []*messages.PeerStatus {
 			Active:        l.now-l.contact[id] < l.opts.ElectionTimeout,
 			ComparedIndex: uint64(compared), DivergedIndex: uint64(max(diverged, l.toldDiverged[id])),
 			SnapshotSent: p.GetSnapshotSent(), SnapshotSize: p.GetSnapshotSize(),
+			DiskFull: l.room.isFull(id),
 		})
 	})
 	return out

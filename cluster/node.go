@@ -379,6 +379,7 @@ type Status struct {
 	ID             string
 	ClusterID      string
 	StorageFailure string // empty while storage works
+	DiskFull       string // what the disk refused, empty while it has room
 	Groups         []GroupStatus
 }
 
@@ -396,6 +397,7 @@ type GroupStatus struct {
 	AppliedIndex  uint64
 	SnapshotIndex uint64       // of the newest durable snapshot, 0 for none
 	Failure       string       // why the member stopped
+	DiskFull      bool         // this node's disk takes nothing but terms and votes
 	Members       []Member     // voters and learners
 	Membership    Membership   // the same in detail, as this member knows it
 	Peers         []PeerStatus // on the leader
@@ -409,6 +411,7 @@ type PeerStatus struct {
 	NextIndex  uint64
 	Inflight   uint64 // appends sent and not answered
 	Active     bool   // answered within the last election timeout
+	DiskFull   bool   // said so last
 
 	// In state snapshot: how many bytes of how many the member has.
 	SnapshotSent, SnapshotSize uint64
@@ -421,7 +424,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return s, err
 	}
-	s.StorageFailure = d.StorageFailure
+	s.StorageFailure, s.DiskFull = d.StorageFailure, d.DiskFull
 	for _, pid := range d.Members {
 		g, err := ask[*messages.GroupStatus](ctx, n.system, pid, &messages.DescribeGroup{})
 		if err != nil {
@@ -438,7 +441,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 		Group: m.Group, Role: m.Role, Term: m.Term, Leader: m.Leader,
 		FirstIndex: m.FirstIndex, LastIndex: m.LastIndex, DurableIndex: m.DurableIndex,
 		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure,
-		SnapshotIndex: m.SnapshotIndex,
+		SnapshotIndex: m.SnapshotIndex, DiskFull: m.DiskFull,
 	}
 	g.Membership = membershipOf(m)
 	for _, p := range m.GetConfiguration().GetMembers() {
@@ -450,7 +453,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 	for _, p := range m.Peers {
 		g.Peers = append(g.Peers, PeerStatus{
 			ID: p.Id, State: p.State, MatchIndex: p.MatchIndex, NextIndex: p.NextIndex,
-			Inflight: p.Inflight, Active: p.Active,
+			Inflight: p.Inflight, Active: p.Active, DiskFull: p.DiskFull,
 			SnapshotSent: p.SnapshotSent, SnapshotSize: p.SnapshotSize,
 		})
 	}

@@ -643,7 +643,8 @@ type HeartbeatAcked struct {
 	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
 	Round         uint64                 `protobuf:"varint,4,opt,name=round,proto3" json:"round,omitempty"`
-	Checkpoint    *Checkpoint            `protobuf:"bytes,20,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"` // a recent one of the follower's machine, where it has one
+	DiskFull      bool                   `protobuf:"varint,5,opt,name=disk_full,json=diskFull,proto3" json:"disk_full,omitempty"` // the follower's disk takes no entries for now
+	Checkpoint    *Checkpoint            `protobuf:"bytes,20,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`             // a recent one of the follower's machine, where it has one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -704,6 +705,13 @@ func (x *HeartbeatAcked) GetRound() uint64 {
 		return x.Round
 	}
 	return 0
+}
+
+func (x *HeartbeatAcked) GetDiskFull() bool {
+	if x != nil {
+		return x.DiskFull
+	}
+	return false
 }
 
 func (x *HeartbeatAcked) GetCheckpoint() *Checkpoint {
@@ -971,9 +979,11 @@ func (x *HigherTermSeen) GetPeer() string {
 }
 
 // Raft(leader) → Replicator, local, at every heartbeat: look whether the peer
-// still answers, and send again from the break where it does not.
+// still answers, and send again from the break where it does not. A peer whose disk is
+// full is sent nothing: it would keep it in memory.
 type CheckProgress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	DiskFull      bool                   `protobuf:"varint,1,opt,name=disk_full,json=diskFull,proto3" json:"disk_full,omitempty"` // the peer's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1006,6 +1016,13 @@ func (x *CheckProgress) ProtoReflect() protoreflect.Message {
 // Deprecated: Use CheckProgress.ProtoReflect.Descriptor instead.
 func (*CheckProgress) Descriptor() ([]byte, []int) {
 	return file_messages_replication_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CheckProgress) GetDiskFull() bool {
+	if x != nil {
+		return x.DiskFull
+	}
+	return false
 }
 
 // Replicator → Raft(leader), local, after every CheckProgress: for whoever looks at
@@ -1159,12 +1176,13 @@ const file_messages_replication_proto_rawDesc = "" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x16\n" +
 	"\x06commit\x18\x04 \x01(\x04R\x06commit\x12\x14\n" +
-	"\x05round\x18\x05 \x01(\x04R\x05round\"\x9b\x01\n" +
+	"\x05round\x18\x05 \x01(\x04R\x05round\"\xb8\x01\n" +
 	"\x0eHeartbeatAcked\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\tR\x04from\x12\x14\n" +
-	"\x05round\x18\x04 \x01(\x04R\x05round\x125\n" +
+	"\x05round\x18\x04 \x01(\x04R\x05round\x12\x1b\n" +
+	"\tdisk_full\x18\x05 \x01(\bR\bdiskFull\x125\n" +
 	"\n" +
 	"checkpoint\x18\x14 \x01(\v2\x15.protoraft.CheckpointR\n" +
 	"checkpoint\"R\n" +
@@ -1188,8 +1206,9 @@ const file_messages_replication_proto_rawDesc = "" +
 	"matchIndex\"8\n" +
 	"\x0eHigherTermSeen\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
-	"\x04peer\x18\x02 \x01(\tR\x04peer\"\x0f\n" +
-	"\rCheckProgress\"\xd5\x01\n" +
+	"\x04peer\x18\x02 \x01(\tR\x04peer\",\n" +
+	"\rCheckProgress\x12\x1b\n" +
+	"\tdisk_full\x18\x01 \x01(\bR\bdiskFull\"\xd5\x01\n" +
 	"\x10ProgressReported\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x14\n" +

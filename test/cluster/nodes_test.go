@@ -146,6 +146,7 @@ type status struct {
 	CommitIndex  uint64 `json:"commit_index"`
 	AppliedIndex uint64 `json:"applied_index"`
 	Failure      string `json:"failure"`
+	DiskFull     bool   `json:"disk_full"`
 }
 
 // asker speaks to nodes that may be dead or frozen.
@@ -194,6 +195,12 @@ type ensemble struct {
 // startEnsemble starts a cluster and waits for its leader.
 func startEnsemble(t testing.TB, size int, election time.Duration) *ensemble {
 	t.Helper()
+	return startEnsembleOn(t, size, election, func(*node) {})
+}
+
+// startEnsembleOn has prepare see to each node's place before it starts.
+func startEnsembleOn(t testing.TB, size int, election time.Duration, prepare func(*node)) *ensemble {
+	t.Helper()
 	e := &ensemble{t: t, election: election}
 	dir := t.TempDir()
 	if *keepFlag != "" {
@@ -223,6 +230,7 @@ func startEnsemble(t testing.TB, size int, election time.Duration) *ensemble {
 			"--resp", n.resp, "--http", n.http, "--log-level", *levelFlag,
 			"--election-timeout", election.String(), "--heartbeat", (election / 10).String(),
 		}
+		prepare(n)
 		n.start()
 	}
 	e.awaitReady()

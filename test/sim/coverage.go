@@ -36,6 +36,7 @@ var Required = []string{
 	"answered: read on the member",
 	"answered: read within",
 	"answer: busy",
+	"answer: disk full",
 	"answer: leadership lost",
 	"answer: too large",
 	"answer to a process without members",
@@ -50,7 +51,6 @@ var Required = []string{
 	"crash in a write that was lost",
 	"crash within a turn",
 	"disk fault: EIO",
-	"disk fault: ENOSPC",
 	"disk fault: failed sync",
 	"disk fault: power cut",
 	"diverged leader stopped",
@@ -63,6 +63,7 @@ var Required = []string{
 	"install interrupted by a crash",
 	"leader change during a snapshot's transfer",
 	"leader cut off from the members only",
+	"leader leaves its full disk",
 	"log begun anew at the start",
 	"log compacted",
 	"log read from disk",
@@ -105,10 +106,13 @@ var Required = []string{
 	"snapshot received in pieces",
 	"snapshot taken",
 	"storage failed",
+	"term and vote written on a full disk",
 	"timer late",
 	"transfer of leadership done",
 	"turn held up",
 	"two leaders of different terms",
+	"write refused on a full disk",
+	"written when a full disk had room again",
 }
 
 // Missing lists what was required and not reached.

@@ -54,6 +54,7 @@ func (w *World) heal() {
 	for _, n := range w.everyone {
 		n.actsLeft = -1
 		n.disk.Inject(nil)
+		n.emptyDisk()
 		n.mend()
 		if n.frozenUntil > w.now {
 			// What was put off until then comes then; the rest need not wait.

@@ -77,6 +77,7 @@ type GroupStatus struct {
 	CommitIndex   uint64       `json:"commit_index"`
 	AppliedIndex  uint64       `json:"applied_index"`
 	Failure       string       `json:"failure,omitempty"` // why the member stopped
+	DiskFull      bool         `json:"disk_full,omitempty"`
 	Members       []string     `json:"members,omitempty"`
 	Peers         []PeerStatus `json:"peers,omitempty"` // on the leader
 }
@@ -89,6 +90,7 @@ type PeerStatus struct {
 	NextIndex  uint64 `json:"next_index"`
 	Inflight   uint64 `json:"inflight"`
 	Active     bool   `json:"active"`
+	DiskFull   bool   `json:"disk_full,omitempty"`
 }
 
 // Options tune the handler. The zero value is ready for use.
