@@ -73,7 +73,7 @@ func (m *memberModel) onMemberFailed(reason string) {
 	}
 	if m.n.panicked || m.n.misread || strings.Contains(reason, errBroken.Error()) {
 		m.c.w.cover.add("member failed, others of its process go on")
-		m.n.endSoon()
+		m.n.endSoon(4 * m.n.w.setup.electionTimeout)
 		return
 	}
 	if !m.n.fault.struck() && !m.n.disk.Crashed() && !m.n.dying {

@@ -10,8 +10,8 @@ import (
 // failed, or code that is not deterministic. Here only the number it gives for its
 // state goes wrong, so that nothing but the comparison between members can notice.
 // One member of a group drifts at a time, through restarts, until it is noticed: a
-// majority never does, where there are more than two; so not where members change. Whoever stops for it is started
-// again, as an operator would.
+// majority never does, where there are more than two; so not where there are spares, or
+// members change. Whoever stops for it is started again, as an operator would.
 
 // hashing is the world's machine, with a hash of its state.
 type hashing struct{ *machine }
@@ -27,7 +27,7 @@ func (h *hashing) StateHash() uint64 {
 
 // drift strikes the members of a node.
 func (w *World) drift(n *node) {
-	if !w.setup.hashing || w.guests != nil || n.outsider || slices.Contains(w.setup.strikes, strikeMembers) {
+	if !w.setup.hashing || w.guests != nil || n.outsider || w.setup.spares > 0 || slices.Contains(w.setup.strikes, strikeMembers) {
 		return
 	}
 	for _, g := range w.checks.groups {

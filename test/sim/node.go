@@ -42,6 +42,7 @@ type node struct {
 	frozenUntil time.Duration
 	slowUntil   time.Duration // its disk is, until then
 	dying       bool          // the process has died within its turn: nothing it does counts
+	ending      bool          // the process ends soon: it has lost an actor or its storage
 	actsLeft    int           // until it dies, -1 for no plan
 	fault       diskFault
 	panicked    bool // a turn of this life was made to panic
@@ -281,13 +282,7 @@ func (n *node) storageFailed(reason string) {
 	if n.w.script != nil {
 		return // it ends the process when it wants to
 	}
-	life := n.life
-	n.w.after(time.Duration(n.w.chaos.Int64N(int64(n.w.setup.electionTimeout))), func() {
-		if n.up && n.life == life {
-			n.crash(n.w.chaos.IntN(2) == 0)
-			n.restartIn(n.w.drawDowntime())
-		}
-	})
+	n.endSoon(n.w.setup.electionTimeout)
 }
 
 // crash ends the process. With the power, what was not synced goes too.
@@ -295,7 +290,7 @@ func (n *node) crash(power bool) {
 	w := n.w
 	w.trace.printf("%s crashes, power cut: %v", n.id, power)
 	w.trace.add(evFault, uint64(n.number), 2)
-	n.up, n.dying, n.actsLeft = false, false, -1
+	n.up, n.dying, n.ending, n.actsLeft = false, false, false, -1
 	n.life++
 	n.frozenUntil = 0
 	for _, m := range n.mailboxes {

@@ -192,10 +192,11 @@ func (s *watchedStore) cut(blocks []messages.Block, first, last uint64) ([]messa
 	return out, nil
 }
 
-// endSoon ends a process that has lost a member, as an operator would.
-func (n *node) endSoon() {
+// endSoon ends a process that has lost an actor or its storage, as an operator would.
+func (n *node) endSoon(within time.Duration) {
 	w, life := n.w, n.life
-	w.after(time.Duration(w.chaos.Int64N(int64(4*w.setup.electionTimeout))), func() {
+	n.ending = true
+	w.after(time.Duration(w.chaos.Int64N(int64(within))), func() {
 		if n.up && n.life == life {
 			n.crash(w.chaos.IntN(2) == 0)
 			n.restartIn(w.drawDowntime())
@@ -217,13 +218,14 @@ func (c narrow) Uint64() uint64 {
 	return v >> c.n.w.setup.narrow
 }
 
-// mend takes back what has not struck yet, and ends a process that has lost a member.
+// mend takes back what has not struck yet, and ends a process that has lost a member or
+// is about to end.
 func (n *node) mend() {
 	n.badReads, n.slowUntil = 0, 0
 	for _, b := range n.mailboxes {
 		b.poisoned = false
 	}
-	lost := false
+	lost := n.ending
 	for _, g := range n.w.checks.groups {
 		if !n.outsider {
 			m := g.members[n.number]
