@@ -3,12 +3,14 @@ package actors
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/logstore"
+	"github.com/protoraft/protoraft/logstore/vfs"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -336,4 +338,145 @@ func TestNodeTellsOfAFullDisk(t *testing.T) {
 	h.propose(1, 3)
 	h.propose(2, 4)
 	expectResults(t, h.client, "1 APPLIED", "2 NOT_APPLIED DISK_FULL", "3 APPLIED", "4 APPLIED")
+}
+
+// A change of members needs entries: it is refused like a command, and taken with room.
+func TestChangeOfMembersOnAFullDisk(t *testing.T) {
+	m := lead(t)
+	m.tell(m.pid, &LogFull{Reason: "full"})
+	m.change(&messages.ChangeMembers{Add: newMembers("n4")})
+	expectResults(t, m.client, "77 NOT_APPLIED DISK_FULL")
+	m.expectConfig(1, "n1,n2,n3 /  /  / ")
+	m.tell(m.pid, &LogHasRoom{})
+	m.change(&messages.ChangeMembers{Add: newMembers("n4")})
+	expectResults(t, m.client)
+	m.expectConfig(3, "n1,n2,n3 / n1,n2,n3,n4 /  / ")
+}
+
+// Nobody is handed leadership whose disk is full: not one that is named, not the best of
+// the rest, nor one that fills up before it is told to stand.
+func TestTransferPassesFullDisks(t *testing.T) {
+	m := lead(t)
+	m.advance(heartbeat)
+	m.ackFull(true, "n2")
+	m.ackFull(false, "n3")
+	m.transfer("n2")
+	if k := takeOne[*messages.LeadershipKept](t, m.client); !strings.Contains(k.Reason, "disk of n2 is full") {
+		t.Fatal(k)
+	}
+	m.propose("a")
+	m.transfer("n3")
+	expectNone[*messages.LeadershipKept](t, m.client, "n3 has room")
+	m.advance(heartbeat)
+	m.ackFull(true, "n3")
+	if k := takeOne[*messages.LeadershipKept](t, m.client); !strings.Contains(k.Reason, "disk of n3 is full") {
+		t.Fatal(k)
+	}
+	m.transfer("")
+	if k := takeOne[*messages.LeadershipKept](t, m.client); !strings.Contains(k.Reason, "room on its disk") {
+		t.Fatal(k)
+	}
+	for _, id := range m.ids[1:] {
+		expectNone[*messages.TimeoutNow](t, m.peer(id), "its disk is full")
+	}
+	m.advance(heartbeat)
+	m.ackFull(false, "n2")
+	m.sync()
+	m.accept("n2")
+	m.transfer("")
+	takeOne[*messages.TimeoutNow](t, m.peer("n2"))
+}
+
+// A full disk makes a snapshot due, for the log can be cut behind it, but not again each
+// time that it is full.
+func TestFullDiskMakesASnapshotDue(t *testing.T) {
+	m := alone(t, func(m *member) { m.keeping(0, 0) })
+	flutter := func(want int) {
+		t.Helper()
+		m.commits("x")
+		m.tell(m.pid, &LogFull{Reason: "full"})
+		m.tell(m.pid, &LogHasRoom{})
+		m.sync()
+		if n := len(m.machine.views); n != want {
+			t.Fatalf("%d snapshots, expected %d", n, want)
+		}
+	}
+	flutter(1)
+	m.expectSnapshot(4, 3, 3, 3, 3)
+	for range 5 {
+		flutter(1)
+	}
+	m.advance(snapshotRetryMax - heartbeat)
+	flutter(1)
+	m.advance(heartbeat)
+	flutter(2)
+}
+
+// snapshotFiles says how many bytes there are of snapshots, whole or not.
+func snapshotFiles(disk *vfs.Mem) (files, bytes int) {
+	for _, size := range disk.FileSizes() {
+		files++
+		bytes += size
+	}
+	return files, bytes
+}
+
+// A snapshot for which there is no room leaves nothing on the disk that is full, nor
+// does it stop anything; it is taken when there is room.
+func TestSnapshotWithoutRoom(t *testing.T) {
+	var disk *vfs.Mem
+	m := alone(t, func(m *member) { disk = m.keeping(0, 0) })
+	m.commits("a", "b")
+	disk.Limit(disk.Used() + 60)
+	r := takeOne[*messages.SnapshotRefused](t, m.askSnapshot())
+	if !strings.Contains(r.Reason, "no space") || disk.Refused() == 0 {
+		t.Fatalf("%v, expected it to say that there is no space", r)
+	}
+	if files, bytes := snapshotFiles(disk); files != 0 {
+		t.Fatalf("%d files of %d bytes left on a full disk", files, bytes)
+	}
+	m.expectRole("leader", 2)
+	m.commits("c")
+	disk.NoLimit()
+	m.advance(2 * snapshotRetry)
+	m.sync()
+	m.expectSnapshot(6, 5, 5, 5, 5)
+	if files, _ := snapshotFiles(disk); files != 1 {
+		t.Fatalf("%d files, expected the snapshot", files)
+	}
+}
+
+// A snapshot that is received finds no room: the sender is told, what has come is
+// removed, and the same snapshot is received from its beginning when there is room.
+func TestReceivedSnapshotWithoutRoom(t *testing.T) {
+	m := newMember(t, 3).stored(2, "")
+	disk := m.keeping(0, 0)
+	m.start()
+	m.heartbeatOf("n2", 2, 0)
+	m.forget()
+	f := elsewhere(t, snapshotMeta(9, 2), "2@1 a", "9@2 z")
+	for _, room := range []int{0, 1, 50, len(f.bytes) - 1} {
+		disk.Limit(disk.Used() + room)
+		m.offer(f, 2)
+		m.expectOffset(0)
+		m.chunk(f, 0, 40)
+		take[*messages.SnapshotReceived](m.snapshotSender())
+		m.chunk(f, 40, len(f.bytes))
+		d := take[*messages.SnapshotDeclined](m.snapshotSender())
+		if len(d) != 1 || !strings.Contains(d[0].Reason, "no space") {
+			t.Fatalf("room for %d bytes: %v, expected it to say that there is no space", room, d)
+		}
+		if files, bytes := snapshotFiles(disk); files != 0 {
+			t.Fatalf("room for %d bytes: %d files of %d bytes left on a full disk", room, files, bytes)
+		}
+		m.expectNotInstalled("there was no room for it")
+		m.expectSnapshot(1, 0, 0, 0, 1)
+		disk.NoLimit()
+	}
+	m.deliver(f, 2)
+	m.sync()
+	if i := takeOne[*messages.SnapshotInstalled](t, m.snapshotSender()); i.Index != 9 {
+		t.Fatal(i)
+	}
+	m.expectApplied("2@1 a", "9@2 z")
 }
