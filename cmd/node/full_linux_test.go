@@ -23,7 +23,7 @@ func TestFullDisk(t *testing.T) {
 		t.Skipf("cannot mount a small disk here: %v", err)
 	}
 	n.data = filepath.Join(disk, "n1")
-	command := append(inNamespace, `mount -t tmpfs -o size=48m tmpfs "$1"; shift; exec "$@"`, "sh", disk, binary)
+	command := append(inNamespace, `mount -t tmpfs -o size=64m tmpfs "$1"; shift; exec "$@"`, "sh", disk, binary)
 	p := startCommand(t, exec.Command(command[0], append(command[1:], n.args()...)...))
 	p.await("serving HTTP")
 	foreign := filepath.Join("/proc", fmt.Sprint(p.cmd.Process.Pid), "root", disk, "foreign")

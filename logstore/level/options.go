@@ -25,7 +25,9 @@ type Options struct {
 	LogBytes int
 
 	// ReserveBytes is how much of the disk the store keeps for when it is full. It
-	// should hold a memtable and some more. Default 3/2 of MemtableBytes.
+	// should hold two memtables and some more: one that is being written as a table
+	// when the disk fills, and one that the next start finds in its journal. Default
+	// 5/2 of MemtableBytes.
 	ReserveBytes int
 }
 
@@ -54,7 +56,7 @@ func (o *Options) fill() error {
 	}
 	switch {
 	case o.ReserveBytes == 0:
-		o.ReserveBytes = o.MemtableBytes + o.MemtableBytes/2
+		o.ReserveBytes = 2*o.MemtableBytes + o.MemtableBytes/2
 	case o.ReserveBytes < 0:
 		return fmt.Errorf("level: ReserveBytes is %d, expected a positive number of bytes", o.ReserveBytes)
 	}

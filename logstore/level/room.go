@@ -18,7 +18,8 @@ const reserveName = "RESERVE"
 // holds nothing but its length. On a full disk it is cut, piece by piece, for what must
 // go on: terms and votes, the tables and manifest records by which the engine gets rid
 // of journals, and compaction, which gives back more than it takes. A Write that
-// brings blocks first makes it whole again, and is refused where that cannot be.
+// brings blocks first makes it whole again, and is refused where that cannot be. So
+// does a removal, as far as it goes, before others have what it gave back.
 //
 // The file is never synced. A crash may lose its end, which is then written again.
 type room struct {
@@ -32,7 +33,7 @@ type room struct {
 // The least that is left of the reserve, as parts of it: tables must leave some for
 // journals, and those some for the manifest, whose refusal would fail the store.
 const (
-	leftByTables   = 4
+	leftByTables   = 8
 	leftByJournals = 16
 )
 

@@ -294,6 +294,9 @@ func (s *fileStorage) Remove(fd storage.FileDesc) error {
 		}
 		return s.failUnlessFull(fd.Type, err)
 	}
+	if err := s.room.fill(); err != nil {
+		s.log.Debug("the reserve is not whole", "removed", s.file(fd), "error", err)
+	}
 	return nil
 }
 

@@ -84,7 +84,7 @@ func fillDisks(t *testing.T) {
 }
 
 // smallDisk has room for what a node keeps in reserve, and for some more.
-const smallDisk = "size=48m"
+const smallDisk = "size=64m"
 
 func (n *node) mountSmallDisk() {
 	if err := os.MkdirAll(n.dir, 0o755); err != nil {
