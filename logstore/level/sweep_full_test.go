@@ -25,13 +25,14 @@ func blockKeys(t *testing.T, s *Store, group uint64) (n int) {
 // TestSweepAfterRefusals: what a refused write was to sweep away along with it is still
 // swept by later ones, whether the write had blocks or not, and however often.
 func TestSweepAfterRefusals(t *testing.T) {
-	const blocks = 5 * sweepLeast
+	const blocks, few = 5 * sweepLeast, 3
 	disk := memDisk()
 	s, err := Open(disk, "/db", Options{MemtableBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	left := func() int { return blockKeys(t, s, 1) + blockKeys(t, s, 2) + blockKeys(t, s, 3) }
 	must := func(u ...logstore.Update) {
 		t.Helper()
 		if err := s.Write(u); err != nil {
@@ -49,7 +50,11 @@ func TestSweepAfterRefusals(t *testing.T) {
 			must(put(group, index, make([]byte, 10)))
 		}
 	}
-	must(logstore.Update{Group: 1, CompactTo: blocks, CompactTerm: 1}, logstore.Update{Group: 2, CompactTo: blocks - 1, CompactTerm: 1})
+	for index := uint64(1); index <= few; index++ { // a single write could sweep them all
+		must(put(3, index, make([]byte, 10)))
+	}
+	must(logstore.Update{Group: 1, CompactTo: blocks, CompactTerm: 1}, logstore.Update{Group: 2, CompactTo: blocks - 1, CompactTerm: 1},
+		logstore.Update{Group: 3, CompactTo: few, CompactTerm: 1})
 
 	disk.Limit(disk.Used())
 	for range 3 { // more than the zeros ahead have room for, so it is refused
@@ -57,20 +62,20 @@ func TestSweepAfterRefusals(t *testing.T) {
 			t.Fatalf("%v, expected %v", err, logstore.ErrFull)
 		}
 	}
-	before := blockKeys(t, s, 1) + blockKeys(t, s, 2)
-	if before != 2*blocks {
-		t.Fatalf("%d blocks there, expected all %d: nothing was written", before, 2*blocks)
+	before := left()
+	if before != 2*blocks+few {
+		t.Fatalf("%d blocks there, expected all %d: nothing was written", before, 2*blocks+few)
 	}
 	must(vote(1))
-	if after := blockKeys(t, s, 1) + blockKeys(t, s, 2); after != before-sweepLeast {
+	if after := left(); after != before-sweepLeast {
 		t.Fatalf("%d blocks there after a vote, expected %d less than %d", after, sweepLeast, before)
 	}
 	disk.NoLimit()
 	for term := uint64(2); term < 2*blocks/sweepLeast+3; term++ {
 		must(vote(term))
 	}
-	if one, two := blockKeys(t, s, 1), blockKeys(t, s, 2); one != 0 || two != 1 {
-		t.Fatalf("%d and %d blocks left, expected 0 and 1", one, two)
+	if one, two, three := blockKeys(t, s, 1), blockKeys(t, s, 2), blockKeys(t, s, 3); one != 0 || two != 1 || three != 0 {
+		t.Fatalf("%d, %d and %d blocks left, expected 0, 1 and 0", one, two, three)
 	}
 	must(put(1, blocks+1, make([]byte, 2*aheadBytes)))
 	s.Close()
