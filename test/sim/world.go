@@ -79,6 +79,7 @@ type World struct {
 	clients   []*client
 	probe     *probe
 	healed    bool
+	thawed    time.Duration // when all that was put off by freezes has come
 
 	memberRequest uint64 // counts requests about members
 
