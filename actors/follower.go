@@ -104,7 +104,22 @@ func (f *follower) onAppendEntries(ctx actor.Context, m *messages.AppendEntries,
 		return
 	}
 	f.commitTo(core.FollowerCommit(f.commit, core.Index(m.Commit), match.MatchIndex))
-	f.acks = append(f.acks, ack{sender, m.Session, match.MatchIndex})
+	f.owe(ack{sender, m.Session, match.MatchIndex})
+}
+
+// owe notes an answer to give. A Replicator takes one answer to a match, and none to a
+// session before its last: while the disk takes nothing it begins many.
+func (f *follower) owe(a ack) {
+	if n := len(f.acks); n > 0 {
+		last := &f.acks[n-1]
+		switch same := last.to.Equal(a.to); {
+		case same && last.session > a.session, same && last.session == a.session && last.match == a.match:
+			return
+		case !same || last.session < a.session:
+			f.acks = f.acks[:0]
+		}
+	}
+	f.acks = append(f.acks, a)
 }
 
 func (f *follower) openBlock(m *messages.AppendEntries) (messages.Block, error) {
@@ -148,7 +163,7 @@ func (f *follower) onHeartbeat(ctx actor.Context, m *messages.Heartbeat, sender 
 	f.greetStranger(ctx, core.NodeID(m.Leader), sender)
 	f.answer(ctx, sender, &messages.HeartbeatAcked{
 		Group: m.Group, Term: uint64(f.term), From: string(f.opts.Node), Round: m.Round,
-		Checkpoint: f.states.report(), Recovering: f.recovers(),
+		Checkpoint: f.states.report(), Recovering: f.recovers(), DiskFull: f.diskFull,
 	})
 }
 

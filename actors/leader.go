@@ -16,7 +16,8 @@ import (
 //
 // Its parts: leader_early.go keeps the order of what comes in, leader_propose.go takes
 // commands, leader_reads.go queries, leader_transfer.go hands over,
-// leader_members.go changes the members. Replicators, one a peer, are its children.
+// leader_members.go changes the members, leader_room.go minds full disks. Replicators,
+// one a peer, are its children.
 type leader struct {
 	*raft
 	tally       *core.Tally
@@ -35,6 +36,7 @@ type leader struct {
 	// toldDiverged are the peers that were told that theirs differs, and where.
 	toldDiverged map[core.NodeID]core.Index
 	change       memberChange
+	room         room
 }
 
 type replicatorOf struct {
@@ -62,6 +64,7 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 	r.logger.Info("role changed", "role", "leader", "was", was.name(), "term", r.term, "index", r.tail.last().Index)
 	ctx.Send(r.applier, &LeadershipBegun{Term: r.term})
 	l.uncommitted = l.uncommittedFrom(r.commit)
+	l.mindRoom(ctx)
 	r.eachPeer(func(id core.NodeID, _ *actor.PID) {
 		l.contact[id] = r.now
 		l.replicators = append(l.replicators, replicatorOf{id, l.replicate(ctx, id)})
@@ -135,7 +138,7 @@ func (l *leader) endTurn(ctx actor.Context) {
 // the Gateway, to be asked again elsewhere; what did may yet be applied.
 func (l *leader) exit(ctx actor.Context) {
 	l.heartbeat.cancel()
-	l.eachReplicator(ctx.Stop)
+	l.eachReplicator(func(_ core.NodeID, pid *actor.PID) { ctx.Stop(pid) })
 	l.raft.leader = ""
 	l.announceLeader(ctx, "")
 	l.release(ctx, l.tail.takeWaiters(l.handed), messages.Outcome_UNKNOWN, messages.Reason_LEADERSHIP_LOST)
@@ -218,7 +221,7 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 		l.becomeFollower(ctx, l.term, "")
 		return
 	}
-	if l.tail.unreported > 0 && l.now-l.diskAt >= l.opts.ElectionTimeout {
+	if !l.diskFull && l.tail.unreported > 0 && l.now-l.diskAt >= l.opts.ElectionTimeout {
 		// It would hold on to its office and take no more writes.
 		l.logger.Warn("the disk does not answer, stepping down", "role", "leader", "term", l.term)
 		l.wakeBest(ctx)
@@ -228,10 +231,12 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 	l.expireTransfer(ctx)
 	l.expireQueries(ctx)
 	l.standAside(ctx)
+	l.mindRoom(ctx)
+	l.leaveFullDisk(ctx)
 	l.admitEarly(ctx) // a Gateway that has crashed forgets to say so
 	l.armHeartbeat(ctx)
 	l.beat(ctx)
-	l.eachReplicator(func(pid *actor.PID) { ctx.Send(pid, &messages.CheckProgress{}) })
+	l.eachReplicator(func(id core.NodeID, pid *actor.PID) { l.checkProgress(ctx, id, pid) })
 }
 
 func (l *leader) quorumAnswers() bool {
@@ -271,6 +276,7 @@ func (l *leader) onHeartbeatAcked(ctx actor.Context, m *messages.HeartbeatAcked)
 	l.recovered(ctx, peer)
 	l.reads.rounds.Acked(peer, core.Round(m.Round))
 	l.compareState(ctx, peer, m.Checkpoint)
+	l.onPeerRoom(ctx, peer, m.DiskFull)
 }
 
 // onFetchEntries serves a Replicator that does not stand at the log's end: from

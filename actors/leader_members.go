@@ -63,6 +63,9 @@ func (l *leader) onChangeMembers(ctx actor.Context, m *messages.ChangeMembers, w
 		// It is not settled yet what a change would be a change of.
 		l.refuse(ctx, w.To, w.Request, messages.Reason_BUSY)
 		return
+	case l.room.none:
+		l.refuse(ctx, w.To, w.Request, messages.Reason_DISK_FULL)
+		return
 	case l.change.queued:
 		l.keepMembers(ctx, w, "another change is under way, one at a time")
 		return
@@ -199,7 +202,7 @@ func (l *leader) reconfigure(ctx actor.Context) {
 		l.change.parting = append(l.change.parting, parting{
 			replicatorOf: r, to: l.peers[r.peer], index: l.configIndex(), deadline: l.now + partingTimeouts*l.opts.ElectionTimeout,
 		})
-		ctx.Send(r.pid, &messages.CheckProgress{})
+		l.checkProgress(ctx, r.peer, r.pid)
 	}
 	l.replicators = kept
 	l.eachPeer(func(id core.NodeID, _ *actor.PID) {
@@ -209,8 +212,9 @@ func (l *leader) reconfigure(ctx actor.Context) {
 		l.contact[id] = l.now
 		r := replicatorOf{id, l.replicate(ctx, id)}
 		l.replicators = append(l.replicators, r)
-		ctx.Send(r.pid, &messages.CheckProgress{}) // it begins by asking where the peer stands
+		l.checkProgress(ctx, id, r.pid) // it begins by asking where the peer stands
 	})
+	l.mindRoom(ctx)
 }
 
 func (l *leader) replicates(id core.NodeID) bool {
@@ -326,12 +330,12 @@ func (l *leader) eachReceiver(f func(id core.NodeID, pid *actor.PID)) {
 }
 
 // eachReplicator visits all of them.
-func (l *leader) eachReplicator(f func(pid *actor.PID)) {
+func (l *leader) eachReplicator(f func(id core.NodeID, pid *actor.PID)) {
 	for _, r := range l.replicators {
-		f(r.pid)
+		f(r.peer, r.pid)
 	}
 	for _, p := range l.change.parting {
-		f(p.pid)
+		f(p.peer, p.pid)
 	}
 }
 

@@ -83,6 +83,22 @@ type PersistEntries struct {
 	Block        messages.Block
 }
 
+// LogFull: LogWriter → Node → Raft, local. The disk is full. What was to be written is
+// kept and tried again; terms and votes may still be written.
+type LogFull struct {
+	Reason string
+}
+
+// LogHasRoom: LogWriter → Node → Raft, local. The disk has room again, and what was kept
+// is written.
+type LogHasRoom struct{}
+
+// RetryWrite: Clock → LogWriter, local. See whether the disk has room again.
+// Stale when Generation is not the timer's.
+type RetryWrite struct {
+	Generation uint64
+}
+
 // ReplicateBlock: Raft(leader) → Replicator, local.
 // The log has grown by Block; the commit index is Commit.
 type ReplicateBlock struct {

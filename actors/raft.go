@@ -52,6 +52,7 @@ type raft struct {
 	handing  *transfer     // away, with nobody known yet to lead
 	skipped  int           // election timeouts left to members of higher priority
 	diskAt   time.Duration // when the own disk last got work while idle, or reported
+	diskFull bool          // it keeps what it gets until there is room, but for terms and votes
 
 	states     states        // of the machine, for comparison
 	leader     core.NodeID   // of term, empty while not known
@@ -159,6 +160,10 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.fail(ctx, m.Reason)
 	case *messages.StorageFailed:
 		r.onStorageFailed(ctx, m)
+	case *LogFull:
+		r.onLogFull(ctx)
+	case *LogHasRoom:
+		r.onLogHasRoom(ctx)
 	case *messages.DescribeGroup:
 		r.onDescribeGroup(ctx, sender)
 	case *messages.StandForElection:

@@ -27,6 +27,7 @@ type snapshotting struct {
 	waiting  []*actor.PID // for the one being taken
 	failures int          // in a row
 	retryAt  time.Duration
+	spareAt  time.Duration // the next one for want of room comes not before
 
 	installing *installation
 }
@@ -116,6 +117,14 @@ func (r *raft) turnSnapshots(ctx actor.Context) {
 	s.taking, s.over, s.bytes = true, false, 0
 	s.waiting, s.asked = s.asked, nil
 	ctx.Send(r.applier, &CaptureSnapshot{Incarnation: r.incarnation, Configurations: slices.Clone(r.configs)})
+}
+
+// snapshotForRoom: a full disk makes a snapshot due, for the log is cut behind it. It may
+// fit where blocks do not, or the disk be another one.
+func (r *raft) snapshotForRoom() {
+	if s := &r.snapshots; r.now >= s.spareAt {
+		s.over, s.spareAt = true, r.now+snapshotRetryMax
+	}
 }
 
 // answerAsked: the newest snapshot has all there is.

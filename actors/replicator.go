@@ -47,6 +47,7 @@ type replicator struct {
 	last     core.Index       // of the leader's log
 	commit   core.Index
 	fetching bool
+	held     bool // the peer's disk is full
 
 	transfer transferState
 
@@ -98,7 +99,7 @@ func (r *replicator) receive(ctx actor.Context, message any, _ *actor.PID) {
 	case *SnapshotNotDelivered:
 		r.onSnapshotNotDelivered(ctx, m)
 	case *messages.CheckProgress:
-		r.onCheckProgress(ctx)
+		r.onCheckProgress(ctx, m)
 	}
 }
 
@@ -204,17 +205,18 @@ func (r *replicator) onEntriesRead(ctx actor.Context, m *EntriesRead) {
 
 // onCheckProgress: appends are lost silently. What was not answered for long counts
 // as lost, and the log is sent again from the break.
-func (r *replicator) onCheckProgress(ctx actor.Context) {
+func (r *replicator) onCheckProgress(ctx actor.Context, m *messages.CheckProgress) {
 	ctx.Send(r.raft, &messages.ProgressReported{
 		Term: uint64(r.term), Peer: string(r.peer), State: r.progress.State.String(),
 		NextIndex: uint64(r.progress.Next), Inflight: uint64(r.progress.Inflight()),
 		SnapshotSent: r.transfer.offset, SnapshotSize: r.transfer.size,
 	})
+	r.held = m.DiskFull
 	if r.progress.State == core.Snapshot {
 		r.checkTransfer()
 		return
 	}
-	if r.progress.Inflight() == 0 && !r.fetching {
+	if r.progress.Inflight() == 0 && !r.fetching || r.held {
 		r.quiet = 0
 		return
 	}
@@ -229,6 +231,9 @@ func (r *replicator) onCheckProgress(ctx actor.Context) {
 
 // endTurn sends what may be sent.
 func (r *replicator) endTurn(ctx actor.Context) {
+	if r.held {
+		return
+	}
 	switch r.progress.State {
 	case core.Snapshot:
 		return

@@ -42,6 +42,7 @@ var (
 	ErrRefused        = errors.New("query refused by the state machine")
 	ErrSessionExpired = errors.New("session expired: what became of its command is forgotten")
 	ErrMembersKept    = errors.New("members not changed")
+	ErrDiskFull       = errors.New("disk full, on the leader or on too many members: nothing is written until there is room, reads go on")
 )
 
 // Errors of TransferLeadership and TakeSnapshot: it was not done, and is not under way.
@@ -94,4 +95,5 @@ var reasons = map[messages.Reason]error{
 	messages.Reason_REFUSED:         ErrRefused,
 	messages.Reason_SESSION_EXPIRED: ErrSessionExpired,
 	messages.Reason_MEMBERS_KEPT:    ErrMembersKept,
+	messages.Reason_DISK_FULL:       ErrDiskFull,
 }

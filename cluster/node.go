@@ -383,6 +383,7 @@ type Status struct {
 	ID             string
 	ClusterID      string
 	StorageFailure string // empty while storage works
+	DiskFull       string // what the disk refused, empty while it has room
 	Groups         []GroupStatus
 }
 
@@ -400,6 +401,7 @@ type GroupStatus struct {
 	AppliedIndex  uint64
 	SnapshotIndex uint64 // of the newest durable snapshot, 0 for none
 	Failure       string // why the member stopped
+	DiskFull      bool   // this node's disk takes nothing but terms and votes
 	// Recovering says what memory the member has lost and what is done about it: it
 	// neither votes nor counts until it holds again what the leader has. Empty for none.
 	Recovering string
@@ -416,6 +418,7 @@ type PeerStatus struct {
 	NextIndex  uint64
 	Inflight   uint64 // appends sent and not answered
 	Active     bool   // answered within the last election timeout
+	DiskFull   bool   // said so last
 
 	// In state snapshot: how many bytes of how many the member has.
 	SnapshotSent, SnapshotSize uint64
@@ -429,7 +432,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return s, err
 	}
-	s.StorageFailure = d.StorageFailure
+	s.StorageFailure, s.DiskFull = d.StorageFailure, d.DiskFull
 	for _, pid := range d.Members {
 		g, err := ask[*messages.GroupStatus](ctx, n.system, pid, &messages.DescribeGroup{})
 		if err != nil {
@@ -446,7 +449,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 		Group: m.Group, Role: m.Role, Term: m.Term, Leader: m.Leader,
 		FirstIndex: m.FirstIndex, LastIndex: m.LastIndex, DurableIndex: m.DurableIndex,
 		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure, Recovering: m.Recovering,
-		SnapshotIndex: m.SnapshotIndex,
+		SnapshotIndex: m.SnapshotIndex, DiskFull: m.DiskFull,
 	}
 	g.Membership = membershipOf(m)
 	for _, p := range m.GetConfiguration().GetMembers() {
@@ -458,7 +461,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 	for _, p := range m.Peers {
 		g.Peers = append(g.Peers, PeerStatus{
 			ID: p.Id, State: p.State, MatchIndex: p.MatchIndex, NextIndex: p.NextIndex,
-			Inflight: p.Inflight, Active: p.Active, Recovering: p.Recovering,
+			Inflight: p.Inflight, Active: p.Active, Recovering: p.Recovering, DiskFull: p.DiskFull,
 			SnapshotSent: p.SnapshotSent, SnapshotSize: p.SnapshotSize,
 		})
 	}

@@ -39,8 +39,10 @@ type Store interface {
 	// them; when it returns nil, all of them are. When it returns an error, each
 	// group's part may or may not be durable, never half visible after a restart;
 	// the store refuses every later Write with ErrFailed, and nothing retries.
-	// An error wrapping ErrInvalid or ErrCorrupt is an exception: nothing of any
-	// update was written, and the store has not failed.
+	// An error wrapping ErrInvalid, ErrCorrupt or ErrFull is an exception: nothing of
+	// any update was written, and the store has not failed. After ErrFull the same
+	// updates may be written again when there is room; a store may then still take
+	// updates without blocks, from room that it keeps for terms and votes.
 	Write(updates []Update) error
 
 	// Read returns the group's stored blocks that cover [first, last], in order,
@@ -146,6 +148,9 @@ var (
 	// ErrFailed: an earlier write or sync failed. It is never retried: after a
 	// failed sync the page cache proves nothing.
 	ErrFailed = errors.New("logstore: storage failed")
+	// ErrFull: the disk has no room. Nothing of any update was written, not even in
+	// part: an engine may only say so when it is sure.
+	ErrFull = errors.New("logstore: disk full")
 	// ErrNewerFormat: the files were written by a later version.
 	ErrNewerFormat = errors.New("logstore: written by a newer version")
 	// ErrInvalid: the caller broke the contract; nothing was written.

@@ -667,8 +667,9 @@ type HeartbeatAcked struct {
 	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
 	Round         uint64                 `protobuf:"varint,4,opt,name=round,proto3" json:"round,omitempty"`
-	Recovering    uint64                 `protobuf:"fixed64,15,opt,name=recovering,proto3" json:"recovering,omitempty"` // nonce of the follower's life while it does not count, else 0
-	Checkpoint    *Checkpoint            `protobuf:"bytes,20,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`   // a recent one of the follower's machine, where it has one
+	Recovering    uint64                 `protobuf:"fixed64,15,opt,name=recovering,proto3" json:"recovering,omitempty"`           // nonce of the follower's life while it does not count, else 0
+	DiskFull      bool                   `protobuf:"varint,5,opt,name=disk_full,json=diskFull,proto3" json:"disk_full,omitempty"` // the follower's disk takes no entries for now
+	Checkpoint    *Checkpoint            `protobuf:"bytes,20,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`             // a recent one of the follower's machine, where it has one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -736,6 +737,13 @@ func (x *HeartbeatAcked) GetRecovering() uint64 {
 		return x.Recovering
 	}
 	return 0
+}
+
+func (x *HeartbeatAcked) GetDiskFull() bool {
+	if x != nil {
+		return x.DiskFull
+	}
+	return false
 }
 
 func (x *HeartbeatAcked) GetCheckpoint() *Checkpoint {
@@ -1019,9 +1027,11 @@ func (x *HigherTermSeen) GetPeer() string {
 }
 
 // Raft(leader) → Replicator, local, at every heartbeat: look whether the peer
-// still answers, and send again from the break where it does not.
+// still answers, and send again from the break where it does not. A peer whose disk is
+// full is sent nothing: it would keep it in memory.
 type CheckProgress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	DiskFull      bool                   `protobuf:"varint,1,opt,name=disk_full,json=diskFull,proto3" json:"disk_full,omitempty"` // the peer's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1054,6 +1064,13 @@ func (x *CheckProgress) ProtoReflect() protoreflect.Message {
 // Deprecated: Use CheckProgress.ProtoReflect.Descriptor instead.
 func (*CheckProgress) Descriptor() ([]byte, []int) {
 	return file_messages_replication_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CheckProgress) GetDiskFull() bool {
+	if x != nil {
+		return x.DiskFull
+	}
+	return false
 }
 
 // Replicator → Raft(leader), local, after every CheckProgress: for whoever looks at
@@ -1212,7 +1229,7 @@ const file_messages_replication_proto_rawDesc = "" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x16\n" +
 	"\x06commit\x18\x04 \x01(\x04R\x06commit\x12\x14\n" +
 	"\x05round\x18\x05 \x01(\x04R\x05round\x12\x16\n" +
-	"\x06resets\x18( \x03(\x06R\x06resets\"\xbb\x01\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"\xd8\x01\n" +
 	"\x0eHeartbeatAcked\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
@@ -1220,7 +1237,8 @@ const file_messages_replication_proto_rawDesc = "" +
 	"\x05round\x18\x04 \x01(\x04R\x05round\x12\x1e\n" +
 	"\n" +
 	"recovering\x18\x0f \x01(\x06R\n" +
-	"recovering\x125\n" +
+	"recovering\x12\x1b\n" +
+	"\tdisk_full\x18\x05 \x01(\bR\bdiskFull\x125\n" +
 	"\n" +
 	"checkpoint\x18\x14 \x01(\v2\x15.protoraft.CheckpointR\n" +
 	"checkpoint\"R\n" +
@@ -1248,8 +1266,9 @@ const file_messages_replication_proto_rawDesc = "" +
 	"recovering\"8\n" +
 	"\x0eHigherTermSeen\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
-	"\x04peer\x18\x02 \x01(\tR\x04peer\"\x0f\n" +
-	"\rCheckProgress\"\xd5\x01\n" +
+	"\x04peer\x18\x02 \x01(\tR\x04peer\",\n" +
+	"\rCheckProgress\x12\x1b\n" +
+	"\tdisk_full\x18\x01 \x01(\bR\bdiskFull\"\xd5\x01\n" +
 	"\x10ProgressReported\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x14\n" +

@@ -180,6 +180,9 @@ func (c *clusterStatus) print(out io.Writer, format string) error {
 		if g := n.group(); g != nil && g.Failure != "" {
 			notes = append(notes, fmt.Sprintf("%s: group %d stopped: %s", n.Status.Node, g.Group, oneLine(g.Failure)))
 		}
+		if g := n.group(); g != nil && g.DiskFull {
+			notes = append(notes, fmt.Sprintf("%s: disk full: nothing is written there until it has room", n.Status.Node))
+		}
 		if !n.Reachable {
 			notes = append(notes, fmt.Sprintf("%s: %s", n.HTTP, n.Error))
 		}

@@ -22,6 +22,7 @@ type Store struct {
 	groups map[uint64]group
 	next   *failure
 	failed error
+	full   bool
 	closed bool
 }
 
@@ -52,6 +53,14 @@ func (s *Store) FailNext(err error, kept bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next = &failure{err, kept}
+}
+
+// Fill makes the store's disk full, or gives it room again. On a full one, a Write that
+// brings blocks returns ErrFull.
+func (s *Store) Fill(full bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full = full
 }
 
 // Restart returns a store with the same contents that has not failed nor been
@@ -154,6 +163,9 @@ func (s *Store) Write(updates []logstore.Update) error {
 		if err := apply(groups, &updates[i]); err != nil {
 			return err
 		}
+	}
+	if s.full && slices.ContainsFunc(updates, func(u logstore.Update) bool { return len(u.Blocks) > 0 }) {
+		return fmt.Errorf("memory: write: %w", logstore.ErrFull)
 	}
 	failing := s.next
 	if failing == nil || failing.kept {

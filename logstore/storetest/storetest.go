@@ -1,5 +1,6 @@
 // Package storetest is what any engine of a logstore.Store must pass: the contract,
-// a crash at every change of the disk, a failure of every call, and flipped bits.
+// a crash at every change of the disk, a failure of every call, a full disk, and
+// flipped bits.
 //
 // Passing means: nothing acknowledged is lost, nothing else is half there, an
 // interrupted write opens, and damage is named, never an empty or shortened log

@@ -148,7 +148,7 @@ func (w *World) strikeNode(s strike, n *node) {
 	case strikeDiskError:
 		n.inject("EIO", 1+w.chaos.IntN(8), vfs.Fault{Err: syscall.EIO, Keep: w.chaos.IntN(1024)}, vfs.OpRead, false)
 	case strikeDiskFull:
-		n.inject("ENOSPC", 1+w.chaos.IntN(8), vfs.Fault{Err: syscall.ENOSPC, Keep: w.chaos.IntN(512)}, vfs.OpWrite, true)
+		n.fillDisk(w.chaos.IntN(2000), draw{w.chaos}.time(w.setup.heartbeat, 20*w.setup.electionTimeout))
 	case strikeFailedSync:
 		n.inject("failed sync", 1+w.chaos.IntN(4), vfs.Fault{Err: errors.New("sync failed")}, vfs.OpSync, false)
 	case strikeSnapshot:

@@ -138,6 +138,8 @@ func (h *history) countAnswer(o *op) {
 	switch o.reason {
 	case messages.Reason_BUSY:
 		w.cover.add("answer: busy")
+	case messages.Reason_DISK_FULL:
+		w.cover.add("answer: disk full")
 	case messages.Reason_LEADERSHIP_LOST:
 		w.cover.add("answer: leadership lost")
 	case messages.Reason_TOO_LARGE:

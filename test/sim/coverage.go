@@ -36,6 +36,7 @@ var Required = []string{
 	"answered: read on the member",
 	"answered: read within",
 	"answer: busy",
+	"answer: disk full",
 	"answer: leadership lost",
 	"answer: too large",
 	"answer to a process without members",
@@ -51,7 +52,6 @@ var Required = []string{
 	"crash in a write that was lost",
 	"crash within a turn",
 	"disk fault: EIO",
-	"disk fault: ENOSPC",
 	"disk fault: failed sync",
 	"disk fault: power cut",
 	"diverged leader stopped",
@@ -77,6 +77,7 @@ var Required = []string{
 	"lease: answers to a heartbeat come late",
 	"lease: machine suspended",
 	"lease: order to stand comes late",
+	"leader leaves its full disk",
 	"log begun anew at the start",
 	"log compacted",
 	"log read from disk",
@@ -121,10 +122,13 @@ var Required = []string{
 	"snapshot received in pieces",
 	"snapshot taken",
 	"storage failed",
+	"term and vote written on a full disk",
 	"timer late",
 	"transfer of leadership done",
 	"turn held up",
 	"two leaders of different terms",
+	"write refused on a full disk",
+	"written when a full disk had room again",
 }
 
 // Missing lists what was required and not reached.

@@ -38,7 +38,7 @@ func (w *World) healPhase() {
 		w.violate("converges after healing", "%s after fresh writes", w.whyNot())
 	}
 	// An answer that got lost is made up for at the deadline.
-	w.runUntil(w.now+2*w.setup.requestTimeout+time.Second, nil)
+	w.runUntil(max(w.now, w.thawed)+2*w.setup.requestTimeout+time.Second, nil)
 	if w.failure == nil {
 		w.checks.history.finish()
 		w.guests.compare()
@@ -57,7 +57,9 @@ func (w *World) heal() {
 	w.endDrift()
 	for _, n := range w.everyone {
 		n.actsLeft = -1
+		w.thawed = max(w.thawed, n.frozenUntil)
 		n.disk.Inject(nil)
+		n.emptyDisk()
 		n.mend()
 		if n.frozenUntil > max(w.now, n.sleepsUntil) {
 			// What was put off until then comes then; the rest need not wait.

@@ -27,6 +27,7 @@ type stepMailbox struct {
 
 	sends     sending       // what was seen of a Replicator
 	checkedAt time.Duration // when it was last asked how it does
+	toldFull  bool          // the peer's disk is, by what it was told last
 	poisoned  bool          // its next turn ends in a panic
 	stopped   bool
 	away      bool // held up within a turn

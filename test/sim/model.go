@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -217,6 +218,10 @@ func (c *checks) posted(b *stepMailbox, message any) {
 			c.member(b.n, b.group).toldFailed = true
 		}
 	case *messages.CheckProgress:
+		if b.toldFull != m.DiskFull {
+			b.toldFull = m.DiskFull // said at once, besides the beats
+			break
+		}
 		c.member(b.n, b.group).checksProgress(b)
 	case *actors.EntriesRead:
 		c.turn.reads(m)
@@ -305,14 +310,17 @@ func (c *checks) writing(n *node, updates []logstore.Update) {
 	}
 }
 
-func (c *checks) wrote(n *node, ok bool) {
+func (c *checks) wrote(n *node, err error) {
 	for _, g := range c.groups {
 		m := g.members[n.number]
-		if m.maybe == nil || !ok {
-			continue
+		switch {
+		case m.maybe == nil:
+		case err == nil:
+			m.becomesDurable(*m.maybe)
+			m.maybe = nil
+		case errors.Is(err, logstore.ErrFull):
+			m.maybe = nil // surely not written
 		}
-		m.becomesDurable(*m.maybe)
-		m.maybe = nil
 	}
 }
 

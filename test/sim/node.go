@@ -405,6 +405,9 @@ func (s logSpy) expects(alarm string) bool {
 func (s logSpy) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
 	s.w.trace.printf("%s", text)
+	if strings.Contains(text, "own disk full, handing over") {
+		s.w.cover.add("leader leaves its full disk")
+	}
 	for _, a := range alarms {
 		if strings.Contains(text, a) && !s.expects(a) && !s.w.script.expects(text) {
 			s.w.violate("no panic and no stray message", "%s", text)

@@ -194,7 +194,11 @@ func (s *Script) message(message any) string {
 	case *messages.StateDiverged:
 		return s.group(m.Group) + fmt.Sprintf("stop t%d: your state after %d is not a majority's", m.Term, m.Checkpoint.GetIndex())
 	case *messages.HeartbeatAcked:
-		return s.group(m.Group) + fmt.Sprintf("alive t%d%s%s", m.Term, round(m.Round), recovering(m.Recovering))
+		full := ""
+		if m.DiskFull {
+			full = ", disk full"
+		}
+		return s.group(m.Group) + fmt.Sprintf("alive t%d%s%s%s", m.Term, round(m.Round), recovering(m.Recovering), full)
 	case *messages.MemoryRestored:
 		return s.group(m.Group) + fmt.Sprintf("restored t%d at %d", m.Term, m.Barrier)
 	}

@@ -88,6 +88,7 @@ type GroupStatus struct {
 	AppliedIndex  uint64       `json:"applied_index"`
 	SnapshotIndex uint64       `json:"snapshot_index"`    // of the newest durable one, 0 for none
 	Failure       string       `json:"failure,omitempty"` // why the member stopped
+	DiskFull      bool         `json:"disk_full,omitempty"`
 	Members       []string     `json:"members,omitempty"`
 	Peers         []PeerStatus `json:"peers,omitempty"` // on the leader
 }
@@ -100,6 +101,7 @@ type PeerStatus struct {
 	NextIndex  uint64 `json:"next_index"`
 	Inflight   uint64 `json:"inflight"`
 	Active     bool   `json:"active"`
+	DiskFull   bool   `json:"disk_full,omitempty"`
 
 	// In state snapshot: how many bytes of how many the node has.
 	SnapshotSent uint64 `json:"snapshot_sent,omitempty"`
