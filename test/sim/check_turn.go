@@ -247,8 +247,12 @@ func (m *memberModel) noteTurn(t *turn) {
 }
 
 func (m *memberModel) heardLeader(t *turn, part bool, term uint64) {
-	if part && term == m.asked.Term {
+	switch {
+	case term != m.asked.Term:
+	case part:
 		m.heardTerm, m.heardAt = term, t.now
+	case m.begins: // in this turn: before it heard that, or after
+		m.perhapsHears = t.now + m.c.w.setup.electionTimeout
 	}
 }
 

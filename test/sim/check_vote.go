@@ -127,7 +127,7 @@ func (m *memberModel) saysVoteNow(term uint64, candidate string) {
 // reason.
 func (m *memberModel) saysPreVote(to *node, number uint64, granted bool) {
 	t := &m.c.turn
-	if !t.own(m) || !t.atOnce || !m.atOnce() || len(t.heard) != 1 {
+	if !t.own(m) || !t.atOnce || !m.atOnce() || len(t.heard) != 1 || t.now < m.perhapsHears {
 		return
 	}
 	t.find(func(message any) bool {

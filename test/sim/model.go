@@ -103,6 +103,7 @@ type office struct {
 	heardTerm           uint64
 	cautiousUntil       time.Duration // it may have heard one before it started
 	heardAt             time.Duration
+	perhapsHears        time.Duration // until then: a leader that may have been heard before the member took part
 
 	campaign        uint64 // latest that asked for pre-votes
 	preVotes        map[campaign]uint64
