@@ -62,6 +62,9 @@ type Newcomer struct {
 // an *Error with ErrMembersKept the Detail says why; with another and the outcome
 // Unknown, as when ctx ends, the change may be going on: see Members.
 func (c *Client) ChangeMembers(ctx context.Context, group uint64, change MembersChange) (Membership, error) {
+	if err := change.check(); err != nil {
+		return Membership{}, &Error{Outcome: NotApplied, Reason: ErrMembersKept, Detail: err.Error()}
+	}
 	for {
 		call := c.calls.begin(false)
 		c.send(call, group, change.message(group, call.id))
@@ -181,16 +184,31 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// check says which of those to be added no member can be.
+func (m *MembersChange) check() error {
+	for _, one := range slices.Concat(m.Add, m.AddLearners) {
+		if err := CheckMember(one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// message of a member that CheckMember has found nothing wrong with.
+func (m Member) message(role messages.Role) *messages.Member {
+	return &messages.Member{Id: m.ID, Address: m.Address, Role: role, Priority: int32(m.Priority)}
+}
+
 func (m *MembersChange) message(group, request uint64) *messages.ChangeMembers {
 	out := &messages.ChangeMembers{
 		Group: group, Request: request, ExpectedIndex: m.ExpectedIndex,
 		Remove: m.Remove, Promote: m.Promote, Demote: m.Demote,
 	}
 	for _, one := range m.Add {
-		out.Add = append(out.Add, &messages.Member{Id: one.ID, Address: one.Address, Role: messages.Role_VOTER, Priority: int32(one.Priority)})
+		out.Add = append(out.Add, one.message(messages.Role_VOTER))
 	}
 	for _, one := range m.AddLearners {
-		out.Add = append(out.Add, &messages.Member{Id: one.ID, Address: one.Address, Role: messages.Role_LEARNER, Priority: int32(one.Priority)})
+		out.Add = append(out.Add, one.message(messages.Role_LEARNER))
 	}
 	return out
 }

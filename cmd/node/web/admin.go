@@ -318,21 +318,17 @@ func (c *MembersChange) Check() string {
 	}
 	var ids []string
 	for _, m := range slices.Concat(c.Add, c.AddLearners) {
-		host, port, err := net.SplitHostPort(m.Address)
-		switch {
-		case m.ID == "" || strings.ContainsAny(m.ID, " \t\r\n/=,"):
-			return fmt.Sprintf("id %.100q, expected a name without spaces, '/', '=' and ','", m.ID)
-		case err != nil || host == "" || port == "" || port == "0":
-			return fmt.Sprintf("address %.100q of member %s, expected host:port as the other nodes reach it", m.Address, m.ID)
+		if err := cluster.CheckMember(cluster.Member{ID: m.ID, Address: m.Address, Priority: m.Priority}); err != nil {
+			return err.Error()
 		}
 		ids = append(ids, m.ID)
 	}
-	for _, id := range slices.Concat(ids, c.Remove, c.Promote, c.Demote) {
-		if id == "" {
-			return "an id is empty, expected a member's"
+	all := slices.Sorted(slices.Values(slices.Concat(ids, c.Remove, c.Promote, c.Demote)))
+	for _, id := range all {
+		if err := cluster.CheckMemberID(id); err != nil {
+			return err.Error()
 		}
 	}
-	all := slices.Sorted(slices.Values(slices.Concat(ids, c.Remove, c.Promote, c.Demote)))
 	for i := 1; i < len(all); i++ {
 		if all[i] == all[i-1] {
 			return fmt.Sprintf("member %.100s appears twice, expected each once", all[i])
