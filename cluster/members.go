@@ -55,7 +55,8 @@ type Newcomer struct {
 
 // ChangeMembers changes a group's members by joint consensus. New voters catch up
 // first; the change is rolled back when one of them does not advance for
-// Options.CatchUpTimeout. One change at a time.
+// Options.CatchUpTimeout. One change at a time. Nothing bounds it but ctx: RequestTimeout
+// does not.
 //
 // When it returns nil, the new members alone decide, and their configuration is
 // durable on a majority of them. It is tried again while it surely has not begun. Of
@@ -73,7 +74,7 @@ func (c *Client) ChangeMembers(ctx context.Context, group uint64, change Members
 		case err == nil:
 			return decodeMembership(data, index)
 		case OutcomeOf(err) == Unknown:
-			return c.awaitMembers(ctx, group, change, err)
+			return c.awaitMembers(ctx, group, err, change.done)
 		case !mayPass(err), pause(ctx, membersPause) != nil:
 			return Membership{}, err
 		}
@@ -82,14 +83,34 @@ func (c *Client) ChangeMembers(ctx context.Context, group uint64, change Members
 
 // AbortChange undoes the change of members under way, while its new voters still
 // catch up. When it returns nil, the members before it are durable on a majority.
+// Nothing bounds it but ctx, as with ChangeMembers. Of an *Error with ErrMembersKept the
+// Detail says why it cannot be undone; with another and the outcome Unknown the change may
+// have been undone, or be going on: see Members.
 func (c *Client) AbortChange(ctx context.Context, group uint64) (Membership, error) {
-	call := c.calls.begin(false)
-	c.send(call, group, &messages.AbortChange{Group: group, Request: call.id})
-	data, index, err := call.waitIndexContext(ctx)
+	before, err := c.leaderStatus(ctx, group)
 	if err != nil {
 		return Membership{}, err
 	}
-	return decodeMembership(data, index)
+	call := c.calls.begin(false)
+	c.send(call, group, &messages.AbortChange{Group: group, Request: call.id})
+	data, index, err := call.waitIndexContext(ctx)
+	switch {
+	case err == nil:
+		return decodeMembership(data, index)
+	case OutcomeOf(err) == Unknown:
+		return c.awaitMembers(ctx, group, err, undone(membershipOf(before)))
+	default:
+		return Membership{}, err
+	}
+}
+
+// undone tells whether a change has come to nothing: its own configuration has been
+// followed by one of the members before it, which are not those it was to lead to.
+func undone(before Membership) func(Membership) bool {
+	return func(now Membership) bool {
+		return before.Change != nil && now.Index > before.Index &&
+			slices.Equal(now.Voters, before.Voters) && slices.Equal(now.Learners, before.Learners)
+	}
 }
 
 // Members asks the group's leader for its members and how far a change of them is. A
@@ -146,16 +167,16 @@ func (c *Client) PromoteMember(ctx context.Context, group uint64, id string) (Me
 // membersPause is between two looks at a change, or two attempts to begin one.
 const membersPause = 50 * time.Millisecond
 
-// awaitMembers follows a change whose answer did not come. That the members are as
-// was asked for is certain when they are; that they are not proves nothing, since the
-// one who says so may lead no more.
-func (c *Client) awaitMembers(ctx context.Context, group uint64, change MembersChange, cause error) (Membership, error) {
+// awaitMembers follows a change, or its end, whose answer did not come. That the members
+// are as was asked for is certain when they are; that they are not proves nothing, since
+// the one who says so may lead no more.
+func (c *Client) awaitMembers(ctx context.Context, group uint64, cause error, done func(Membership) bool) (Membership, error) {
 	for pause(ctx, membersPause) == nil {
 		status, err := c.leaderStatus(ctx, group)
 		if err != nil || status.Change != nil || status.ConfigurationIndex > status.CommitIndex {
 			continue
 		}
-		if m := membershipOf(status); change.done(m) {
+		if m := membershipOf(status); done(m) {
 			return m, nil
 		}
 		return Membership{}, cause

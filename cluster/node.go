@@ -122,19 +122,34 @@ func spawnNode(system *actor.ActorSystem, props *actor.Props) (*actor.PID, actor
 	return pid, d.Links, nil
 }
 
-// askTimeout bounds questions to actors of this process.
+// askTimeout bounds questions to actors of this process where their context has no
+// deadline.
 const askTimeout = 5 * time.Second
 
-// ask sends a question to a local actor and waits for the answer.
+func askLimit(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return max(time.Until(deadline), 1) // a future waits for ever with less
+	}
+	return askTimeout
+}
+
+// ask sends a question to a local actor and waits for the answer until ctx ends.
 func ask[T any](ctx context.Context, system *actor.ActorSystem, pid *actor.PID, question any) (answer T, err error) {
 	if err := ctx.Err(); err != nil {
 		return answer, err
 	}
-	timeout := askTimeout
-	if deadline, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, max(time.Until(deadline), 1)) // a future waits for ever with less
+	future := system.Root.RequestFuture(pid, question, askLimit(ctx))
+	answered := make(chan struct{})
+	go func() {
+		_ = future.Wait() // Result has its error
+		close(answered)
+	}()
+	select {
+	case <-answered:
+	case <-ctx.Done():
+		return answer, fmt.Errorf("%s has not answered: %w", pid.Id, ctx.Err())
 	}
-	result, err := system.Root.RequestFuture(pid, question, timeout).Result()
+	result, err := future.Result()
 	if err != nil {
 		return answer, fmt.Errorf("%s does not answer: %w", pid.Id, err)
 	}
@@ -195,8 +210,9 @@ func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, e
 // Props describes this node's member of a group. Spawn it once, with SpawnNamed and
 // under the same name on every node; a second member of the group on this node
 // stops at once. The member answers *messages.Propose, *messages.Query,
-// *messages.DescribeGroup, *messages.TransferLeadership, *messages.TakeSnapshot and
-// *messages.ResetPeers.
+// *messages.ChangeMembers, *messages.AbortChange, *messages.ListMembers,
+// *messages.DescribeGroup, *messages.TransferLeadership, *messages.StandForElection,
+// *messages.TakeSnapshot and *messages.ResetPeers.
 func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, error) {
 	o := actors.MemberOptions{
 		Group: group, Node: core.NodeID(n.options.ID), Bootstrap: n.options.bootstrap(), Machine: machine,
@@ -253,7 +269,8 @@ func (n *Node) TransferLeadership(ctx context.Context, group uint64, to string) 
 
 // StandForElection has this node's member stand at once, with a pre-vote, rather than
 // wait for its election timeout. It returns when the member stands, which says nothing
-// about its winning, and an error while a leader is heard: transfer its leadership then.
+// about its winning, and ErrNotStanding where it may not, as while a leader is heard:
+// transfer its leadership then.
 func (n *Node) StandForElection(ctx context.Context, group uint64) error {
 	pid := n.client.member(group)
 	if pid == nil {
@@ -264,7 +281,7 @@ func (n *Node) StandForElection(ctx context.Context, group uint64) error {
 		return fmt.Errorf("group %d: %w", group, err)
 	}
 	if refused, ok := answer.(*messages.ElectionRefused); ok {
-		return fmt.Errorf("group %d: not standing: %s", group, refused.Reason)
+		return fmt.Errorf("group %d: %w: %s", group, ErrNotStanding, refused.Reason)
 	}
 	return nil
 }

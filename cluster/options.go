@@ -81,7 +81,8 @@ type Options struct {
 	// leases, Lease reads are then Linearizable ones.
 	ClockDrift float64
 
-	// RequestTimeout is how long Propose and Query wait for their outcome.
+	// RequestTimeout is how long Propose and Query wait for their outcome. A command of
+	// unknown outcome is sent again for up to as long once more, but with NoSessions.
 	// Default 5 s.
 	RequestTimeout time.Duration
 
