@@ -150,6 +150,9 @@ func ask[T any](ctx context.Context, system *actor.ActorSystem, pid *actor.PID, 
 		return answer, fmt.Errorf("%s has not answered: %w", pid.Id, ctx.Err())
 	}
 	result, err := future.Result()
+	if errors.Is(err, actor.ErrTimeout) {
+		err = context.DeadlineExceeded // the same, by whichever of the two clocks
+	}
 	if err != nil {
 		return answer, fmt.Errorf("%s does not answer: %w", pid.Id, err)
 	}

@@ -77,8 +77,8 @@ when no node answers, or none of them knows a leader.`,
 }
 
 func (f *statusFlags) check() (addresses []string, err error) {
-	if f.output != "table" && f.output != "json" {
-		return nil, usage("--output %q, expected table or json", f.output)
+	if err := checkOutput(f.output, "table"); err != nil {
+		return nil, err
 	}
 	return parseHTTP(f.http)
 }

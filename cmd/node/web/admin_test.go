@@ -203,7 +203,8 @@ func TestAdminFailures(t *testing.T) {
 		{fmt.Errorf("group 1: %w", cluster.ErrNoGroup), 503, problem{Outcome: "not_applied", Reason: "no_group"}},
 		{&Refusal{Code: 409, Reason: "not_leader", Text: "n2 leads", Leader: "n2"}, 409, problem{Outcome: "not_applied", Reason: "not_leader", Leader: "n2"}},
 		{context.DeadlineExceeded, 504, problem{Outcome: "unknown", Reason: "timeout"}},
-		{io.ErrUnexpectedEOF, 504, problem{Outcome: "unknown", Reason: "timeout"}},
+		{fmt.Errorf("raft-1 has not answered: %w", context.DeadlineExceeded), 504, problem{Outcome: "unknown", Reason: "timeout"}},
+		{io.ErrUnexpectedEOF, 500, problem{Outcome: "unknown", Reason: "internal"}},
 	} {
 		a.err = test.err
 		res, body := answer(h, request("POST", "members", `{"remove":["n1"]}`))
