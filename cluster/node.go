@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -341,7 +342,7 @@ func (n *Node) handOver(ctx context.Context) {
 	}
 	var handovers sync.WaitGroup
 	for _, g := range status.Groups {
-		if g.Role == "leader" && len(g.Members) > 1 {
+		if g.Role == "leader" && len(g.Members()) > 1 {
 			handovers.Go(func() {
 				if err := n.TransferLeadership(ctx, g.Group, ""); err != nil {
 					n.logger.Warn("leadership not handed over", "group", g.Group, "error", err)
@@ -423,9 +424,13 @@ type GroupStatus struct {
 	// Recovering says what memory the member has lost and what is done about it: it
 	// neither votes nor counts until it holds again what the leader has. Empty for none.
 	Recovering string
-	Members    []Member     // voters and learners
-	Membership Membership   // the same in detail, as this member knows it
+	Membership Membership   // as this member knows it
 	Peers      []PeerStatus // on the leader
+}
+
+// Members are the voters, and the learners behind them.
+func (g GroupStatus) Members() []Member {
+	return slices.Concat(g.Membership.Voters, g.Membership.Learners)
 }
 
 // PeerStatus is what a leader knows of another member.
@@ -440,6 +445,10 @@ type PeerStatus struct {
 	// In state snapshot: how many bytes of how many the member has.
 	SnapshotSent, SnapshotSize uint64
 	Recovering                 bool // has lost memory and does not count until it holds it again
+
+	// ComparedIndex is the last at which the peer's state machine was seen to equal the
+	// leader's, DivergedIndex the first at which it was seen to differ; 0 for none.
+	ComparedIndex, DivergedIndex uint64
 }
 
 // Status describes the node and its members, ordered by group.
@@ -457,7 +466,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 		}
 		s.Groups = append(s.Groups, groupStatus(g))
 	}
-	slices.SortFunc(s.Groups, func(a, b GroupStatus) int { return int(int64(a.Group) - int64(b.Group)) })
+	slices.SortFunc(s.Groups, func(a, b GroupStatus) int { return cmp.Compare(a.Group, b.Group) })
 	return s, nil
 }
 
@@ -469,17 +478,13 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 		SnapshotIndex: m.SnapshotIndex,
 	}
 	g.Membership = membershipOf(m)
-	for _, p := range m.GetConfiguration().GetMembers() {
-		g.Members = append(g.Members, Member{ID: p.Id, Address: p.Address})
-		if p.Id == g.Leader {
-			g.LeaderAddress = p.Address
-		}
-	}
+	g.LeaderAddress = addressBook(g.Members())[g.Leader]
 	for _, p := range m.Peers {
 		g.Peers = append(g.Peers, PeerStatus{
 			ID: p.Id, State: p.State, MatchIndex: p.MatchIndex, NextIndex: p.NextIndex,
 			Inflight: p.Inflight, Active: p.Active, Recovering: p.Recovering,
 			SnapshotSent: p.SnapshotSent, SnapshotSize: p.SnapshotSize,
+			ComparedIndex: p.ComparedIndex, DivergedIndex: p.DivergedIndex,
 		})
 	}
 	return g

@@ -177,9 +177,7 @@ func (c *clusterStatus) print(out io.Writer, format string) error {
 	var notes []string
 	for _, n := range c.Nodes {
 		fmt.Fprintln(w, strings.Join(n.row(), "\t"))
-		if g := n.group(); g != nil && g.Failure != "" {
-			notes = append(notes, fmt.Sprintf("%s: group %d stopped: %s", n.Status.Node, g.Group, oneLine(g.Failure)))
-		}
+		notes = append(notes, n.notes()...)
 		if !n.Reachable {
 			notes = append(notes, fmt.Sprintf("%s: %s", n.HTTP, n.Error))
 		}
@@ -194,6 +192,23 @@ func (c *clusterStatus) print(out io.Writer, format string) error {
 		fmt.Fprintln(out, note)
 	}
 	return nil
+}
+
+// notes is what an operator must not miss.
+func (n nodeStatus) notes() (notes []string) {
+	g := n.group()
+	if g == nil {
+		return nil
+	}
+	if g.Failure != "" {
+		notes = append(notes, fmt.Sprintf("%s: group %d stopped: %s", n.Status.Node, g.Group, oneLine(g.Failure)))
+	}
+	for _, p := range g.Peers {
+		if p.DivergedIndex > 0 {
+			notes = append(notes, fmt.Sprintf("%s: group %d: its state is another than the leader's, %s, since entry %d at the latest", p.Node, g.Group, n.Status.Node, p.DivergedIndex))
+		}
+	}
+	return notes
 }
 
 func (n nodeStatus) row() []string {
