@@ -71,8 +71,9 @@ func (h *handler) serveBackup(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	newest, err := false, error(nil)
+	newest := false
 	if q := r.URL.Query(); q.Has("newest") {
+		var err error
 		if newest, err = strconv.ParseBool(q.Get("newest")); err != nil {
 			badRequest(w, "bad_parameter", fmt.Sprintf("newest %.40q, expected true or false", q.Get("newest")))
 			return
