@@ -45,13 +45,16 @@ var (
 	ErrDiskFull       = errors.New("disk full, on the leader or on too many members: nothing is written until there is room, reads go on")
 )
 
-// Errors of TransferLeadership and TakeSnapshot: it was not done, and is not under way.
+// Errors of TransferLeadership, TakeSnapshot and StandForElection: it was not done, and is
+// not under way.
 var (
 	ErrLeadershipKept = errors.New("leadership not handed over")
 	ErrNoSnapshot     = errors.New("no snapshot taken")
+	ErrNotStanding    = errors.New("not standing for election")
 )
 
-// Error is every error of Propose and Query.
+// Error is every error of a Client's Propose, Query, ChangeMembers, AbortChange, Members
+// and Leader.
 type Error struct {
 	Outcome Outcome
 	Reason  error  // one of the sentinels above

@@ -86,7 +86,7 @@ func TestNodeThatWentOnAloneStaysSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g := s.Groups[0]; g.Term <= first.Term || len(g.Members) != 1 || g.Members[0].ID != "n1" {
+	if g := s.Groups[0]; g.Term <= first.Term || len(g.Members()) != 1 || g.Members()[0].ID != "n1" {
 		t.Fatalf("%+v after %+v", g, first)
 	}
 }

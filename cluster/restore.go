@@ -201,9 +201,8 @@ func writeSnapshot(store *snapshots.Store, meta *messages.SnapshotMeta, from *sn
 // configuration is what a new group of the members would begin with.
 func (o *RestoreOptions) configuration() *messages.Configuration {
 	c := &messages.Configuration{}
-	first := (&Options{Members: o.Members}).bootstrap()
-	for _, m := range first.Members {
-		c.Members = append(c.Members, &messages.Member{Id: string(m.ID), Address: m.Address, Priority: int32(m.Priority)})
+	for _, m := range byID(o.Members) {
+		c.Members = append(c.Members, m.message(messages.Role_VOTER))
 	}
 	return c
 }

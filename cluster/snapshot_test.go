@@ -154,7 +154,7 @@ func TestNewcomerGetsASnapshot(t *testing.T) {
 	if g.SnapshotIndex == 0 || g.FirstIndex != g.SnapshotIndex+1 {
 		t.Fatalf("%+v, expected a log behind a snapshot", g)
 	}
-	expectIDs(t, "members of n4", g.Members, "n1", "n2", "n3", "n4")
+	expectIDs(t, "members of n4", g.Members(), "n1", "n2", "n3", "n4")
 	if refused := f.nodes["n4"].Guard(); refused.Type+refused.Target > 0 {
 		t.Fatalf("the guard refused: %+v", refused)
 	}
@@ -176,5 +176,5 @@ func TestNewcomerGetsASnapshot(t *testing.T) {
 	if after := group(); after.SnapshotIndex < g.SnapshotIndex {
 		t.Fatalf("%+v after a restart, %+v before", after, g)
 	}
-	expectIDs(t, "members of n4 after a restart", group().Members, "n1", "n2", "n3", "n4")
+	expectIDs(t, "members of n4 after a restart", group().Members(), "n1", "n2", "n3", "n4")
 }

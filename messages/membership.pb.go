@@ -463,8 +463,8 @@ func (x *ListMembers) GetLeaderTerm() uint64 {
 }
 
 // Raft → Raft of a former member, wire, in answer to its wish to be elected, or to a
-// heartbeat of a history that was given up. The configuration of index, which is committed, has removed you. Never stale: an id
-// that was removed does not come back.
+// heartbeat of a history that was given up. The configuration of index, which is
+// committed, has removed you. Never stale: an id that was removed does not come back.
 type MemberRemoved struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`

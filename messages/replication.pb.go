@@ -164,7 +164,7 @@ type EntryBlock struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Checksum      uint32                 `protobuf:"fixed32,1,opt,name=checksum,proto3" json:"checksum,omitempty"` // CRC32C (Castagnoli) of every byte after this field
 	Group         uint64                 `protobuf:"fixed64,2,opt,name=group,proto3" json:"group,omitempty"`
-	Incarnation   uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the group; a group deleted and made anew has a higher one
+	Incarnation   uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the group, always 1 so far: for groups made anew
 	Term          uint64                 `protobuf:"fixed64,4,opt,name=term,proto3" json:"term,omitempty"`
 	FirstIndex    uint64                 `protobuf:"fixed64,5,opt,name=first_index,json=firstIndex,proto3" json:"first_index,omitempty"`
 	PrevTerm      uint64                 `protobuf:"fixed64,6,opt,name=prev_term,json=prevTerm,proto3" json:"prev_term,omitempty"` // term of the entry before the first

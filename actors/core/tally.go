@@ -54,9 +54,6 @@ func (t *Tally) Match(id NodeID) Index { return t.match[id] }
 // Commit is the commit index.
 func (t *Tally) Commit() Index { return t.commit }
 
-// TermStart is the first entry of the leader's term.
-func (t *Tally) TermStart() Index { return t.termStart }
-
 // Settled says whether an entry of the leader's own term is committed: only then
 // does it know all that is committed (paper §8).
 func (t *Tally) Settled() bool { return t.commit >= t.termStart }

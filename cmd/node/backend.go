@@ -125,7 +125,7 @@ func webGroup(g cluster.GroupStatus) web.GroupStatus {
 		FirstIndex: g.FirstIndex, LastIndex: g.LastIndex, DurableIndex: g.DurableIndex,
 		CommitIndex: g.CommitIndex, AppliedIndex: g.AppliedIndex, SnapshotIndex: g.SnapshotIndex, Failure: g.Failure, DiskFull: g.DiskFull,
 	}
-	for _, m := range g.Members {
+	for _, m := range g.Members() {
 		shown.Members = append(shown.Members, m.ID)
 	}
 	for _, p := range g.Peers {
@@ -133,6 +133,7 @@ func webGroup(g cluster.GroupStatus) web.GroupStatus {
 			Node: p.ID, State: p.State, MatchIndex: p.MatchIndex, NextIndex: p.NextIndex,
 			Inflight: p.Inflight, Active: p.Active, DiskFull: p.DiskFull,
 			SnapshotSent: p.SnapshotSent, SnapshotSize: p.SnapshotSize,
+			ComparedIndex: p.ComparedIndex, DivergedIndex: p.DivergedIndex,
 		})
 	}
 	return shown

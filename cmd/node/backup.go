@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -62,11 +62,11 @@ func inspectCommand() *cobra.Command {
 		Short:   "Check a backup and show what it is of",
 		Example: `  node backup inspect monday.backup -o json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case len(args) != 1:
+			if len(args) != 1 {
 				return usage("%d arguments, expected one: the backup", len(args))
-			case output != "table" && output != "json":
-				return usage("--output %q, expected table or json", output)
+			}
+			if err := checkOutput(output, "table"); err != nil {
+				return err
 			}
 			info, err := cluster.InspectBackup(args[0])
 			if err != nil {
@@ -100,8 +100,11 @@ func backUp(ctx context.Context, f *adminFlags, file string, newest bool) (info 
 			err = errors.Join(err, removeErr)
 		}
 	}()
-	err = fetchBackup(ctx, address, time.Duration(f.timeout), newest, temp)
-	if err == nil {
+	call := adminCall{
+		method: http.MethodGet, path: "backup", query: url.Values{"newest": {strconv.FormatBool(newest)}},
+		file: temp, timeout: time.Duration(f.timeout),
+	}
+	if err = call.at(ctx, address); err == nil {
 		err = temp.Sync()
 	}
 	if err = errors.Join(err, temp.Close()); err != nil {
@@ -157,35 +160,6 @@ func bestSource(ctx context.Context, f *adminFlags) (best string, err error) {
 		return "", errs[0]
 	}
 	return "", &exitError{exitUnreachable, errors.Join(errs...)}
-}
-
-// fetchBackup streams a node's backup.
-func fetchBackup(ctx context.Context, address string, timeout time.Duration, newest bool, to io.Writer) error {
-	at := fmt.Sprintf("http://%s/v1/admin/backup?newest=%t&timeout=%v", address, newest, timeout)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
-	if err != nil {
-		return err
-	}
-	res, err := directHTTP.Do(req)
-	if err != nil {
-		if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
-			err = wrapped.Err // the address is said here
-		}
-		return unreachable("--http: %s: %w", address, err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode == http.StatusOK {
-		if _, err := io.Copy(to, res.Body); err != nil {
-			return fmt.Errorf("--http: the backup from %s broke off: %w", address, err)
-		}
-		return nil
-	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, answerBytesMax))
-	refused := &adminError{Code: res.StatusCode}
-	if jsonErr := json.Unmarshal(body, refused); err != nil || jsonErr != nil || refused.Text == "" {
-		return fmt.Errorf("--http: %s answers HTTP %d, but not as a node does: %.80q", address, res.StatusCode, body)
-	}
-	return &exitError{refused.exit(), refused}
 }
 
 // backupRow is a backup as JSON.

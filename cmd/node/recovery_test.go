@@ -54,6 +54,10 @@ func TestBackupAndRestore(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &made); err != nil || code != exitOK || len(made) != 2 || made[0].Cluster == taken.Cluster {
 		t.Fatalf("exit %d, %v, stderr %q, stdout %s", code, err, errs, out)
 	}
+	code, out, errs = execute(t, "restore", file, "--dir", filepath.Join(dir, "elsewhere"), "--cluster", "n1=10.0.0.1:7001")
+	if code != exitOK || !strings.Contains(out, "n1=10.0.0.1:7001 --insecure\n") {
+		t.Errorf("exit %d, %q, %s: expected a start that is allowed beyond loopback", code, errs, out)
+	}
 	for _, row := range made {
 		args := strings.Fields(row.Start)[1:] // without "node"
 		if row.Node == "n1" {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -74,8 +75,6 @@ func (f *restoreFlags) check(args []string) (err error) {
 	}
 	_, known := findMember(f.members, f.id)
 	switch {
-	case f.output != "table" && f.output != "json":
-		return usage("--output %q, expected table or json", f.output)
 	case f.dir == "":
 		return usage("--dir is missing, expected a directory for the nodes' directories")
 	case f.id != "" && !known:
@@ -86,11 +85,14 @@ func (f *restoreFlags) check(args []string) (err error) {
 	if f.clusterID == "" {
 		f.clusterID = cluster.NewClusterID()
 	}
-	return nil
+	return checkOutput(f.output, "table")
 }
 
 func restore(out io.Writer, f *restoreFlags, file string) error {
-	rows := []restoreRow{}
+	rows, insecure := []restoreRow{}, ""
+	if slices.ContainsFunc(f.members, func(m cluster.Member) bool { return !isLoopback(m.Address) }) {
+		insecure = " --insecure"
+	}
 	for _, m := range f.members {
 		if f.id != "" && f.id != m.ID {
 			continue
@@ -102,7 +104,7 @@ func restore(out io.Writer, f *restoreFlags, file string) error {
 		if err != nil {
 			return restoreFailed(err, rows)
 		}
-		row.Start = fmt.Sprintf("node serve --id %s --data %s --cluster-id %s --cluster %s", m.ID, row.Data, f.clusterID, f.cluster)
+		row.Start = fmt.Sprintf("node serve --id %s --data %s --cluster-id %s --cluster %s%s", m.ID, row.Data, f.clusterID, f.cluster, insecure)
 		rows = append(rows, row)
 	}
 	return printRestored(out, rows, f.output)

@@ -67,9 +67,17 @@ func (h *handler) serveBackup(w http.ResponseWriter, r *http.Request) {
 	if !ok || !allow(w, r, http.MethodGet) {
 		return
 	}
-	newest, limit, ok := backupParameters(w, r)
+	limit, ok := adminLimit(w, r, "newest")
 	if !ok {
 		return
+	}
+	newest := false
+	if q := r.URL.Query(); q.Has("newest") {
+		var err error
+		if newest, err = strconv.ParseBool(q.Get("newest")); err != nil {
+			badRequest(w, "bad_parameter", fmt.Sprintf("newest %.40q, expected true or false", q.Get("newest")))
+			return
+		}
 	}
 	until := http.NewResponseController(w)
 	_ = until.SetWriteDeadline(time.Now().Add(limit + replyTimeout))
@@ -77,7 +85,7 @@ func (h *handler) serveBackup(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	b, err := rec.Backup(ctx, newest)
 	if err != nil {
-		writeAdminFailure(w, err)
+		writeAdminFailure(w, r, err)
 		return
 	}
 	defer b.Close()
@@ -102,27 +110,4 @@ func (p patient) Write(b []byte) (int, error) {
 		return 0, err
 	}
 	return p.Writer.Write(b)
-}
-
-func backupParameters(w http.ResponseWriter, r *http.Request) (newest bool, limit time.Duration, ok bool) {
-	limit = adminTimeout
-	for name, values := range r.URL.Query() {
-		var err error
-		switch name {
-		case "newest":
-			if newest, err = strconv.ParseBool(values[0]); err != nil {
-				badRequest(w, "bad_parameter", fmt.Sprintf("newest %.40q, expected true or false", values[0]))
-				return false, 0, false
-			}
-		case "timeout":
-			if limit, err = time.ParseDuration(values[0]); err != nil || limit < time.Millisecond || limit > adminLongest {
-				badRequest(w, "bad_timeout", fmt.Sprintf("timeout %.40q, expected a duration from 1ms to %v, such as 30s", values[0], adminLongest))
-				return false, 0, false
-			}
-		default:
-			badRequest(w, "bad_parameter", fmt.Sprintf("parameter %.40q is unknown; expected newest or timeout", name))
-			return false, 0, false
-		}
-	}
-	return newest, limit, true
 }

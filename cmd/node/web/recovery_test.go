@@ -22,12 +22,16 @@ type rescuer struct {
 	newest   bool
 	accepted bool
 	closed   bool
+	err      error // of Backup
 }
 
 func (r *rescuer) Read(p []byte) (int, error) { return r.file.Read(p) }
 func (r *rescuer) Close() error               { r.closed = true; return nil }
 
 func (r *rescuer) Backup(_ context.Context, newest bool) (Backup, error) {
+	if r.err != nil {
+		return Backup{}, r.err
+	}
 	if r.newest = newest; newest && r.file == nil {
 		return Backup{}, fmt.Errorf("group 1: %w: there is none yet", cluster.ErrNoSnapshot)
 	}
@@ -64,6 +68,26 @@ func fetchRecovery(t *testing.T, method, url, body string) (*http.Response, stri
 	return res, string(text), err
 }
 
+// TestBackupFails: whatever went wrong, nothing was changed by it.
+func TestBackupFails(t *testing.T) {
+	r := &rescuer{}
+	s := serveRecovery(t, r)
+	for _, c := range []struct {
+		err    error
+		code   int
+		reason string
+	}{
+		{errors.New("the disk has failed"), http.StatusInternalServerError, "internal"},
+		{fmt.Errorf("waiting: %w", context.DeadlineExceeded), http.StatusGatewayTimeout, "timeout"},
+	} {
+		r.err = c.err
+		res, body, err := fetchRecovery(t, http.MethodGet, s.URL+"/v1/admin/backup", "")
+		if err != nil || res.StatusCode != c.code || !strings.Contains(body, `"outcome":"not_applied","reason":"`+c.reason+`"`) {
+			t.Errorf("%v: HTTP %d %s, %v; expected %d, not applied and %q", c.err, res.StatusCode, body, err, c.code, c.reason)
+		}
+	}
+}
+
 // A backup comes as it is, with its size; where reading it fails midway, the connection
 // breaks.
 func TestBackupIsStreamed(t *testing.T) {
@@ -98,7 +122,7 @@ func TestRecoveryIsRefused(t *testing.T) {
 		{"GET", "backup?newest=true", "", http.StatusConflict, "no_snapshot"},
 		{"GET", "backup?newest=perhaps", "", http.StatusBadRequest, "expected true or false"},
 		{"GET", "backup?timeout=0s", "", http.StatusBadRequest, "bad_timeout"},
-		{"GET", "backup?oldest=true", "", http.StatusBadRequest, "expected newest or timeout"},
+		{"GET", "backup?oldest=true", "", http.StatusBadRequest, "expected newest, timeout or none"},
 		{"POST", "backup", "{}", http.StatusMethodNotAllowed, "GET"},
 		{"POST", "reset-peers", "", http.StatusConflict, "acceptance of loss"},
 		{"POST", "reset-peers", `{"accept_loss":false}`, http.StatusConflict, "members_kept"},

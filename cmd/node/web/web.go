@@ -106,6 +106,10 @@ type PeerStatus struct {
 	// In state snapshot: how many bytes of how many the node has.
 	SnapshotSent uint64 `json:"snapshot_sent,omitempty"`
 	SnapshotSize uint64 `json:"snapshot_size,omitempty"`
+
+	// Where its state machine was last seen to equal the leader's, and first to differ.
+	ComparedIndex uint64 `json:"compared_index,omitempty"`
+	DivergedIndex uint64 `json:"diverged_index,omitempty"`
 }
 
 // Options tune the handler. The zero value is ready for use.
