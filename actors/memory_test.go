@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,9 +50,15 @@ func TestNewGroupBeginsWhenAllHaveMet(t *testing.T) {
 	m.send(m.peer("n2"), m.pid, answer)
 	m.advance(20 * electionTimeout)
 	m.expectRole("starting", 0)
+	if s := m.status(); !slices.Equal(s.Awaits, []string{"n3 at n3:7000"}) {
+		t.Fatalf("awaits %v", s.Awaits)
+	}
 	m.greeted()
 	m.sync()
 	m.expectRole("follower", 1)
+	if s := m.status(); len(s.Awaits) != 0 {
+		t.Fatalf("awaits %v", s.Awaits)
+	}
 	if n := m.noteOf(); !n.Begun || len(n.Known) != 2 {
 		t.Fatalf("%v, expected one that has begun and knows two", n)
 	}

@@ -72,8 +72,11 @@ func (r *raft) describe() *messages.GroupStatus {
 		s.Configuration, s.ConfigurationIndex = describeConfiguration(r.config()), uint64(r.configIndex())
 		s.Change = r.describeChange()
 	}
-	if l, ok := r.role.(*leader); ok {
-		s.Peers = l.describePeers()
+	switch role := r.role.(type) {
+	case *leader:
+		s.Peers = role.describePeers()
+	case *starting:
+		s.Awaits = role.awaited()
 	}
 	return s
 }

@@ -229,13 +229,8 @@ func (s *starting) greetSender(ctx actor.Context, sender *actor.PID) {
 
 // sayWhoIsAwaited says it again now and then, as long as this member waits.
 func (s *starting) sayWhoIsAwaited() {
-	var awaited []string
-	s.eachAcquaintance(func(id core.NodeID, pid *actor.PID) {
-		if _, heard := s.memory.answers[id]; !heard {
-			awaited = append(awaited, string(id)+" at "+pid.Address)
-		}
-	})
-	if s.passed || len(awaited) == 0 || s.now < s.sayAt {
+	awaited := s.awaited()
+	if len(awaited) == 0 || s.now < s.sayAt {
 		return
 	}
 	s.sayAt = s.now + awaitedInterval
@@ -244,6 +239,19 @@ func (s *starting) sayWhoIsAwaited() {
 		what = "nothing is stored: a new group begins when all of its members have met, for only so one whose disk was lost can be told from a new one"
 	}
 	s.logger.Info(what, "awaited", strings.Join(awaited, ", "))
+}
+
+// awaited are those who have not answered yet, while only that keeps the member waiting.
+func (s *starting) awaited() (awaited []string) {
+	if s.passed || s.memory.greet.stop == nil {
+		return nil
+	}
+	s.eachAcquaintance(func(id core.NodeID, pid *actor.PID) {
+		if _, heard := s.memory.answers[id]; !heard {
+			awaited = append(awaited, string(id)+" at "+pid.Address)
+		}
+	})
+	return awaited
 }
 
 // awaitedInterval is how often a member that cannot begin says whom it waits for.

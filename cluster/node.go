@@ -426,6 +426,9 @@ type GroupStatus struct {
 	// Recovering says what memory the member has lost and what is done about it: it
 	// neither votes nor counts until it holds again what the leader has. Empty for none.
 	Recovering string
+	// Awaits is who has not answered a member that starts, and cannot begin without: all
+	// members for a new group, enough of them for one with a log.
+	Awaits     []string
 	Membership Membership   // as this member knows it
 	Peers      []PeerStatus // on the leader
 }
@@ -477,7 +480,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 	g := GroupStatus{
 		Group: m.Group, Role: m.Role, Term: m.Term, Leader: m.Leader,
 		FirstIndex: m.FirstIndex, LastIndex: m.LastIndex, DurableIndex: m.DurableIndex,
-		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure, Recovering: m.Recovering,
+		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure, Recovering: m.Recovering, Awaits: m.Awaits,
 		SnapshotIndex: m.SnapshotIndex, DiskFull: m.DiskFull,
 	}
 	g.Membership = membershipOf(m)

@@ -923,6 +923,7 @@ type GroupStatus struct {
 	ConfigurationIndex uint64                 `protobuf:"varint,30,opt,name=configuration_index,json=configurationIndex,proto3" json:"configuration_index,omitempty"` // of configuration, 0 for none
 	Change             *ChangeStatus          `protobuf:"bytes,31,opt,name=change,proto3" json:"change,omitempty"`                                                    // of the members, under way
 	Recovering         string                 `protobuf:"bytes,33,opt,name=recovering,proto3" json:"recovering,omitempty"`                                            // what memory the member has lost and what is done about it, empty for none
+	Awaits             []string               `protobuf:"bytes,34,rep,name=awaits,proto3" json:"awaits,omitempty"`                                                    // who has not answered one that starts and cannot begin without
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -1088,6 +1089,13 @@ func (x *GroupStatus) GetRecovering() string {
 		return x.Recovering
 	}
 	return ""
+}
+
+func (x *GroupStatus) GetAwaits() []string {
+	if x != nil {
+		return x.Awaits
+	}
+	return nil
 }
 
 type PeerStatus struct {
@@ -1275,7 +1283,7 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x04data\x18\x05 \x01(\fR\x04data\x12\x16\n" +
 	"\x06leader\x18\x06 \x01(\tR\x06leader\"%\n" +
 	"\rDescribeGroup\x12\x14\n" +
-	"\x05group\x18\x01 \x01(\x04R\x05group\"\x9a\x05\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\"\xb2\x05\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06member\x18\x02 \x01(\tR\x06member\x12\x12\n" +
@@ -1300,7 +1308,8 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x06change\x18\x1f \x01(\v2\x17.protoraft.ChangeStatusR\x06change\x12\x1e\n" +
 	"\n" +
 	"recovering\x18! \x01(\tR\n" +
-	"recovering\"\xfb\x02\n" +
+	"recovering\x12\x16\n" +
+	"\x06awaits\x18\" \x03(\tR\x06awaits\"\xfb\x02\n" +
 	"\n" +
 	"PeerStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +

@@ -124,6 +124,7 @@ func webGroup(g cluster.GroupStatus) web.GroupStatus {
 		Group: g.Group, Role: g.Role, Term: g.Term, Leader: g.Leader, LeaderAddress: g.LeaderAddress,
 		FirstIndex: g.FirstIndex, LastIndex: g.LastIndex, DurableIndex: g.DurableIndex,
 		CommitIndex: g.CommitIndex, AppliedIndex: g.AppliedIndex, SnapshotIndex: g.SnapshotIndex, Failure: g.Failure, DiskFull: g.DiskFull,
+		Recovering: g.Recovering, Awaits: g.Awaits,
 	}
 	for _, m := range g.Members() {
 		shown.Members = append(shown.Members, m.ID)

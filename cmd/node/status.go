@@ -203,6 +203,12 @@ func (n nodeStatus) notes() (notes []string) {
 	if g.Failure != "" {
 		notes = append(notes, fmt.Sprintf("%s: group %d stopped: %s", n.Status.Node, g.Group, oneLine(g.Failure)))
 	}
+	if g.Recovering != "" {
+		notes = append(notes, fmt.Sprintf("%s: group %d: memory lost: %s", n.Status.Node, g.Group, oneLine(g.Recovering)))
+	}
+	if len(g.Awaits) > 0 {
+		notes = append(notes, fmt.Sprintf("%s: group %d waits for %s", n.Status.Node, g.Group, strings.Join(g.Awaits, ", ")))
+	}
 	if g.DiskFull {
 		notes = append(notes, fmt.Sprintf("%s: disk full: nothing is written there until it has room", n.Status.Node))
 	}

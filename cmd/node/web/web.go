@@ -86,8 +86,10 @@ type GroupStatus struct {
 	DurableIndex  uint64       `json:"durable_index"`
 	CommitIndex   uint64       `json:"commit_index"`
 	AppliedIndex  uint64       `json:"applied_index"`
-	SnapshotIndex uint64       `json:"snapshot_index"`    // of the newest durable one, 0 for none
-	Failure       string       `json:"failure,omitempty"` // why the member stopped
+	SnapshotIndex uint64       `json:"snapshot_index"`       // of the newest durable one, 0 for none
+	Failure       string       `json:"failure,omitempty"`    // why the member stopped
+	Recovering    string       `json:"recovering,omitempty"` // what memory the member has lost, and what is done about it
+	Awaits        []string     `json:"awaits,omitempty"`     // who has not answered a member that starts and cannot begin without
 	DiskFull      bool         `json:"disk_full,omitempty"`
 	Members       []string     `json:"members,omitempty"`
 	Peers         []PeerStatus `json:"peers,omitempty"` // on the leader
