@@ -32,6 +32,7 @@ type raft struct {
 
 	term        core.Term
 	vote        core.NodeID // in term
+	machine     core.Index  // what a machine with a disk of its own has said to hold there
 	incarnation uint64
 	// change counts the changes of term and vote, durableChange those on disk.
 	// Until they are equal nothing that rests on them is said: see say.
@@ -339,9 +340,13 @@ func (r *raft) onRequestVote(ctx actor.Context, m *messages.RequestVote, sender 
 func (r *raft) setHardState(ctx actor.Context, term core.Term, vote core.NodeID) {
 	r.term, r.vote = term, vote
 	r.change++
+	r.persistHardState(ctx)
+}
+
+func (r *raft) persistHardState(ctx actor.Context) {
 	ctx.Request(r.links.LogWriter, &PersistHardState{
 		Group: r.opts.Group, Incarnation: r.incarnation, Change: r.change,
-		State: logstore.HardState{Term: uint64(term), Vote: string(vote)},
+		State: logstore.HardState{Term: uint64(r.term), Vote: string(r.vote), Machine: uint64(r.machine)},
 	})
 }
 

@@ -7,7 +7,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/protoraft/protoraft/actors/core"
-	"github.com/protoraft/protoraft/fsm"
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/messages"
 )
@@ -63,6 +62,7 @@ func (s *starting) onGroupLoaded(ctx actor.Context, m *GroupLoaded) {
 	}
 	s.tail = newTail(st)
 	s.incarnation = max(st.Incarnation, s.snapshot.GetIncarnation())
+	s.showLog(ctx, st, false)
 	reset, err := s.restore(ctx)
 	if err != nil {
 		s.fail(ctx, fmt.Sprintf("cannot load: %v", err))
@@ -91,16 +91,19 @@ func (s *starting) onGroupLoaded(ctx actor.Context, m *GroupLoaded) {
 		s.fail(ctx, "cannot load: the log holds no configuration")
 		return
 	}
-	s.showLog(ctx, false)
 	s.logger.Info("member loaded", "term", s.term, "first", s.tail.shape.First(), "last", s.tail.last().Index)
 	s.begin(ctx)
 }
 
-// showLog lets a machine that keeps its own state find out whether the log fits it.
-func (s *starting) showLog(ctx actor.Context, isNew bool) {
-	if _, ok := s.opts.Machine.(fsm.Durable); ok {
-		ctx.Send(s.applier, &LogFound{First: s.tail.shape.First(), New: isNew})
+// showLog lets a machine that keeps its own state find out whether the log fits it,
+// before a snapshot takes its place.
+func (s *starting) showLog(ctx actor.Context, st *logstore.GroupState, isNew bool) {
+	s.machine = core.Index(st.HardState.Machine)
+	if !s.opts.durableMachine() {
+		return
 	}
+	last := max(s.tail.last().Index, core.Index(s.snapshot.GetIndex()))
+	ctx.Send(s.applier, &LogFound{Last: last, Noted: s.machine, New: isNew})
 }
 
 // onMemberAdmitted looks for a snapshot first: where there is one, what is stored of
@@ -159,6 +162,7 @@ func (s *starting) await(ctx actor.Context, stored *logstore.GroupState) {
 	s.tail = newTail(&logstore.GroupState{FirstIndex: 1})
 	s.term, s.vote = core.Term(stored.HardState.Term), core.NodeID(stored.HardState.Vote)
 	s.configurationChanged(ctx)
+	s.showLog(ctx, stored, true)
 	s.logger.Info("waiting to be added to the group", "term", s.term)
 	s.begin(ctx)
 }
@@ -187,6 +191,7 @@ func (s *starting) bootstrap(ctx actor.Context, stored *logstore.GroupState) {
 	}
 	s.incarnation = max(stored.Incarnation, 1)
 	s.tail = newTail(&logstore.GroupState{FirstIndex: 1})
+	s.showLog(ctx, stored, true)
 	w := messages.NewBlockWriter(messages.BlockHeader{
 		Group: s.opts.Group, Incarnation: s.incarnation, Term: bootstrapTerm, FirstIndex: 1,
 	}, messages.EntryBytes(len(data)))
@@ -198,7 +203,6 @@ func (s *starting) bootstrap(ctx actor.Context, stored *logstore.GroupState) {
 		return
 	}
 	s.persist(ctx, b, 0)
-	s.showLog(ctx, true)
 	s.logger.Info("new group", "members", len(s.config().Members))
 }
 

@@ -42,6 +42,10 @@ var (
 	ErrRefused        = errors.New("query refused by the state machine")
 	ErrSessionExpired = errors.New("session expired: what became of its command is forgotten")
 	ErrMembersKept    = errors.New("members not changed")
+	// ErrReplyLost comes with the outcome Applied, of a command that was sent again to a
+	// machine with a disk of its own: it was applied, once, and what the machine replied
+	// then is not known any more.
+	ErrReplyLost = errors.New("applied before, and the reply is lost")
 )
 
 // Errors of TransferLeadership and TakeSnapshot: it was not done, and is not under way.
@@ -94,4 +98,5 @@ var reasons = map[messages.Reason]error{
 	messages.Reason_REFUSED:         ErrRefused,
 	messages.Reason_SESSION_EXPIRED: ErrSessionExpired,
 	messages.Reason_MEMBERS_KEPT:    ErrMembersKept,
+	messages.Reason_REPLY_LOST:      ErrReplyLost,
 }

@@ -88,6 +88,7 @@ const (
 	Reason_REFUSED         Reason = 10 // the state machine cannot answer this query, or no machine can apply this command
 	Reason_SESSION_EXPIRED Reason = 20 // the session is not known any more, or not the answer asked for again
 	Reason_MEMBERS_KEPT    Reason = 21 // the change of members cannot be, or was rolled back
+	Reason_REPLY_LOST      Reason = 24 // with APPLIED: in an earlier try, whose reply nobody here knows any more
 )
 
 // Enum value maps for Reason.
@@ -106,6 +107,7 @@ var (
 		10: "REFUSED",
 		20: "SESSION_EXPIRED",
 		21: "MEMBERS_KEPT",
+		24: "REPLY_LOST",
 	}
 	Reason_value = map[string]int32{
 		"NONE":            0,
@@ -121,6 +123,7 @@ var (
 		"REFUSED":         10,
 		"SESSION_EXPIRED": 20,
 		"MEMBERS_KEPT":    21,
+		"REPLY_LOST":      24,
 	}
 )
 
@@ -1279,7 +1282,7 @@ const file_messages_client_proto_rawDesc = "" +
 	"\aOutcome\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aAPPLIED\x10\x01\x12\x0f\n" +
-	"\vNOT_APPLIED\x10\x02*\xd1\x01\n" +
+	"\vNOT_APPLIED\x10\x02*\xe1\x01\n" +
 	"\x06Reason\x12\b\n" +
 	"\x04NONE\x10\x00\x12\r\n" +
 	"\tNO_LEADER\x10\x01\x12\x0e\n" +
@@ -1295,7 +1298,9 @@ const file_messages_client_proto_rawDesc = "" +
 	"\aREFUSED\x10\n" +
 	"\x12\x13\n" +
 	"\x0fSESSION_EXPIRED\x10\x14\x12\x10\n" +
-	"\fMEMBERS_KEPT\x10\x15*l\n" +
+	"\fMEMBERS_KEPT\x10\x15\x12\x0e\n" +
+	"\n" +
+	"REPLY_LOST\x10\x18*l\n" +
 	"\vConsistency\x12\x10\n" +
 	"\fLINEARIZABLE\x10\x00\x12\x0f\n" +
 	"\vTHROUGH_LOG\x10\x01\x12\t\n" +

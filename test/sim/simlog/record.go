@@ -113,6 +113,7 @@ func encode(updates []logstore.Update) []byte {
 		if u.HardState != nil {
 			b = binary.AppendUvarint(b, u.HardState.Term)
 			b = appendBytes(b, []byte(u.HardState.Vote))
+			b = binary.AppendUvarint(b, u.HardState.Machine)
 		}
 		b = binary.AppendUvarint(b, uint64(len(u.Blocks)))
 		for k := range u.Blocks {
@@ -168,7 +169,7 @@ func decode(payload []byte) (updates []logstore.Update, err error) {
 			*v = r.uint()
 		}
 		if flags&2 != 0 {
-			u.HardState = &logstore.HardState{Term: r.uint(), Vote: string(r.bytes())}
+			u.HardState = &logstore.HardState{Term: r.uint(), Vote: string(r.bytes()), Machine: r.uint()}
 		}
 		for blocks := r.uint(); blocks > 0 && r.err == nil; blocks-- {
 			b, err := messages.OpenBlock(r.bytes())
