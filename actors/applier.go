@@ -98,8 +98,10 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 	}
 	switch m := message.(type) {
 	case *ApplyCommitted:
-		a.work = append(a.work, m)
-		a.proceed(ctx)
+		if m.Commit > a.applied {
+			a.work = append(a.work, m)
+			a.proceed(ctx)
+		}
 	case *LogFound:
 		a.onLogFound(ctx, m)
 	case *EntriesRead:

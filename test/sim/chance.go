@@ -28,6 +28,7 @@ const (
 	chanceGuest
 	chanceDisk
 	chanceSessions
+	chanceMachines
 )
 
 func (w *World) newSource(kind, order uint64) *source {

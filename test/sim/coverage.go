@@ -40,6 +40,7 @@ var Required = []string{
 	"answer: too large",
 	"answer to a process without members",
 	"answer: session expired",
+	"applied before, reply lost",
 	"block read in two pieces",
 	"clocks leap",
 	"commit before the leader's own disk",
@@ -74,6 +75,8 @@ var Required = []string{
 	"log compacted",
 	"log read from disk",
 	"machine failed",
+	"machine goes on from its own disk",
+	"machine that went backwards refused",
 	"member failed, others of its process go on",
 	"members: a former member is told",
 	"members: change answered",
@@ -117,6 +120,7 @@ var Required = []string{
 	"transfer of leadership done",
 	"turn held up",
 	"two leaders of different terms",
+	"what a machine holds is noted",
 }
 
 // Missing lists what was required and not reached.

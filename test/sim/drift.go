@@ -53,6 +53,9 @@ func (g *groupModel) drifts() bool {
 func (m *memberModel) driftNoticed(reason string) bool {
 	split := strings.Contains(reason, "no state is a majority's")
 	switch w := m.c.w; {
+	case strings.Contains(reason, "the state restored is") && m.g.drifted:
+		w.cover.add("snapshot of a state that drifts refused")
+		return true
 	case !strings.HasPrefix(reason, "state diverged"):
 		return false
 	case split && m.g.drifted && len(m.g.members) == 2:
