@@ -123,8 +123,7 @@ type Durable interface {
 	// lost, or is an older copy; when it is beyond the end of the log: the log's disk
 	// was, or the machine is another group's; and on an error.
 	//
-	// A machine whose disk was lost is put right by emptying both disks of the member and
-	// having it join its group anew.
+	// A member whose machine's disk was lost is replaced by a new one.
 	AppliedIndex() (uint64, error)
 }
 

@@ -11,7 +11,8 @@ import (
 // state goes wrong, so that nothing but the comparison between members can notice.
 // One member of a group drifts at a time, through restarts, until it is noticed: a
 // majority never does, where there are more than two; so not where there are spares, or
-// members change. Whoever stops for it is started again, as an operator would.
+// members change. Whoever stops for it is started again, as an operator would. Nor where
+// there are snapshots: the own one would bring the drift back, until somebody removes it.
 
 // hashing is the world's machine, with a hash of its state.
 type hashing struct{ *machine }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 
@@ -53,12 +54,19 @@ func (d *durable) open() error {
 	m, w := d.member, d.n.w
 	m.durable.ahead, m.durable.refused = 0, false
 	b, err := d.read()
+	if err == nil && len(b) > 0 {
+		// A sync of an earlier life may have failed: then what can be read is not durable,
+		// and no later sync makes it so.
+		err = d.write(b)
+	}
 	if err != nil {
 		return err
 	}
 	if older := m.durable.older; len(older) > 0 && w.setup.backwards > 0 && w.machines.Float64() < w.setup.backwards {
-		b = older[w.machines.IntN(len(older))]
-		w.cover.add("machine went backwards")
+		if one := older[w.machines.IntN(len(older))]; len(b) > 0 && heldBy(one) < heldBy(b) {
+			b = one
+			w.cover.add("machine went backwards")
+		}
 	}
 	if len(b) > 0 {
 		if err := d.load(b); err != nil {
@@ -66,6 +74,7 @@ func (d *durable) open() error {
 		}
 	}
 	d.kept = d.index
+	w.trace.printf("%s group %d: the machine begins with %d", m.n.id, m.g.id, d.index)
 	m.durable.ahead, m.appliedI = d.index, d.index
 	if m.durable.refused = d.index < m.hard.Machine; !m.durable.refused && d.index > 0 {
 		w.cover.add("machine goes on from its own disk")
@@ -76,12 +85,9 @@ func (d *durable) open() error {
 	return nil
 }
 
-// read returns nothing where there is no file. What it returns is durable.
+// read returns nothing where there is no file.
 func (d *durable) read() ([]byte, error) {
 	if err := d.n.disk.MkdirAll(machineDir); err != nil {
-		return nil, err
-	}
-	if err := d.n.disk.SyncDir(machineDir); err != nil {
 		return nil, err
 	}
 	names, err := d.n.disk.List(machineDir)
@@ -102,13 +108,16 @@ func (d *durable) read() ([]byte, error) {
 	return nil, nil
 }
 
+// heldBy is the index that a state's bytes begin with.
+func heldBy(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
+
 // load takes bytes over as the state, without a word to the checks.
 func (d *durable) load(b []byte) error {
 	quiet := machine{}
 	if err := quiet.Restore(bytes.NewReader(b[8:])); err != nil {
 		return err
 	}
-	d.index, d.lists, d.state = binary.LittleEndian.Uint64(b), quiet.lists, quiet.state
+	d.index, d.lists, d.state = heldBy(b), quiet.lists, quiet.state
 	return nil
 }
 
@@ -143,6 +152,7 @@ func (d *durable) keep() {
 		return
 	}
 	d.kept = d.index
+	w.trace.printf("%s group %d: the machine holds %d", d.n.id, d.member.g.id, d.kept)
 	m := &d.member.durable
 	if m.older = append(m.older, b); len(m.older) > olderMax {
 		m.older = m.older[1:]
@@ -151,6 +161,11 @@ func (d *durable) keep() {
 
 func (d *durable) write(b []byte) error {
 	f, err := d.n.disk.Create(d.name + ".new")
+	if errors.Is(err, fs.ErrExist) { // of a write that came to no end
+		if err = d.n.disk.Remove(d.name + ".new"); err == nil {
+			f, err = d.n.disk.Create(d.name + ".new")
+		}
+	}
 	if err != nil {
 		return err
 	}
