@@ -285,7 +285,7 @@ func (l *leader) onFetchEntries(ctx actor.Context, m *FetchEntries, sender *acto
 	first := m.First
 	if first < l.tail.shape.First() {
 		// The peer's log ends below this one's beginning: no entry here can follow there.
-		ctx.Send(sender, &EntriesCompacted{Session: m.Session})
+		ctx.Send(sender, &EntriesCompacted{Session: m.Session, InDoubt: l.agreement.InDoubt()})
 		return
 	}
 	if m.HintTerm != 0 {

@@ -179,6 +179,7 @@ type EntriesApplied struct {
 	Leased      int               // of them, by lease
 	Bytes       int               // of log applied since the last report
 	Checkpoints []core.Checkpoint // passed on the way, in order
+	Machine     core.Index        // what a machine with a disk of its own has said to hold there
 }
 
 // ApplierFailed: Applier → Raft, local. The state machine cannot go on.

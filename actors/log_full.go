@@ -85,7 +85,7 @@ func (w *logWriter) turnFull(ctx actor.Context) {
 }
 
 // keep takes one more. A term and vote replace those of their member that wait: what
-// was asked for before them has no meaning any more. The same goes for a compaction that
+// was asked for before them has no meaning any more, but for the note that came with it. The same goes for a compaction that
 // reaches further, and for whatever of a log waits when a snapshot takes its place.
 func (l *fullLog) keep(k keptWrite) {
 	gone := func(o *keptWrite) bool {
@@ -98,7 +98,11 @@ func (l *fullLog) keep(k keptWrite) {
 			return k.resets() || k.compacts() && o.compacts() && !o.resets()
 		}
 	}
-	l.takeOut(gone, func(*keptWrite) {})
+	l.takeOut(gone, func(o *keptWrite) {
+		if k.hardState() && k.update.Note == nil {
+			k.update.Note = o.update.Note
+		}
+	})
 	l.kept = append(l.kept, k)
 }
 

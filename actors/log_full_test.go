@@ -64,6 +64,23 @@ func (w *writing) expectStored(group, term, first, last uint64) {
 	}
 }
 
+// A term and vote that take the place of those that wait leave the note that came with
+// them: what the member has written there is asked for once.
+func TestNoteOutlivesTheVoteItCameWith(t *testing.T) {
+	w := newWriting(t)
+	m := w.members[0]
+	w.refuse(anything)
+	noted := w.vote(1, 3)
+	noted.Note = []byte("a life")
+	w.send(m, w.pid, noted)
+	w.send(m, w.pid, w.vote(1, 4))
+	w.refuse(nil)
+	w.advance(retryFullAfter)
+	if s, err := w.store.Load(1); err != nil || s.HardState.Term != 4 || string(s.Note) != "a life" {
+		t.Fatalf("stored %+v, %v, expected term 4 and the note", s, err)
+	}
+}
+
 // A compaction is not in the place of the term and vote that wait, nor are they in its.
 func TestCompactionAndVoteBothWait(t *testing.T) {
 	w := newWriting(t)

@@ -50,7 +50,7 @@ func TestNewGroupBeginsWhenAllHaveMet(t *testing.T) {
 	m.send(m.peer("n2"), m.pid, answer)
 	m.advance(20 * electionTimeout)
 	m.expectRole("starting", 0)
-	if s := m.status(); !slices.Equal(s.Awaits, []string{"n3 at n3:7000"}) {
+	if s := m.status(); !slices.Equal(s.Awaits, []string{"n3 at n3:1"}) {
 		t.Fatalf("awaits %v", s.Awaits)
 	}
 	m.greeted()

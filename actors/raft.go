@@ -32,6 +32,7 @@ type raft struct {
 
 	term        core.Term
 	vote        core.NodeID // in term
+	machine     core.Index  // what a machine with a disk of its own has said to hold there
 	incarnation uint64
 	// change counts the changes of term and vote, durableChange those on disk.
 	// Until they are equal nothing that rests on them is said: see say.
@@ -369,9 +370,13 @@ func (r *raft) setHardState(ctx actor.Context, term core.Term, vote core.NodeID)
 // persistState has term and vote made durable, with the note where it is not nil.
 func (r *raft) persistState(ctx actor.Context, note []byte) {
 	r.change++
+	r.persistHardState(ctx, note)
+}
+
+func (r *raft) persistHardState(ctx actor.Context, note []byte) {
 	ctx.Request(r.links.LogWriter, &PersistHardState{
 		Group: r.opts.Group, Incarnation: r.incarnation, Change: r.change,
-		State: logstore.HardState{Term: uint64(r.term), Vote: string(r.vote)}, Note: note,
+		State: logstore.HardState{Term: uint64(r.term), Vote: string(r.vote), Machine: uint64(r.machine)}, Note: note,
 	})
 }
 

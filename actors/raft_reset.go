@@ -66,6 +66,8 @@ func (r *raft) keepsPeers(m *messages.ResetPeers) string {
 		return "it knows of no members yet, and holds nothing to go on from"
 	case r.memory.recovering:
 		return "it has lost memory itself (" + r.memory.cause + "), and what it holds is not all that it had: restore a backup"
+	case r.diskFull:
+		return "its disk is full: make room first"
 	case r.isRemoved():
 		return "it was removed from the group: others go on with what it does not have"
 	case !m.AcceptLoss:

@@ -16,7 +16,14 @@ import (
 // 64. Its machine has answered "did x" to entries 3 to 64.
 func leadFar(t *testing.T, size int) (*member, *messages.Checkpoint) {
 	t.Helper()
-	m := newMember(t, size).begin().elect()
+	m := newMember(t, size)
+	return m, m.goFar()
+}
+
+func (m *member) goFar() *messages.Checkpoint {
+	t := m.t
+	t.Helper()
+	m.begin().elect()
 	for range 62 {
 		m.propose("x")
 	}
@@ -32,7 +39,29 @@ func leadFar(t *testing.T, size int) (*member, *messages.Checkpoint) {
 	for i := uint64(3); i <= 64; i++ {
 		h.replied(i, []byte("did x"))
 	}
-	return m, describeCheckpoint(h.points[0])
+	return describeCheckpoint(h.points[0])
+}
+
+// A leader's snapshot is not sent while somebody differs and it may be the leader.
+func TestNoSnapshotWhileStatesAreInDoubt(t *testing.T) {
+	m := newMember(t, 3)
+	m.keeping(0, 0)
+	c := m.goFar()
+	m.askSnapshot()
+	m.sync()
+	expect := func(doubt bool, why string) {
+		t.Helper()
+		asker := m.at("status", "replicator")
+		m.send(asker, m.pid, &FetchEntries{Term: 2, First: 2, MaxBytes: 1 << 20, Session: 3})
+		if e := takeOne[*EntriesCompacted](t, asker); e.InDoubt != doubt {
+			t.Fatalf("%+v: %s", e, why)
+		}
+	}
+	expect(false, "nobody has reported")
+	m.report("n3", other(c))
+	expect(true, "n3 differs, n2 has not been heard")
+	m.report("n2", c)
+	expect(false, "n3 is the one that is wrong")
 }
 
 func other(c *messages.Checkpoint) *messages.Checkpoint {

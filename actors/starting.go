@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -9,7 +10,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/protoraft/protoraft/actors/core"
-	"github.com/protoraft/protoraft/fsm"
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/messages"
 )
@@ -82,7 +82,6 @@ func (s *starting) onGroupLoaded(ctx actor.Context, m *GroupLoaded) {
 func (s *starting) loaded(ctx actor.Context) {
 	empty := s.tail.last().Index == 0
 	if !empty {
-		s.showLog(ctx, false)
 		s.logger.Info("member loaded", "term", s.term, "first", s.tail.shape.First(), "last", s.tail.last().Index)
 	}
 	switch {
@@ -123,6 +122,7 @@ func (s *starting) takeOver(ctx actor.Context, st *logstore.GroupState) (reset b
 		s.memory.resetFrom = core.Index(s.damage.Index)
 	}
 	s.incarnation = max(st.Incarnation, s.snapshot.GetIncarnation(), 1)
+	s.showLog(ctx, st)
 	s.term, s.vote = max(core.Term(st.HardState.Term), s.tail.last().Term), core.NodeID(st.HardState.Vote)
 	if reset, err = s.restore(ctx); err != nil {
 		return false, err
@@ -257,11 +257,20 @@ func (s *starting) awaited() (awaited []string) {
 // awaitedInterval is how often a member that cannot begin says whom it waits for.
 const awaitedInterval = 5 * time.Second
 
-// showLog lets a machine that keeps its own state find out whether the log fits it.
-func (s *starting) showLog(ctx actor.Context, isNew bool) {
-	if _, ok := s.opts.Machine.(fsm.Durable); ok {
-		ctx.Send(s.applier, &LogFound{First: s.tail.shape.First(), New: isNew})
+// showLog lets a machine that keeps its own state find out whether the log fits it,
+// before a snapshot takes its place. Where what was stored is known to be lost, it may be
+// behind the machine: what that has was committed, and comes again.
+func (s *starting) showLog(ctx actor.Context, st *logstore.GroupState) {
+	s.machine = core.Index(st.HardState.Machine)
+	if !s.opts.durableMachine() {
+		return
 	}
+	found := &LogFound{Last: max(s.tail.last().Index, core.Index(s.snapshot.GetIndex())), Noted: s.machine}
+	found.New = found.Last == 0
+	if s.damage != nil || s.memory.recovering {
+		found.Last, found.New = math.MaxUint64, false
+	}
+	ctx.Send(s.applier, found)
 }
 
 // onMemberAdmitted looks for a snapshot first: where there is one, what is stored of
@@ -358,7 +367,6 @@ func (s *starting) bootstrap(ctx actor.Context) {
 		return
 	}
 	s.persist(ctx, b, 0)
-	s.showLog(ctx, true)
 	s.logger.Info("new group", "members", len(s.config().Members))
 }
 

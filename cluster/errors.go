@@ -43,6 +43,10 @@ var (
 	ErrSessionExpired = errors.New("session expired: what became of its command is forgotten")
 	ErrMembersKept    = errors.New("members not changed")
 	ErrDiskFull       = errors.New("disk full, on the leader or on too many members: nothing is written until there is room, reads go on")
+	// ErrReplyLost comes with the outcome Applied, of a command that was sent again to a
+	// machine with a disk of its own: it was applied, once, and what the machine replied
+	// then is not known any more.
+	ErrReplyLost = errors.New("applied before, and the reply is lost")
 )
 
 // Errors of TransferLeadership, TakeSnapshot and StandForElection: it was not done, and is
@@ -99,4 +103,5 @@ var reasons = map[messages.Reason]error{
 	messages.Reason_SESSION_EXPIRED: ErrSessionExpired,
 	messages.Reason_MEMBERS_KEPT:    ErrMembersKept,
 	messages.Reason_DISK_FULL:       ErrDiskFull,
+	messages.Reason_REPLY_LOST:      ErrReplyLost,
 }

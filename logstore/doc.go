@@ -22,7 +22,7 @@
 //
 //	key                         value
 //	00 "fmt"                    format version (4), sealed; written when the store is made
-//	01 group(8)                 messages.HardState, sealed; written when term or vote change
+//	01 group(8)                 messages.HardState, sealed; written when a part of it changes
 //	02 group(8)                 log state, sealed; written with a group's first update, and
 //	                            when the log begins or ends elsewhere than its blocks say
 //	03 group(8) first index(8)  messages.EntryBlock, its bytes unchanged; has its own CRC32C

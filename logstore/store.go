@@ -121,11 +121,13 @@ type ConfigurationEntry struct {
 	Data  []byte
 }
 
-// HardState is term and vote, which a member may never forget. On disk it is a
-// messages.HardState.
+// HardState is what a member may never forget. On disk it is a messages.HardState.
 type HardState struct {
 	Term uint64
 	Vote string // the candidate voted for in Term, empty for none
+	// Machine is the highest index that a state machine with a disk of its own has said
+	// to hold there.
+	Machine uint64
 }
 
 // TermRun says that the entries First..Last are of one term.

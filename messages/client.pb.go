@@ -89,6 +89,7 @@ const (
 	Reason_DISK_FULL       Reason = 11 // the leader's disk is full, or those of too many voters
 	Reason_SESSION_EXPIRED Reason = 20 // the session is not known any more, or not the answer asked for again
 	Reason_MEMBERS_KEPT    Reason = 21 // the change of members cannot be, or was rolled back
+	Reason_REPLY_LOST      Reason = 24 // with APPLIED: in an earlier try, whose reply nobody here knows any more
 )
 
 // Enum value maps for Reason.
@@ -108,6 +109,7 @@ var (
 		11: "DISK_FULL",
 		20: "SESSION_EXPIRED",
 		21: "MEMBERS_KEPT",
+		24: "REPLY_LOST",
 	}
 	Reason_value = map[string]int32{
 		"NONE":            0,
@@ -124,6 +126,7 @@ var (
 		"DISK_FULL":       11,
 		"SESSION_EXPIRED": 20,
 		"MEMBERS_KEPT":    21,
+		"REPLY_LOST":      24,
 	}
 )
 
@@ -1331,7 +1334,7 @@ const file_messages_client_proto_rawDesc = "" +
 	"\aOutcome\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aAPPLIED\x10\x01\x12\x0f\n" +
-	"\vNOT_APPLIED\x10\x02*\xe0\x01\n" +
+	"\vNOT_APPLIED\x10\x02*\xf0\x01\n" +
 	"\x06Reason\x12\b\n" +
 	"\x04NONE\x10\x00\x12\r\n" +
 	"\tNO_LEADER\x10\x01\x12\x0e\n" +
@@ -1348,7 +1351,9 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x12\r\n" +
 	"\tDISK_FULL\x10\v\x12\x13\n" +
 	"\x0fSESSION_EXPIRED\x10\x14\x12\x10\n" +
-	"\fMEMBERS_KEPT\x10\x15*l\n" +
+	"\fMEMBERS_KEPT\x10\x15\x12\x0e\n" +
+	"\n" +
+	"REPLY_LOST\x10\x18*l\n" +
 	"\vConsistency\x12\x10\n" +
 	"\fLINEARIZABLE\x10\x00\x12\x0f\n" +
 	"\vTHROUGH_LOG\x10\x01\x12\t\n" +

@@ -29,6 +29,7 @@ const (
 	chanceDisk
 	chanceSessions
 	chanceLost
+	chanceMachines
 )
 
 func (w *World) newSource(kind, order uint64) *source {

@@ -11,6 +11,7 @@ import (
 
 func (m *memberModel) onPersistHardState(p *actors.PersistHardState) {
 	m.moves("asks for", m.asked, p.State)
+	m.notesMachine(p)
 	m.asked = p.State
 }
 

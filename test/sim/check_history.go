@@ -167,6 +167,9 @@ func (h *history) checkApplied(o *op, item *messages.ResultItem) {
 		o.opened = item.Index
 		return
 	}
+	if item.Reason == messages.Reason_REPLY_LOST && !h.replyLost(o, item) {
+		return
+	}
 	r, err := decodeResult(item.Data)
 	if err != nil {
 		w.violate("linearizable", "%v: %v", o, err)

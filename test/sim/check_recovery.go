@@ -75,7 +75,7 @@ func (m *memberModel) onMemberFailed(reason string) {
 	if w := m.c.w; w.script != nil && w.script.broken[m] {
 		return
 	}
-	if m.driftNoticed(reason) {
+	if m.driftNoticed(reason) || m.refusalDue(reason) {
 		return
 	}
 	if m.n.panicked || m.n.misread || strings.Contains(reason, errBroken.Error()) {

@@ -182,6 +182,9 @@ func (m *memberModel) viewed(sum uint64) {
 // applying the log up to there gives.
 func (m *memberModel) restored(state, sum uint64) {
 	w, g := m.c.w, m.g
+	for len(m.snapshots.restores) > 0 && m.snapshots.restores[0].Index <= m.durable.ahead {
+		m.snapshots.restores = m.snapshots.restores[1:] // of what the machine has by itself
+	}
 	if len(m.snapshots.restores) == 0 {
 		w.violate("snapshot equivalence", "group %d: %s restores a state it was not given", g.id, m.n.id)
 		return

@@ -41,6 +41,7 @@ var Required = []string{
 	"answer: too large",
 	"answer to a process without members",
 	"answer: session expired",
+	"applied before, reply lost",
 	"block read in two pieces",
 	"clocks leap",
 	"committed entries lost with a majority",
@@ -82,6 +83,8 @@ var Required = []string{
 	"log read from disk",
 	"lost majority given up",
 	"machine failed",
+	"machine goes on from its own disk",
+	"machine that went backwards refused",
 	"member failed, others of its process go on",
 	"members: a former member is told",
 	"members: change answered",
@@ -127,6 +130,7 @@ var Required = []string{
 	"two leaders of different terms",
 	"write refused on a full disk",
 	"written when a full disk had room again",
+	"what a machine holds is noted",
 }
 
 // RequiredOfMany are required besides of a run of so many seeds: one in a hundred or two

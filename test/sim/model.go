@@ -90,6 +90,7 @@ type memberModel struct {
 	failed    bool
 
 	snapshots snapshotModel
+	durable   durableModel
 	drifts    bool // its machine's state is not what it should be, in every life until it is noticed
 
 	office

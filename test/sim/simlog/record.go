@@ -116,6 +116,7 @@ func encode(updates []logstore.Update) []byte {
 		if u.HardState != nil {
 			b = binary.AppendUvarint(b, u.HardState.Term)
 			b = appendBytes(b, []byte(u.HardState.Vote))
+			b = binary.AppendUvarint(b, u.HardState.Machine)
 		}
 		if u.Note != nil {
 			b = appendBytes(b, u.Note)
@@ -174,7 +175,7 @@ func decode(payload []byte) (updates []logstore.Update, err error) {
 			*v = r.uint()
 		}
 		if flags&2 != 0 {
-			u.HardState = &logstore.HardState{Term: r.uint(), Vote: string(r.bytes())}
+			u.HardState = &logstore.HardState{Term: r.uint(), Vote: string(r.bytes()), Machine: r.uint()}
 		}
 		if flags&4 != 0 {
 			u.Note = r.bytes()
