@@ -178,7 +178,7 @@ func (m *stepMailbox) turn() {
 		m.holdUp()
 		return
 	}
-	if m.n.holdsNews(m, m.batch.Messages) {
+	if !m.n.w.checks.turn.poisoned && m.n.holdsNews(m, m.batch.Messages) {
 		m.n.heldNews.release = m.withhold()
 		return
 	}

@@ -164,8 +164,8 @@ func (w *World) maySpare(n *node) bool {
 
 // strikeMemory ends a process and takes from its disk what it must never forget.
 func (w *World) strikeMemory(s strike, n *node) {
-	if !w.maySpare(n) {
-		return
+	if w.setup.durable || !w.maySpare(n) {
+		return // a machine's own disk would have to be lost, or put back, as well
 	}
 	switch s {
 	case strikeDiskLost:
