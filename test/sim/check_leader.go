@@ -29,7 +29,7 @@ func (m *memberModel) entersOffice(t *turn) {
 	}
 	clear(m.matches)
 	clear(m.losses)
-	m.round, m.handingOver, m.lackingSince, m.since = 0, 0, 0, t.now
+	m.round, m.handingOver, m.lackingSince, m.latestBeat, m.since = 0, 0, 0, 0, t.now
 }
 
 // onContact: a peer has answered.
@@ -103,10 +103,18 @@ func (t *turn) beats() bool {
 
 // checkReplicators: every peer has a Replicator that is asked.
 func (m *memberModel) checkReplicators(t *turn) {
+	due, beat := false, uint64(0)
+	t.find(func(message any) bool {
+		if h, ok := message.(*messages.HeartbeatTimeout); ok {
+			// One of a lower generation is of a timer that was stopped, and comes late.
+			due, beat = due || h.Generation >= m.latestBeat, max(beat, h.Generation)
+		}
+		return false
+	})
 	switch {
-	case !t.beats():
+	case !due:
 	case t.checked >= t.members.peers(m.n.id):
-		m.lackingSince = 0
+		m.lackingSince, m.latestBeat = 0, beat
 	case m.lackingSince == 0:
 		m.lackingSince = t.now
 	case t.now-m.lackingSince > 2*m.c.w.setup.electionTimeout && m.c.w.script == nil:

@@ -166,7 +166,7 @@ func (m *memberModel) asksPreVote(p *messages.RequestPreVote) {
 
 // checkVote compares a turn of one RequestVote with the rule.
 func (m *memberModel) checkVote(t *turn) {
-	if len(t.heard) != 1 || t.hears {
+	if len(t.heard) != 1 || t.hears || t.now < m.perhapsHears {
 		return
 	}
 	_, inner, _ := actor.UnwrapEnvelope(t.heard[0])

@@ -124,6 +124,7 @@ type office struct {
 	losses       map[uint64]int    // of peers' memory, by the nonce of their life, and where its log ended
 	handOverAt   time.Duration
 	lackingSince time.Duration
+	latestBeat   uint64 // generation of the latest timer that had Replicators asked
 
 	given       []piece
 	givenBytes  int
