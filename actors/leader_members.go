@@ -59,7 +59,7 @@ func (l *leader) onChangeMembers(ctx actor.Context, m *messages.ChangeMembers, w
 	case !l.meant(m.LeaderTerm):
 		l.refuse(ctx, w.To, w.Request, messages.Reason_NOT_LEADER)
 		return
-	case !l.tally.Settled(), l.commit < l.configIndex() && !l.config().Changing():
+	case !l.tally.Settled(), l.unsettled():
 		// It is not settled yet what a change would be a change of.
 		l.refuse(ctx, w.To, w.Request, messages.Reason_BUSY)
 		return
@@ -87,6 +87,13 @@ func (l *leader) onChangeMembers(ctx actor.Context, m *messages.ChangeMembers, w
 	l.logger.Info("changing the members", "role", "leader", "term", l.term, "index", l.configIndex(),
 		"add", len(m.Add), "remove", len(m.Remove), "promote", len(m.Promote), "demote", len(m.Demote))
 	l.change.asker, l.change.appended, l.change.failed = w, false, ""
+}
+
+// unsettled says whether the last step of a change is not committed, or is, and the end
+// of the turn has yet to do what follows from that: to answer who asked, and to leave
+// where this leader has no voice any more.
+func (l *leader) unsettled() bool {
+	return !l.config().Changing() && (l.commit < l.configIndex() || l.change.appended || l.change.leaving)
 }
 
 func (l *leader) onAbortChange(ctx actor.Context, m *messages.AbortChange, w Waiter) {
