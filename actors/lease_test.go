@@ -145,6 +145,43 @@ func TestRestartedMemberKeepsItsPromise(t *testing.T) {
 	takeOne[*messages.VoteGranted](t, m.peer("n3"))
 }
 
+// A lease rests on what this member has answered, and its leader does not know of a
+// later term because this member does: whoever names one ends no promise but the leader.
+func TestHigherTermEndsNoPromise(t *testing.T) {
+	for name, stray := range map[string]any{
+		"pre-vote refused":   &messages.PreVoteRejected{Group: 1, Term: 6, From: "n3", Campaign: 1},
+		"vote refused":       &messages.VoteRejected{Group: 1, Term: 6, From: "n3"},
+		"vote granted":       &messages.VoteGranted{Group: 1, Term: 6, From: "n3"},
+		"heartbeat answered": &messages.HeartbeatAcked{Group: 1, Term: 6, From: "n3"},
+		"higher term seen":   &messages.HigherTermSeen{Term: 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := joined(t)
+			m.heartbeatOf("n2", 2, 2)
+			m.send(m.peer("n3"), m.pid, stray)
+			m.sync()
+			m.expectRole("follower", 6)
+			m.clock.now += electionTimeout - 1
+			m.send(m.peer("n3"), m.pid, &messages.RequestPreVote{Group: 1, Term: 7, Candidate: "n3", LastIndex: 50, LastTerm: 2, Campaign: 3})
+			m.askVote("n3", 7, 50, 2)
+			m.send(m.client, m.pid, &messages.StandForElection{Group: 1})
+			m.sync()
+			expectNone[*messages.PreVoteGranted](t, m.peer("n3"), "n2 may hold a lease")
+			expectNone[*messages.VoteGranted](t, m.peer("n3"), "n2 may hold a lease")
+			takeOne[*messages.ElectionRefused](t, m.client)
+			m.expectRole("follower", 6)
+
+			m.send(m.peer("n3"), m.pid, &messages.RequestVote{Group: 1, Term: 7, Candidate: "n3", LastIndex: 50, LastTerm: 2, Transfer: true})
+			m.sync()
+			takeOne[*messages.VoteGranted](t, m.peer("n3")) // the leader's own wish
+			m.clock.now++
+			m.askVote("n3", 8, 50, 2)
+			m.sync()
+			takeOne[*messages.VoteGranted](t, m.peer("n3")) // its time is up
+		})
+	}
+}
+
 func (m *member) memberRead(request uint64, q *messages.Query) {
 	m.t.Helper()
 	q.Group, q.Request, q.Query = 1, request, []byte("q")
