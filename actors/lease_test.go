@@ -145,6 +145,28 @@ func TestRestartedMemberKeepsItsPromise(t *testing.T) {
 	takeOne[*messages.VoteGranted](t, m.peer("n3"))
 }
 
+// Rounds that are confirmed are forgotten, also where nobody reads by the lease for days.
+func TestConfirmedRoundsAreForgotten(t *testing.T) {
+	for _, ids := range [][]core.NodeID{{"n1"}, {"n1", "n2", "n3"}} {
+		c := members(ids...)
+		w := newWorld(t)
+		l := &leader{
+			raft:  &raft{rt: w.rt, opts: MemberOptions{Node: "n1", ElectionTimeout: electionTimeout, ClockDrift: 0.1}},
+			reads: readQueue{rounds: core.NewReads(c.Quorum(), "n1")},
+		}
+		for range 1000 {
+			w.clock.now += heartbeat
+			l.reads.rounds.Acked("n2", l.beginRound())
+		}
+		if n := len(l.reads.lease.sent); n != 1 {
+			t.Fatalf("%d rounds of 1000 are kept in a group of %d, expected the last one", n, len(ids))
+		}
+		if until := l.leaseUntil(); until <= w.clock.now {
+			t.Fatalf("the lease ends at %v, expected after %v", until, w.clock.now)
+		}
+	}
+}
+
 // A lease rests on what this member has answered, and its leader does not know of a
 // later term because this member does: whoever names one ends no promise but the leader.
 func TestHigherTermEndsNoPromise(t *testing.T) {
