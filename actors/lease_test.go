@@ -265,6 +265,23 @@ func TestFollowerAsksAgain(t *testing.T) {
 	expectResults(t, m.client, "1 APPLIED")
 }
 
+// The answer to a question of before a restart may come after: what was committed then is
+// less than what a query of today must see.
+func TestAnswerToAnEarlierLifeIsNone(t *testing.T) {
+	m := following(t)
+	m.memberRead(1, &messages.Query{Consistency: onMember})
+	ask := takeOne[*messages.ConfirmReadIndex](t, m.peer("n2"))
+	m.restart().sync()
+	m.heartbeatOf("n2", 2, 2)
+	m.forget()
+	m.memberRead(2, &messages.Query{Consistency: onMember})
+	m.send(m.peer("n2"), m.pid, &messages.ReadIndexConfirmed{Group: 1, Term: 2, Request: ask.Request, Index: 2})
+	expectResults(t, m.client)
+	ask = takeOne[*messages.ConfirmReadIndex](t, m.peer("n2"))
+	m.send(m.peer("n2"), m.pid, &messages.ReadIndexConfirmed{Group: 1, Term: 2, Request: ask.Request, Index: 2})
+	expectResults(t, m.client, "2 APPLIED")
+}
+
 func TestFollowerReadsEndWithoutALeader(t *testing.T) {
 	m := following(t)
 	m.memberRead(1, &messages.Query{Consistency: onMember})

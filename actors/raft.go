@@ -118,6 +118,7 @@ func MemberProps(rt *Runtime, links Links, opts MemberOptions) *actor.Props {
 func (r *raft) started(ctx actor.Context) {
 	r.now = r.rt.Clock.Now()
 	r.heardAt = r.now - r.opts.ElectionTimeout // nobody was
+	r.ownReads.request = r.rand.Uint64() >> 1
 	r.peers = make(map[core.NodeID]*actor.PID)
 	r.role = &starting{raft: r, self: ctx.Self()}
 	// The Gateway must know the group before anything is forwarded there.

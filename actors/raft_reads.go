@@ -15,7 +15,7 @@ import (
 type memberReads struct {
 	waiting []PendingQuery
 	asked   []PendingQuery
-	request uint64        // numbers the questions
+	request uint64        // numbers the questions, from where no other life of this member's does
 	askedAt time.Duration // by the clock that goes on while the machine sleeps
 	sentAt  time.Duration // last
 
