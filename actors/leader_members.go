@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -216,12 +217,27 @@ func (l *leader) reconfigure(ctx actor.Context) {
 		if l.replicates(id) {
 			return
 		}
+		l.forgetPeer(ctx, id)
 		l.contact[id] = l.now
 		r := replicatorOf{id, l.replicate(ctx, id)}
 		l.replicators = append(l.replicators, r)
 		l.checkProgress(ctx, id, r.pid) // it begins by asking where the peer stands
 	})
 	l.mindRoom(ctx)
+}
+
+// forgetPeer drops what is known of one that comes into the configuration: it may have
+// been in an earlier one, which was rolled back, and have lost all it had since.
+func (l *leader) forgetPeer(ctx actor.Context, id core.NodeID) {
+	l.tally.Forget(id)
+	delete(l.progress, id)
+	delete(l.recoveries, id)
+	l.change.parting = slices.DeleteFunc(l.change.parting, func(p parting) bool {
+		if p.peer == id {
+			ctx.Stop(p.pid)
+		}
+		return p.peer == id
+	})
 }
 
 func (l *leader) replicates(id core.NodeID) bool {

@@ -75,3 +75,39 @@ func TestNextChangeWaitsForTheAnswerToTheLast(t *testing.T) {
 	m.sync()
 	expectResults(t, m.client, "3 APPLIED")
 }
+
+// A newcomer that is asked for again begins anew: it may have lost what it had. Nothing
+// that was said before, by the Replicator that it parts from either, brings it in.
+func TestNewcomerThatComesAgainCatchesUpAgain(t *testing.T) {
+	for name, parted := range map[string]bool{"parted": true, "still parting": false} {
+		t.Run(name, func(t *testing.T) {
+			m := lead(t)
+			m.change(&messages.ChangeMembers{Add: newMembers("n4", "n5")})
+			m.sync()
+			m.accept("n2")
+			m.accept("n4") // caught up, n5 is not
+			m.send(m.client, m.pid, &messages.AbortChange{Group: 1, Request: 7})
+			m.sync()
+			m.accept("n2")
+			m.expectConfig(4, "n1,n2,n3 /  /  / ")
+			if parted {
+				m.accept("n4")
+			}
+			late := takeLetters[*messages.AppendEntries](m.peer("n4"))
+			m.advance(heartbeat)
+			m.forget()
+			m.change(&messages.ChangeMembers{Add: newMembers("n4")})
+			m.sync()
+			m.accept("n2")
+			for _, l := range late {
+				m.send(m.peer("n4"), l.from, accepted(t, l, "n4"))
+			}
+			m.expectConfig(5, "n1,n2,n3 / n1,n2,n3,n4 /  / ")
+			if n := m.status().Change.Newcomers[0]; n.CaughtUp || n.MatchIndex != 0 {
+				t.Fatalf("%v, expected one that nothing is known of", n)
+			}
+			m.accept("n4")
+			m.expectConfig(6, "n1,n2,n3,n4 /  / n1,n2,n3 / ")
+		})
+	}
+}
