@@ -250,15 +250,16 @@ func (m *memberModel) noteTurn(t *turn) {
 }
 
 // heardLeader notes what was said by a leader of the member's term. Where the turn has
-// brought a later one too, it depends on which came first.
+// brought a later one too, or is the one in which the member began to take part, it
+// depends on which came first.
 func (m *memberModel) heardLeader(t *turn, part bool, term uint64) {
-	if !part || term < t.before.term {
+	if !part && !m.begins || term < t.before.term {
 		return
 	}
 	if !m.everHeard {
 		m.everHeard, m.heardAt = true, t.now-m.c.w.setup.electionTimeout
 	}
-	if m.perhapsAt = t.now; term == m.asked.Term {
+	if m.perhapsAt = t.now; part && term == m.asked.Term {
 		m.heardAt = t.now
 	}
 }
