@@ -269,6 +269,7 @@ func (l *leader) sendBeats(ctx actor.Context) {
 func (l *leader) onHeartbeatAcked(ctx actor.Context, m *messages.HeartbeatAcked) {
 	peer := core.NodeID(m.From)
 	l.contact[peer] = l.now
+	l.onPeerRoom(ctx, peer, m.DiskFull) // also of one that recovers: it is sent the log
 	if m.Recovering != 0 {
 		l.recovering(ctx, peer, m.Recovering, 0)
 		return
@@ -276,7 +277,6 @@ func (l *leader) onHeartbeatAcked(ctx actor.Context, m *messages.HeartbeatAcked)
 	l.recovered(ctx, peer)
 	l.reads.rounds.Acked(peer, core.Round(m.Round))
 	l.compareState(ctx, peer, m.Checkpoint)
-	l.onPeerRoom(ctx, peer, m.DiskFull)
 }
 
 // onFetchEntries serves a Replicator that does not stand at the log's end: from

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,7 +60,7 @@ func (l *leader) onChangeMembers(ctx actor.Context, m *messages.ChangeMembers, w
 	case !l.meant(m.LeaderTerm):
 		l.refuse(ctx, w.To, w.Request, messages.Reason_NOT_LEADER)
 		return
-	case !l.tally.Settled(), l.commit < l.configIndex() && !l.config().Changing():
+	case !l.tally.Settled(), l.unsettled():
 		// It is not settled yet what a change would be a change of.
 		l.refuse(ctx, w.To, w.Request, messages.Reason_BUSY)
 		return
@@ -87,6 +88,13 @@ func (l *leader) onChangeMembers(ctx actor.Context, m *messages.ChangeMembers, w
 	l.logger.Info("changing the members", "role", "leader", "term", l.term, "index", l.configIndex(),
 		"add", len(m.Add), "remove", len(m.Remove), "promote", len(m.Promote), "demote", len(m.Demote))
 	l.change.asker, l.change.appended, l.change.failed = w, false, ""
+}
+
+// unsettled says whether the last step of a change is not committed, or is, and the end
+// of the turn has yet to do what follows from that: to answer who asked, and to leave
+// where this leader has no voice any more.
+func (l *leader) unsettled() bool {
+	return !l.config().Changing() && (l.commit < l.configIndex() || l.change.appended || l.change.leaving)
 }
 
 func (l *leader) onAbortChange(ctx actor.Context, m *messages.AbortChange, w Waiter) {
@@ -209,12 +217,27 @@ func (l *leader) reconfigure(ctx actor.Context) {
 		if l.replicates(id) {
 			return
 		}
+		l.forgetPeer(ctx, id)
 		l.contact[id] = l.now
 		r := replicatorOf{id, l.replicate(ctx, id)}
 		l.replicators = append(l.replicators, r)
 		l.checkProgress(ctx, id, r.pid) // it begins by asking where the peer stands
 	})
 	l.mindRoom(ctx)
+}
+
+// forgetPeer drops what is known of one that comes into the configuration: it may have
+// been in an earlier one, which was rolled back, and have lost all it had since.
+func (l *leader) forgetPeer(ctx actor.Context, id core.NodeID) {
+	l.tally.Forget(id)
+	delete(l.progress, id)
+	delete(l.recoveries, id)
+	l.change.parting = slices.DeleteFunc(l.change.parting, func(p parting) bool {
+		if p.peer == id {
+			ctx.Stop(p.pid)
+		}
+		return p.peer == id
+	})
 }
 
 func (l *leader) replicates(id core.NodeID) bool {

@@ -103,7 +103,7 @@ func (l *leader) leaveFullDisk(ctx actor.Context) {
 		return
 	}
 	fit := func(id core.NodeID) bool {
-		return id != l.opts.Node && l.room.peers[id] && l.now-l.contact[id] < l.opts.ElectionTimeout
+		return id != l.opts.Node && l.room.peers[id] && l.recoveries[id] == nil && l.now-l.contact[id] < l.opts.ElectionTimeout
 	}
 	if !l.config().Quorum().Agrees(fit) {
 		return

@@ -89,13 +89,16 @@ type SnapshotFailed struct {
 }
 
 // FindSnapshot: Raft → Snapshotter, local; answered with SnapshotFound. What is the
-// newest snapshot that is whole?
-type FindSnapshot struct{}
+// newest snapshot that is whole, below Below?
+type FindSnapshot struct {
+	Below core.Index // 0 for any
+}
 
 // SnapshotFound: Snapshotter → Raft, local. Meta is nil where there is none.
 type SnapshotFound struct {
-	Meta *messages.SnapshotMeta
-	Err  error
+	Meta  *messages.SnapshotMeta
+	Older []uint64 // the history of those before it: the longest
+	Err   error
 }
 
 // RestoreSnapshot: Raft → Applier, local; answered with EntriesApplied. Everything up

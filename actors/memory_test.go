@@ -314,3 +314,19 @@ func TestLeaderUnknownIsGreeted(t *testing.T) {
 	m.sync()
 	takeOne[*messages.Greet](t, m.peer("n9"))
 }
+
+// A member whose disk was full, and that has lost memory since, is sent the log as soon
+// as it says that there is room.
+func TestMemberThatRecoversSaysThatItHasRoom(t *testing.T) {
+	m := lead(t)
+	full := func(nonce uint64, full bool) bool {
+		m.send(m.peer("n2"), m.pid, &messages.HeartbeatAcked{Group: 1, Term: 2, From: "n2", DiskFull: full, Recovering: nonce})
+		return m.status().Peers[0].DiskFull
+	}
+	if !full(0, true) || !full(7, true) {
+		t.Fatal("n2 has room, as the leader knows, expected a full disk")
+	}
+	if full(7, false) {
+		t.Fatal("the disk of n2 is full, as the leader knows, expected room")
+	}
+}

@@ -59,7 +59,7 @@ type raft struct {
 	leader     core.NodeID   // of term, empty while not known
 	leaderTerm core.Term     // the term in which it was heard of
 	leaderAt   string        // its address, as announced
-	heardAt    time.Duration // when a leader was last heard
+	heardAt    time.Duration // when a leader was last heard, whatever the term is by now
 	// cautiousUntil: a member that starts again may have answered a heartbeat just
 	// before, and so have promised a lease.
 	cautiousUntil time.Duration
@@ -118,6 +118,8 @@ func MemberProps(rt *Runtime, links Links, opts MemberOptions) *actor.Props {
 
 func (r *raft) started(ctx actor.Context) {
 	r.now = r.rt.Clock.Now()
+	r.heardAt = r.now - r.opts.ElectionTimeout // nobody was
+	r.ownReads.request = r.rand.Uint64() >> 1
 	r.peers = make(map[core.NodeID]*actor.PID)
 	r.role = &starting{raft: r, self: ctx.Self()}
 	// The Gateway must know the group before anything is forwarded there.
@@ -295,12 +297,15 @@ func (r *raft) follow(ctx actor.Context, term core.Term, id core.NodeID) {
 	r.setLeader(ctx, id)
 }
 
-// hearsLeader says whether a leader must be protected from a candidate.
+// hearsLeader says whether a leader must be protected from a candidate. One that was
+// heard and is of an earlier term by now leads on until it hears of the later one, and
+// may hold a lease that rests on this member's answer: a term that somebody names in
+// passing ends no promise. Only time does, or the leader itself, see HeedVote.
 func (r *raft) hearsLeader() bool {
 	if _, leads := r.role.(*leader); leads || r.now < r.cautiousUntil {
 		return true
 	}
-	return r.leader != "" && r.now-r.heardAt < r.opts.ElectionTimeout
+	return r.now-r.heardAt < r.opts.ElectionTimeout
 }
 
 func (r *raft) voter() core.Voter {

@@ -6,6 +6,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -151,4 +152,23 @@ func (r *raft) ofOtherHistory(ctx actor.Context, message any, sender *actor.PID)
 		r.sendRemoved(ctx, core.NodeID(from), sender)
 	}
 	return true
+}
+
+// leadsBack says whether the newest snapshot would replace a log, or a snapshot before it,
+// of a history that it does not go on from: it was received and not taken over, and the
+// member has gone on alone since.
+func (s *starting) leadsBack(st *logstore.GroupState) bool {
+	if s.snapshot == nil {
+		return false
+	}
+	own := s.older
+	if n := len(st.Configurations); n > 0 {
+		c, err := decodeConfiguration(st.Configurations[n-1].Data)
+		if err == nil && len(c.Resets) > len(own) { // else it is found out later
+			own = c.Resets
+		}
+	}
+	stored := newTail(st)
+	reset, err := core.DecideStart(&stored.shape, positionOf(s.snapshot))
+	return err == nil && reset && !core.Continues(s.snapshot.GetConfiguration().GetResets(), own)
 }

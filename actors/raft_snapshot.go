@@ -147,7 +147,13 @@ func (r *raft) tellTaken(ctx actor.Context, p core.Position, to []*actor.PID) {
 // restoring says whether the machine is still behind the newest snapshot.
 func (r *raft) restoring() bool { return r.applied < r.snapshots.newest.Index }
 
+// onSnapshotSaved cuts the log behind a snapshot that is durable. Not where the member has
+// stopped while it was written: what it holds may be why, and the log and the snapshots
+// before are what is left to go back to.
 func (r *raft) onSnapshotSaved(ctx actor.Context, m *SnapshotSaved) {
+	if _, stopped := r.role.(standstill); stopped {
+		return
+	}
 	s, p := &r.snapshots, positionOf(m.Meta)
 	s.taking, s.failures, s.retryAt = false, 0, 0
 	s.policy = r.opts.SnapshotPolicy

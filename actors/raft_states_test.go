@@ -163,12 +163,28 @@ func TestFollowerReportsAndHeedsTheVerdict(t *testing.T) {
 	m.expectFailure("state diverged: after entry 64")
 }
 
-func TestSplitStopsAFollower(t *testing.T) {
+// Where no state is a majority's, a member stops whatever its own is. An order that is
+// late is none for a member that has started again and has not been there yet.
+func TestSplitStopsAFollowerThatHasBeenThere(t *testing.T) {
 	m := newMember(t, 3).begin()
-	m.send(m.peer("n2"), m.pid, &messages.Heartbeat{Group: 1, Term: 2, Leader: "n2"})
+	split := func() {
+		m.send(m.peer("n2"), m.pid, &messages.StateDiverged{
+			Group: 1, Term: 2, From: "n2", Split: true, Checkpoint: &messages.Checkpoint{Index: 64, Replies: 5},
+		})
+	}
+	all := make([]string, 70)
+	m.append(2, 1, 1, 0, block(1, 2, 2, 1, all...))
 	m.sync()
-	m.send(m.peer("n2"), m.pid, &messages.StateDiverged{Group: 1, Term: 2, From: "n2", Split: true, Checkpoint: &messages.Checkpoint{Index: 64}})
+	split()
+	m.expectRole("follower", 2)
+	m.heartbeatOf("n2", 2, 71)
+	split()
 	m.expectFailure("no state is a majority's")
+
+	m.restart().sync()
+	m.heartbeatOf("n2", 2, 1)
+	split()
+	m.expectRole("follower", 2)
 }
 
 // The chain is over every reply and its place, whatever blocks they came in; one that

@@ -1,10 +1,12 @@
 package actors
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -77,6 +79,42 @@ func TestSurvivorThatWaitsGoesOnAlone(t *testing.T) {
 	m.expectConfig(4, "n1 /  /  / n2,n3")
 	if n := m.noteOf(); !n.Begun || n.Recovering {
 		t.Fatalf("noted: %v", n)
+	}
+}
+
+// A snapshot that came from the lost majority and was never taken over does not lead a
+// member back that has gone on alone, whatever its log still shows of that.
+func TestSnapshotOfTheOldHistoryIsPassedOver(t *testing.T) {
+	for name, compacts := range map[string]bool{"log whole": false, "log behind a snapshot": true} {
+		t.Run(name, func(t *testing.T) {
+			m, f := behind(t, 9, 2)
+			m.offer(f, 2)
+			m.expectOffset(0)
+			m.clock.now += electionTimeout
+			m.askVote("n3", 3, 9, 2) // of this term on, nothing is taken over that n2 has offered
+			m.sync()
+			m.chunk(f, 0, len(f.bytes))
+			m.sync()
+			m.expectSnapshot(1, 0, 0, 0, 1)
+			m.clock.now += 2 * electionTimeout
+			m.resetPeers(true)
+			m.sync()
+			r := takeOne[*messages.PeersReset](t, m.client)
+			m.tell(m.pid, &GatewayCaughtUp{Term: core.Term(r.Term)})
+			m.commits("a")
+			if compacts {
+				m.askSnapshot()
+				m.sync()
+				m.expectSnapshot(5, 4, 4, 4, 4)
+			}
+			m.restart().sync()
+			m.expectConfig(2, "n1 /  /  / n2,n3")
+			m.expectRole("leader", r.Term+1)
+			m.expectApplied(fmt.Sprintf("4@%d a", r.Term))
+			if s := m.status(); s.LastIndex != 5 || compacts && s.SnapshotIndex != 4 {
+				t.Fatalf("%v", s)
+			}
+		})
 	}
 }
 

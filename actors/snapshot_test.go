@@ -72,6 +72,27 @@ func TestLogIsCutBehindADurableSnapshotOnly(t *testing.T) {
 	}
 }
 
+// What a member has that stopped while its snapshot was written may be why it stopped:
+// the log and the older snapshots stay.
+func TestStoppedMemberCutsNoLog(t *testing.T) {
+	m := alone(t, func(m *member) { m.keeping(0, 0) })
+	m.commits("a")
+	m.askSnapshot()
+	m.sync()
+	m.commits("b", "c")
+	meta := snapshotMeta(5, 2, "n1")
+	write(t, m.opts.Snapshots, meta, "3@2 a", "4@2 b", "5@2 wrong")
+	m.tell(m.pid, &ApplierFailed{Reason: "state diverged"})
+	m.expectRole("failed", 2)
+	m.tell(m.pid, &SnapshotSaved{Meta: meta})
+	if c := m.compactions(); len(c) != 0 {
+		t.Fatalf("%+v, expected the log to stay", c[0])
+	}
+	if infos, err := m.opts.Snapshots.List(1); err != nil || len(infos) != 2 {
+		t.Fatalf("%d snapshots, %v: expected the older one to stay", len(infos), err)
+	}
+}
+
 // By itself a member takes one after so many entries; the first may come earlier.
 func TestSnapshotsByPolicy(t *testing.T) {
 	m := alone(t, func(m *member) { m.keeping(4, 0) })

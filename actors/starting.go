@@ -24,6 +24,7 @@ type starting struct {
 	*raft
 	self     *actor.PID
 	snapshot *messages.SnapshotMeta // the newest that is whole, nil for none
+	older    []uint64               // the history of the snapshots before it
 	took     bool                   // the life that is noted took part
 	damage   *logstore.CorruptError // of the log, nil for none
 	lost     string                 // what was lost with a snapshot, empty for nothing
@@ -61,6 +62,11 @@ func (s *starting) receive(ctx actor.Context, message any, sender *actor.PID) {
 // onGroupLoaded takes over what is stored. Before the member takes part it shows its
 // peers what it has: one that has lost memory finds out by their answers.
 func (s *starting) onGroupLoaded(ctx actor.Context, m *GroupLoaded) {
+	if m.Err == nil && s.leadsBack(&m.State) {
+		s.logger.Warn("passing over a snapshot: it is of a history of the group that was given up here", "snapshot", positionOf(s.snapshot))
+		ctx.Request(s.snapshots.pid, &FindSnapshot{Below: core.Index(s.snapshot.Index)})
+		return
+	}
 	err := m.Err
 	if err == nil {
 		s.took, err = s.loadMemory(m.State.Note)
@@ -288,7 +294,7 @@ func (s *starting) onSnapshotFound(ctx actor.Context, m *SnapshotFound) {
 		s.fail(ctx, fmt.Sprintf("cannot look for snapshots: %v", m.Err))
 		return
 	}
-	s.snapshot = m.Meta
+	s.snapshot, s.older = m.Meta, m.Older
 	ctx.Request(s.links.LogReader, &LoadGroup{Group: s.opts.Group})
 }
 

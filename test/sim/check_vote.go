@@ -127,7 +127,7 @@ func (m *memberModel) saysVoteNow(term uint64, candidate string) {
 // reason.
 func (m *memberModel) saysPreVote(to *node, number uint64, granted bool) {
 	t := &m.c.turn
-	if !t.own(m) || !t.atOnce || !m.atOnce() || len(t.heard) != 1 || t.now < m.perhapsHears {
+	if !t.own(m) || !t.atOnce || !m.atOnce() || len(t.heard) != 1 {
 		return
 	}
 	t.find(func(message any) bool {
@@ -135,7 +135,8 @@ func (m *memberModel) saysPreVote(to *node, number uint64, granted bool) {
 		if !ok || r.Candidate != to.id || r.Campaign != number {
 			return false
 		}
-		if may := !m.recovers && r.Term > m.asked.Term && !t.hears && fresh(r.LastTerm, r.LastIndex, m.log); may != granted {
+		fit := !m.recovers && r.Term > m.asked.Term && fresh(r.LastTerm, r.LastIndex, m.log)
+		if granted && (!fit || t.hears) || !granted && fit && !t.mayHear {
 			m.c.w.violate("pre-votes have a reason", "group %d: %s, in term %d, hears a leader: %v, answers %s in term %d: %v",
 				m.g.id, m.n.id, m.asked.Term, t.hears, to.id, r.Term, granted)
 		}
@@ -166,7 +167,7 @@ func (m *memberModel) asksPreVote(p *messages.RequestPreVote) {
 
 // checkVote compares a turn of one RequestVote with the rule.
 func (m *memberModel) checkVote(t *turn) {
-	if len(t.heard) != 1 || t.hears || t.now < m.perhapsHears {
+	if len(t.heard) != 1 || t.mayHear {
 		return
 	}
 	_, inner, _ := actor.UnwrapEnvelope(t.heard[0])

@@ -98,13 +98,12 @@ type memberModel struct {
 
 // office is what turns are compared with; see check_turn.go.
 type office struct {
-	takesPart           bool   // it has begun
-	begins              bool   // in this turn, or has
-	change, knownChange uint64 // of term and vote: asked for, and known to be on disk
-	heardTerm           uint64
+	takesPart           bool          // it has begun
+	begins              bool          // in this turn, or has
+	change, knownChange uint64        // of term and vote: asked for, and known to be on disk
+	everHeard           bool          // a leader, in this life, perhaps
 	cautiousUntil       time.Duration // it may have heard one before it started
-	heardAt             time.Duration
-	perhapsHears        time.Duration // until then: a leader that may have been heard before the member took part
+	heardAt, perhapsAt  time.Duration
 
 	campaign        uint64 // latest that asked for pre-votes
 	preVotes        map[campaign]uint64
