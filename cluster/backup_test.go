@@ -55,7 +55,7 @@ func TestBackupIsRestoredIntoANewCluster(t *testing.T) {
 	if fmt.Sprint(inspected) != fmt.Sprint(info) {
 		t.Fatalf("%+v, was given as %+v", inspected, info)
 	}
-	if info.Cluster != f.cluster || info.Node != leader.ID() || info.Machine != counter.Format || len(info.Voters) != 3 || len(info.Sections) != 2 {
+	if info.Cluster != f.cluster || info.Node != leader.ID() || info.Machine != counter.Format || len(info.Voters) != 3 || len(info.Sections) != 3 {
 		t.Fatalf("%+v", info)
 	}
 	for id := range f.nodes {
