@@ -128,8 +128,8 @@ func (e *ensemble) leaveBehind(lags *node, bytes int) {
 }
 
 // TestInstall: a follower that has missed more than the leader's log holds is sent a
-// snapshot, while clients write. They wait no longer for it than they must, and nobody
-// stands for election.
+// snapshot, while clients write, and nobody stands for election. How long the writes take
+// meanwhile is told, not judged.
 func TestInstall(t *testing.T) {
 	e := startEnsemble(t, 3, electionTimeout(), "--snapshot-entries", "0", "--snapshot-bytes", "0", "--keep-entries", "10", "--transfer-rate", *rateFlag)
 	leader := e.leader()
