@@ -52,5 +52,7 @@ func (m *memberModel) onEntriesApplied(index uint64) {
 		m.c.w.violate("index order", "group %d: %s reports %d applied after %d, commit is %d", m.g.id, m.n.id, index, m.reported, m.commit)
 	}
 	m.reported = index
-	m.g.sessions.compare(m, index)
+	if !m.applierEnded { // its table has let in what its machine then failed at
+		m.g.sessions.compare(m, index)
+	}
 }

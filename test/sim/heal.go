@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -92,8 +93,10 @@ func (w *World) lag() (lag int) {
 		for _, m := range g.members {
 			longest = max(longest, len(m.log))
 		}
-		for _, m := range g.belonging() {
-			lag += longest - len(m.disk)
+		for _, m := range g.members {
+			if g.involves(m.n.id) {
+				lag += longest - len(m.disk)
+			}
 		}
 	}
 	return lag
@@ -130,6 +133,12 @@ func (g *groupModel) belonging() (out []*memberModel) {
 		}
 	}
 	return out
+}
+
+// involves says whether id is a member for good, or is to become one.
+func (g *groupModel) involves(id string) bool {
+	c, _ := g.settled()
+	return c.has(id) || c != nil && slices.ContainsFunc(c.Next, func(m *messages.Member) bool { return m.Id == id })
 }
 
 func (g *groupModel) whyNot() string {

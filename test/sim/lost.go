@@ -31,7 +31,9 @@ func (w *World) lostPhase() {
 		}
 	}
 	if !w.settles() {
-		w.violate("converges after healing", "%s before a majority is lost", w.whyNot())
+		if w.failure == nil && !w.beyondRepair() {
+			w.violate("converges after healing", "%s before a majority is lost", w.whyNot())
+		}
 		return
 	}
 	before := w.cutOffForEver(survivor)
