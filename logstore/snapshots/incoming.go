@@ -13,9 +13,6 @@ import (
 	"github.com/protoraft/protoraft/messages"
 )
 
-// syncEveryBytes bounds what the sync at the end has to write.
-const syncEveryBytes = 8 << 20
-
 // Incoming is a snapshot being received. It must end with Finish, Discard or Close.
 type Incoming struct {
 	s        *Store
@@ -23,7 +20,7 @@ type Incoming struct {
 	partial  string
 	f        vfs.File
 	check    *checker
-	unsynced int64
+	unsynced unsynced
 	ended    error
 }
 
@@ -128,7 +125,7 @@ func (in *Incoming) open() error {
 	if err := in.rescan(min(size, in.info.Size)); err != nil {
 		return err
 	}
-	in.unsynced = in.check.checked // by whoever wrote it, for all that is known
+	in.unsynced = unsynced(in.check.checked) // by whoever wrote it, for all that is known
 	in.check.item = in.check.item[:0]
 	return f.Truncate(in.check.checked)
 }
@@ -170,8 +167,8 @@ func (in *Incoming) Append(offset int64, p []byte) error {
 	if err == nil && n != len(p) {
 		err = fmt.Errorf("wrote %d bytes of %d", n, len(p))
 	}
-	if in.unsynced += int64(n); err == nil && in.unsynced >= syncEveryBytes {
-		err, in.unsynced = in.f.Sync(), 0
+	if err == nil {
+		err = in.unsynced.wrote(in.f, n)
 	}
 	if err != nil {
 		return in.fail(err)

@@ -21,7 +21,8 @@ type Writer struct {
 	seed uint32
 	sum  wholeSum
 
-	offset   int64  // of the frame
+	offset   int64 // of the frame
+	unsynced unsynced
 	frame    []byte // room for its head, then its payload so far
 	sections []string
 	ended    error // why nothing can be written any more
@@ -158,7 +159,23 @@ func (w *Writer) write(b []byte) error {
 	}
 	w.sum.Write(b)
 	w.offset += int64(len(b))
-	return nil
+	return w.unsynced.wrote(w.f, len(b))
+}
+
+// unsynced counts the bytes of a file that no sync has covered yet.
+type unsynced int64
+
+// syncEveryBytes bounds what one sync has to write, and so how long a sync of the log,
+// which often is on the same disk, may have to wait for it.
+const syncEveryBytes = 1 << 20
+
+// wrote syncs the file when enough has gathered.
+func (u *unsynced) wrote(f vfs.File, n int) error {
+	if *u += unsynced(n); *u < syncEveryBytes {
+		return nil
+	}
+	*u = 0
+	return f.Sync()
 }
 
 // fail ends the writer and removes what it wrote. What cannot be removed now is
