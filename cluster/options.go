@@ -104,8 +104,9 @@ type Options struct {
 	// Default 10,000.
 	KeepEntries int
 
-	// TransferBytesPerSecond bounds the sending of a snapshot to one member.
-	// Default 0: as fast as it takes it.
+	// TransferBytesPerSecond bounds the sending of a snapshot to one member, so that it
+	// leaves disks and links to the writes that go on meanwhile. Negative for as fast as
+	// the member takes it. Default 32 MiB.
 	TransferBytesPerSecond int
 
 	// CatchUpTimeout is how long a change of members waits for a new voter that does
@@ -123,10 +124,11 @@ const (
 	heartbeatsPerTimeout   = 10
 	defaultClockDrift      = 0.05
 
-	defaultSnapshotEntries  = 100_000
-	defaultSnapshotBytes    = 256 << 20
-	defaultSnapshotInterval = time.Hour
-	defaultKeepEntries      = 10_000
+	defaultSnapshotEntries        = 100_000
+	defaultSnapshotBytes          = 256 << 20
+	defaultSnapshotInterval       = time.Hour
+	defaultKeepEntries            = 10_000
+	defaultTransferBytesPerSecond = 32 << 20
 )
 
 // MaxCommandBytes is the largest command Propose takes.
@@ -179,9 +181,6 @@ func (o *Options) fill() error {
 		return fmt.Errorf("cluster: Options.RequestTimeout %v, expected more than 0", o.RequestTimeout)
 	}
 	o.fillSnapshots()
-	if o.TransferBytesPerSecond < 0 {
-		return fmt.Errorf("cluster: Options.TransferBytesPerSecond %d, expected 0 or more", o.TransferBytesPerSecond)
-	}
 	if o.CatchUpTimeout < 0 {
 		return fmt.Errorf("cluster: Options.CatchUpTimeout %v, expected 0 for the default, or more", o.CatchUpTimeout)
 	}
@@ -215,6 +214,7 @@ func (o *Options) fillSnapshots() {
 	fill(&o.SnapshotEntries, defaultSnapshotEntries)
 	fill(&o.SnapshotBytes, defaultSnapshotBytes)
 	fill(&o.KeepEntries, defaultKeepEntries)
+	fill(&o.TransferBytesPerSecond, defaultTransferBytesPerSecond)
 	if o.SnapshotInterval == 0 {
 		o.SnapshotInterval = defaultSnapshotInterval
 	}
