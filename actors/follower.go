@@ -141,6 +141,7 @@ func (f *follower) store(ctx actor.Context, block messages.Block, match core.Mat
 // onHeartbeat: the leader vouches for a commit index that this member holds.
 func (f *follower) onHeartbeat(ctx actor.Context, m *messages.Heartbeat, sender *actor.PID) {
 	f.commitTo(core.FollowerCommit(f.commit, core.Index(m.Commit), f.tail.last().Index))
+	f.spare = max(f.spare, min(core.Index(m.Spare), f.commit))
 	f.answer(ctx, sender, &messages.HeartbeatAcked{
 		Group: m.Group, Term: uint64(f.term), From: string(f.opts.Node), Round: m.Round,
 		Checkpoint: f.states.report(),
@@ -203,7 +204,7 @@ func (f *follower) onElectionTimeout(ctx actor.Context, m *messages.ElectionTime
 // mayLead: one that is not to lead stands only when nobody else has managed to.
 func (r *raft) mayLead() bool {
 	own, _ := r.config().Member(r.opts.Node)
-	return r.mayStand() && own.Priority >= 0
+	return r.mayStand() && own.Priority >= 0 && !r.opts.Witness
 }
 
 // onStandForElection has the member stand before its time. A leader that is heard is
@@ -276,6 +277,9 @@ func (r *raft) announceLeader(ctx actor.Context, id core.NodeID) {
 }
 
 func (r *raft) leaderChanged(id core.NodeID) *LeaderChanged {
+	if r.config().Witness(id) {
+		return &LeaderChanged{Group: r.opts.Group, Term: r.term} // clients wait for its successor
+	}
 	return &LeaderChanged{Group: r.opts.Group, Term: r.term, Leader: id, Address: r.leaderAt}
 }
 

@@ -146,7 +146,7 @@ func (l *leader) findChange() {
 // followNewVoters begins to watch those that have to catch up.
 func (l *leader) followNewVoters() {
 	l.change.catchUp = nil
-	for _, id := range l.config().NewVoters() {
+	for _, id := range l.config().CatchingUp() {
 		if l.change.catchUp == nil {
 			l.change.catchUp = make(map[core.NodeID]*core.CatchUp)
 		}
@@ -239,14 +239,17 @@ func (l *leader) step(ctx actor.Context, what string, next core.Configuration) {
 // does not advance for too long ends the change.
 func (l *leader) checkCatchUp() bool {
 	all, last := true, l.tail.last().Index
-	for _, id := range l.config().NewVoters() {
+	for _, id := range l.config().CatchingUp() {
 		one := l.change.catchUp[id]
+		if id == l.opts.Node {
+			continue
+		}
 		if l.now-l.contact[id] >= l.opts.ElectionTimeout {
 			one.Lost()
 		}
 		one.Received(l.progress[id].GetSnapshotSent(), int64(l.now))
 		one.Seen(l.tally.Match(id), last, int64(l.now), int64(l.opts.ElectionTimeout))
-		if all = all && one.Done(); !one.Done() && l.change.failed == "" && one.Stalled(int64(l.now), int64(l.opts.catchUpTimeout())) {
+		if all = all && one.Done() && !l.beyondWitness(id); !one.Done() && l.change.failed == "" && one.Stalled(int64(l.now), int64(l.opts.catchUpTimeout())) {
 			l.change.failed = fmt.Sprintf("%s has not advanced for %v, it has %d entries of %d", id, l.opts.catchUpTimeout(), l.tally.Match(id), last)
 		}
 	}

@@ -54,7 +54,8 @@ func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason stri
 
 // standAside hands over to whoever may lead, when this member is not to.
 func (l *leader) standAside(ctx actor.Context) {
-	if own, ok := l.config().Member(l.opts.Node); ok && own.Priority < 0 && l.transfer == nil && l.tally.Settled() {
+	own, ok := l.config().Member(l.opts.Node)
+	if reluctant := own.Priority < 0 || l.opts.Witness; ok && reluctant && l.transfer == nil && l.tally.Settled() {
 		if _, reason := l.transferTarget(""); reason == "" {
 			l.onTransferLeadership(ctx, &messages.TransferLeadership{}, nil)
 		}

@@ -33,7 +33,7 @@ func (r *replicator) onEntriesCompacted(ctx actor.Context, m *EntriesCompacted) 
 	r.reposition(0)
 	r.logger.Info("the peer needs a snapshot", "match", r.progress.Match, "next", r.progress.Next)
 	r.transfer = transferState{failures: r.transfer.failures}
-	ctx.Request(r.snapshotter, &SendSnapshot{Term: r.term, Peer: r.peer, To: r.peerPID, Session: r.progress.Session})
+	ctx.Request(r.snapshotter, &SendSnapshot{Term: r.term, Peer: r.peer, Bare: r.witness, To: r.peerPID, Session: r.progress.Session})
 }
 
 // sendsSnapshot says whether news of a transfer is of the one under way.
