@@ -75,6 +75,9 @@ func (m *memberModel) checkOffice(t *turn) {
 	for _, s := range t.said {
 		if _, order := s.message.(*messages.TimeoutNow); order {
 			m.checkOrder(s.to)
+			if m.n.witness() {
+				m.c.w.cover.add("witness hands over")
+			}
 		}
 	}
 	m.checkReplicators(t)
@@ -88,7 +91,7 @@ func (m *memberModel) checkOrder(to *node) {
 		m.c.w.violate("leadership goes to a whole log", "group %d: %s of %v hands term %d over to %s, its log ends at %d, the other's has %d entries",
 			m.g.id, m.n.id, m.current(), m.leads, to.id, last, len(target.disk))
 	}
-	if !slices.Contains(m.current().voters, to.id) {
+	if !slices.Contains(m.current().voters, to.id) || to.witness() {
 		m.c.w.violate("leadership goes to who votes", "group %d: %s of %v hands term %d over to %s", m.g.id, m.n.id, m.current(), m.leads, to.id)
 	}
 }

@@ -117,6 +117,10 @@ var Required = []string{
 	"transfer of leadership done",
 	"turn held up",
 	"two leaders of different terms",
+	"witness cuts its log",
+	"witness hands over",
+	"witness is told where its log begins",
+	"witness leads",
 }
 
 // Missing lists what was required and not reached.
