@@ -37,9 +37,9 @@ func CheckWitness(members []Member) error {
 	}
 	switch {
 	case witnesses > 1:
-		return fmt.Errorf("%d witnesses, expected one at most", witnesses)
+		return fmt.Errorf("witnesses: %d, expected at most 1", witnesses)
 	case witnesses == 1 && stateful < 2:
-		return fmt.Errorf("a witness and %d voters with state, expected at least two of those", stateful)
+		return fmt.Errorf("voters with state beside a witness: %d, expected at least 2", stateful)
 	}
 	return nil
 }

@@ -212,11 +212,7 @@ func (m *memberModel) changesMembers(before, after *members) {
 		w.cover.add("members: new voters catch up")
 	case len(after.Outgoing) > 0:
 		w.cover.add("members: joint")
-		if slices.ContainsFunc(after.Members, func(one *messages.Member) bool {
-			return one.Role == messages.Role_WITNESS && !before.votes(one.Id)
-		}) {
-			w.cover.add("members: witness added")
-		}
+		m.checkJoins(before, after)
 		for _, id := range after.voters {
 			if o := g.byID(id); !before.votes(id) && o != nil && o.snapshots.joined {
 				w.cover.add("members: newcomer caught up by snapshot")

@@ -42,8 +42,29 @@ func (m *memberModel) checkRested(to uint64) {
 	}
 	m.c.w.cover.add("witness is told where its log begins")
 	c, _ := m.g.settled()
+	if !c.votes(m.n.id) {
+		return // not yet: see checkJoins
+	}
 	if has := func(o *memberModel) bool { return !o.n.witness() && o.holds(to) }; !m.g.counts(c, has) {
 		m.c.w.violate("a witness keeps what others need", "group %d: the log of %s is to begin after %d, which no majority of %v has without it", m.g.id, m.n.id, to, c)
+	}
+}
+
+// checkJoins: a leader gives a witness its voice. From then on it may be all that those
+// with state have to be brought on by.
+func (m *memberModel) checkJoins(before, after *members) {
+	for _, id := range after.voters {
+		joins := m.g.byID(id)
+		if joins == nil || !joins.n.witness() || before.votes(id) {
+			continue
+		}
+		m.c.w.cover.add("members: witness joins")
+		for _, one := range after.Members {
+			if o, from := m.g.byID(one.Id), joins.snapshots.durable; one.Role == messages.Role_VOTER && !o.holds(from) {
+				m.c.w.violate("a witness keeps what others need", "group %d: %s has %s join, whose log begins after %d, and %s does not have all of that",
+					m.g.id, m.n.id, id, from, one.Id)
+			}
+		}
 	}
 }
 
