@@ -277,7 +277,7 @@ func (r *raft) announceLeader(ctx actor.Context, id core.NodeID) {
 }
 
 func (r *raft) leaderChanged(id core.NodeID) *LeaderChanged {
-	if r.config().Witness(id) {
+	if r.config().Witness(id) || id == r.opts.Node && r.opts.Witness { // it may be removed by now
 		return &LeaderChanged{Group: r.opts.Group, Term: r.term} // clients wait for its successor
 	}
 	return &LeaderChanged{Group: r.opts.Group, Term: r.term, Leader: id, Address: r.leaderAt}
