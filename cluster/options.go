@@ -28,6 +28,12 @@ type Member struct {
 	// (what is committed may be on no other live node), and hands over as soon as
 	// somebody has caught up. It is set when a group begins; the same on every node.
 	Priority int
+
+	// Witness makes the node's members witnesses: they vote and count for what is
+	// committed, hold the end of the log, and have no state. A group has one at most, and
+	// two voters with state beside it. It is set when a group begins or the member is
+	// added, the same on every node, and never changes.
+	Witness bool
 }
 
 // Options of a node. ID, Members and DataDir are needed; the rest has defaults.
@@ -184,6 +190,9 @@ func (o *Options) fill() error {
 	if o.Join && len(o.Members) == 1 {
 		return fmt.Errorf("cluster: Options.Join with no members but %s itself, expected those of the cluster to join too", o.ID)
 	}
+	if err := core.CheckWitness(o.bootstrap().Members); err != nil {
+		return fmt.Errorf("cluster: Options.Members: %w", err)
+	}
 	if o.ClusterID == "" {
 		o.ClusterID = deriveClusterID(o.Members)
 	}
@@ -257,7 +266,13 @@ func memberList(members []Member) string {
 func deriveClusterID(members []Member) string {
 	sorted := slices.Clone(members)
 	slices.SortFunc(sorted, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
-	sum := sha256.Sum256([]byte(memberList(sorted)))
+	text := memberList(sorted)
+	for _, m := range sorted {
+		if m.Witness {
+			text += " witness=" + m.ID
+		}
+	}
+	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:8])
 }
 
@@ -279,9 +294,18 @@ func (o *Options) bootstrap() core.Configuration {
 	slices.SortFunc(sorted, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
 	var c core.Configuration
 	for _, m := range sorted {
-		c.Members = append(c.Members, core.Member{ID: core.NodeID(m.ID), Address: m.Address, Role: core.RoleVoter, Priority: m.Priority})
+		one := core.Member{ID: core.NodeID(m.ID), Address: m.Address, Role: core.RoleVoter, Priority: m.Priority}
+		if m.Witness {
+			one.Role = core.RoleWitness
+		}
+		c.Members = append(c.Members, one)
 	}
 	return c
+}
+
+// witness says whether this node's members are to be witnesses.
+func (o *Options) witness() bool {
+	return slices.ContainsFunc(o.Members, func(m Member) bool { return m.ID == o.ID && m.Witness })
 }
 
 func (o *Options) gateway() actors.GatewayOptions {

@@ -67,6 +67,7 @@ type Member struct {
 	ID       string `json:"id"`
 	Address  string `json:"address"`
 	Priority int    `json:"priority,omitempty"`
+	Witness  bool   `json:"witness,omitempty"` // votes, and has no state; of those in add and voters only
 }
 
 // Change is a change of members under way.
@@ -322,6 +323,9 @@ func (c *MembersChange) Check() string {
 			return fmt.Sprintf("address %.100q of member %s, expected host:port as the other nodes reach it", m.Address, m.ID)
 		}
 		ids = append(ids, m.ID)
+	}
+	if slices.ContainsFunc(c.AddLearners, func(m Member) bool { return m.Witness }) {
+		return "a learner is marked as a witness, expected it in add: a witness votes"
 	}
 	for _, id := range slices.Concat(ids, c.Remove, c.Promote, c.Demote) {
 		if id == "" {
