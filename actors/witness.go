@@ -12,7 +12,7 @@ import (
 )
 
 // What is different about a witness, which votes, holds the log's end and has no state:
-// see docs/design/0016-witnesses.md.
+// see docs/design/0018-witnesses.md.
 
 // checkWitness refuses a configuration in which this member is not what it was started
 // as. One with state must not take itself for a witness, nor the other way round: it

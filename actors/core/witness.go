@@ -7,7 +7,7 @@ import (
 
 // A witness votes and holds the log's end, and has no state. It counts for elections and
 // for commits like any voter, so what it has acknowledged it must be able to give to a
-// voter with state until all of those have it. docs/design/0016-witnesses.md says why
+// voter with state until all of those have it. docs/design/0018-witnesses.md says why
 // the rules below are enough for that.
 
 // Witness says whether id is a witness, or is to be one.
