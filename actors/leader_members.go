@@ -241,7 +241,7 @@ func (l *leader) checkCatchUp() bool {
 	all, last := true, l.tail.last().Index
 	for _, id := range l.config().CatchingUp() {
 		one := l.change.catchUp[id]
-		if id == l.opts.Node {
+		if l.serves(id) {
 			continue
 		}
 		if l.now-l.contact[id] >= l.opts.ElectionTimeout {

@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/hashicorp/go-hclog"
@@ -36,11 +37,17 @@ func (l *leader) spareFor(id core.NodeID) core.Index {
 	return 0
 }
 
-// beyondWitness says whether a new voter, or one that a new witness has to serve, still
-// lacks entries that a witness may be sent no more.
+// beyondWitness says whether a voter with state, old or new, still lacks entries that
+// this leader's witness, or that of an earlier one, may have been sent no more.
 func (l *leader) beyondWitness(id core.NodeID) bool {
 	c := l.config()
-	return c.Witnessed() && !c.Witness(id) && l.tally.Match(id) < l.snapshots.newest.Index
+	return c.Witnessed() && !c.Witness(id) && l.tally.Match(id) < max(l.snapshots.newest.Index, l.tally.TermStart()-1)
+}
+
+// serves says whether one that must have caught up needs no looking after: an old voter
+// that lacks nothing. Whether it answers just now is another matter.
+func (l *leader) serves(id core.NodeID) bool {
+	return id == l.opts.Node || !slices.Contains(l.config().NewVoters(), id) && !l.beyondWitness(id)
 }
 
 // turnAway: a witness leads to bring another on, not to serve. It says whether the

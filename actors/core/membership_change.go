@@ -48,7 +48,7 @@ func (c *Configuration) Begin(at Index, r Change) (Configuration, error) {
 	switch {
 	case sameIDs(voters(next), c.Voters()):
 		return moved.Joint().Final(), nil // the quorums are the same
-	case len(moved.NewVoters()) == 0:
+	case len(moved.CatchingUp()) == 0:
 		return moved.Joint(), nil
 	}
 	return moved, nil

@@ -70,11 +70,12 @@ func (c *Configuration) Spare(commit Index, match func(NodeID) Index) Index {
 }
 
 // CatchingUp are those that must have caught up before the group becomes joint: the
-// new voters and, where one of them is a witness, all voters with state. A witness that
-// was sent no more than the end of the log has nothing for those that lack the rest.
+// new voters and, where there is to be a witness, all voters with state. A witness that
+// was sent no more than the end of the log has nothing for those that lack the rest, and
+// who had the rest may be leaving.
 func (c *Configuration) CatchingUp() []NodeID {
 	ids := c.NewVoters()
-	if !slices.ContainsFunc(ids, c.Witness) {
+	if !slices.ContainsFunc(c.Next, func(m Member) bool { return m.Role == RoleWitness }) {
 		return ids
 	}
 	for _, m := range c.Next {

@@ -106,9 +106,16 @@ func TestChangesOfWitnesses(t *testing.T) {
 	if q := joint.StateQuorum(); slices.Contains(q.Voters, "v") || slices.Contains(q.Outgoing, "w") || len(q.Voters) != 2 || len(q.Outgoing) != 2 {
 		t.Errorf("state is compared by %v, expected a and b", q)
 	}
-	grown, err := now.Begin(7, Change{Add: withWitness("c")})
-	if got := grown.CatchingUp(); err != nil || !slices.Equal(got, ids("c")) {
-		t.Errorf("%v have to catch up, %v, expected c", got, err)
+	// The same with one that goes: it may have been what the witness was not sent.
+	four := Configuration{Members: withWitness("a", "b", "c", "w!")}
+	smaller, err := four.Begin(7, Change{Remove: ids("c")})
+	if got := smaller.CatchingUp(); err != nil || !slices.Equal(got, ids("a", "b")) {
+		t.Errorf("%v have to catch up, %v, expected a and b", got, err)
+	}
+	// Without a witness nobody has to wait for old voters.
+	freed, err := four.Begin(7, Change{Remove: ids("w")})
+	if err != nil || len(freed.Next) > 0 || len(freed.Outgoing) != 4 {
+		t.Errorf("%+v, %v; expected to be joint at once", freed, err)
 	}
 }
 
