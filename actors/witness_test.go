@@ -261,3 +261,24 @@ func TestOptionsOfAWitness(t *testing.T) {
 		}
 	}
 }
+
+// While there is to be a witness, those who go do not go before every voter with state
+// that stays has what the witness may have been sent no more. Whoever has it is not
+// asked for more.
+func TestMembersLeaveAWitnessBehindWithCompleteLogsOnly(t *testing.T) {
+	m := newMember(t, 4)
+	m.opts.Bootstrap.Members[3].Role = core.RoleWitness
+	m.begin().elect()
+	m.accept("n2")
+	m.accept("n4")
+	m.expectLog(2, 2, 2)
+	m.change(&messages.ChangeMembers{Remove: []string{"n2"}})
+	m.sync()
+	m.accept("n2")
+	m.accept("n4")
+	m.expectConfig(3, "n1,n2,n3,n4 / n1,n3,n4 /  / ") // n3 has nothing of the log
+	for _, l := range takeLetters[*messages.AppendEntries](m.peer("n3"))[:1] {
+		m.send(m.peer("n3"), l.from, accepted(t, l, "n3"))
+	}
+	m.expectConfig(4, "n1,n3,n4 /  / n1,n2,n3,n4 / ")
+}
