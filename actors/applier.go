@@ -36,7 +36,8 @@ type applier struct {
 	applied  core.Index
 	reported core.Index
 	ahead    core.Index        // what the machine had by itself when it started
-	given    core.Index        // the highest commit handed over
+	kept     core.Index        // the last it has said to hold on its own disk
+	noted    core.Index        // of that, what the Raft was told
 	work     []*ApplyCommitted // not finished
 	fetching bool
 	fetches  uint64     // numbers reads of the log
@@ -100,9 +101,10 @@ func (a *applier) receive(ctx actor.Context, message any, _ *actor.PID) {
 	}
 	switch m := message.(type) {
 	case *ApplyCommitted:
-		a.given = max(a.given, m.Commit)
-		a.work = append(a.work, m)
-		a.proceed(ctx)
+		if m.Commit > a.applied {
+			a.work = append(a.work, m)
+			a.proceed(ctx)
+		}
 	case *LogFound:
 		a.onLogFound(ctx, m)
 	case *EntriesRead:
@@ -132,11 +134,12 @@ func (a *applier) endTurn(ctx actor.Context) {
 }
 
 func (a *applier) report(ctx actor.Context) {
-	if applied := a.reportable(); applied != a.reported || a.settled > 0 {
+	if a.applied != a.reported || a.settled > 0 || a.kept != a.noted {
 		ctx.Send(a.raft, &EntriesApplied{
-			Index: applied, Queries: a.settled, Leased: a.released, Bytes: a.snapshots.bytes, Checkpoints: a.hashes.take(),
+			Index: a.applied, Queries: a.settled, Leased: a.released, Bytes: a.snapshots.bytes, Checkpoints: a.hashes.take(),
+			Machine: a.kept,
 		})
-		a.reported, a.settled, a.released, a.snapshots.bytes = applied, 0, 0, 0
+		a.reported, a.noted, a.settled, a.released, a.snapshots.bytes = a.applied, a.kept, 0, 0, 0
 	}
 }
 
@@ -201,6 +204,9 @@ func (a *applier) applyBlock(ctx actor.Context, b *messages.Block, waiters []Wai
 	err := b.Entries(func(index uint64, e messages.EntryView) error {
 		if core.Index(index) <= a.applied || core.Index(index) > commit {
 			return nil
+		}
+		if core.Index(index) <= a.ahead {
+			return a.passOver(index, b, e)
 		}
 		var w Waiter
 		if i := index - b.FirstIndex; i < uint64(len(waiters)) {
@@ -456,7 +462,7 @@ func (a *applier) answerLeased(ctx actor.Context) {
 }
 
 func (a *applier) answer(q PendingQuery) messages.ResultItem {
-	item := messages.ResultItem{Outcome: messages.Outcome_APPLIED, Index: uint64(a.applied)}
+	item := messages.ResultItem{Outcome: messages.Outcome_APPLIED, Index: uint64(a.reflected())}
 	machine, ok := a.machine.(fsm.Querier)
 	if !ok {
 		item.Outcome, item.Reason = messages.Outcome_NOT_APPLIED, messages.Reason_REFUSED

@@ -1,7 +1,11 @@
 package actors
 
 import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
 	"hash/crc32"
+	"io"
 
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/fsm"
@@ -70,6 +74,53 @@ func (h *hashes) passed(index uint64) {
 // batch may go beyond.
 func (h *hashes) mustStop(index uint64) bool {
 	return h.hasher != nil && index%core.CheckpointEvery == 0
+}
+
+// The bytes of what a snapshot says for comparison, version 1: version, 1 where the
+// chain is known, chain (8), the machine's state (8, 0 where it is not known); little
+// endian.
+const (
+	comparedVersion = 1
+	comparedBytes   = 18
+)
+
+// view is where chain and state stand at the last entry applied.
+func (h *hashes) view() (fsm.View, error) {
+	b := make([]byte, comparedBytes)
+	b[0] = comparedVersion
+	if h.hasher != nil {
+		binary.LittleEndian.PutUint64(b[10:], h.hasher.StateHash())
+	} else if !h.partial {
+		b[1] = 1
+		binary.LittleEndian.PutUint64(b[2:], h.chain)
+	}
+	return comparedView(b), nil
+}
+
+type comparedView []byte
+
+func (v comparedView) WriteTo(w io.Writer) (int64, error) { return bytes.NewReader(v).WriteTo(w) }
+func (comparedView) Release()                             {}
+
+// load goes on with a snapshot's chain, and compares the machine's state with the one
+// that the snapshot was taken of: the machine has been restored before.
+func (h *hashes) load(r io.Reader) error {
+	b, err := io.ReadAll(io.LimitReader(r, comparedBytes+1))
+	switch {
+	case err != nil:
+		return err
+	case len(b) != comparedBytes || b[0] != comparedVersion:
+		return fmt.Errorf("%x, expected %d bytes of version %d", b, comparedBytes, comparedVersion)
+	}
+	h.chain, h.partial = binary.LittleEndian.Uint64(b[2:]), b[1] != 1
+	taken := binary.LittleEndian.Uint64(b[10:])
+	if h.hasher == nil || taken == 0 {
+		return nil
+	}
+	if state := h.hasher.StateHash(); state != 0 && state != taken {
+		return fmt.Errorf("the state restored is %#x, expected %#x, that of the state the snapshot was taken of: one of the two members' memory has failed, or the machine does not restore what it saves", state, taken)
+	}
+	return nil
 }
 
 func (h *hashes) take() []core.Checkpoint {

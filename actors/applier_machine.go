@@ -28,13 +28,6 @@ type machineHost struct {
 
 func (h machineHost) Wake() { h.root.Send(h.self, &MachineWoken{}) }
 
-// LogFound: Raft → Applier, local, to a machine that is fsm.Durable. The log begins at
-// First; where New, nothing was stored at all.
-type LogFound struct {
-	First core.Index
-	New   bool
-}
-
 // startMachine begins the machine's life. A panic here is its failure, as everywhere.
 func (a *applier) startMachine(ctx actor.Context) {
 	if m, ok := a.machine.(fsm.Hosted); ok {
@@ -46,32 +39,11 @@ func (a *applier) startMachine(ctx actor.Context) {
 	if m, ok := a.machine.(fsm.Durable); ok {
 		index, err := m.AppliedIndex()
 		if err != nil {
-			a.fail(ctx, fmt.Sprintf("state machine does not know its applied index: %v", err))
+			a.fail(ctx, fmt.Sprintf("state machine of group %d does not know its applied index: %v", a.group, err))
 			return
 		}
-		a.applied, a.ahead = core.Index(index), core.Index(index)
+		a.ahead = core.Index(index)
 	}
-}
-
-// onLogFound refuses a machine that the log cannot bring up to date. One that is ahead
-// of its log is in order: what a majority holds may be applied here before it is on
-// this disk.
-func (a *applier) onLogFound(ctx actor.Context, m *LogFound) {
-	switch {
-	case m.New && a.ahead > 0:
-		a.fail(ctx, fmt.Sprintf("state machine has applied %d entries and the log is empty: the log was lost, or the machine is another group's", a.ahead))
-	case a.ahead+1 < m.First:
-		a.fail(ctx, fmt.Sprintf("state machine went backwards: it has applied %d, the log begins at %d", a.ahead, m.First))
-	}
-}
-
-// reportable is how far the Raft is told that entries are applied: never beyond what
-// it has handed over, though a machine that keeps its own state may be.
-func (a *applier) reportable() core.Index {
-	if a.applied == a.ahead {
-		return min(a.applied, a.given)
-	}
-	return a.applied
 }
 
 func (a *applier) onMachineWoken() {

@@ -83,6 +83,9 @@ func (a *applier) answerUnapplied(index uint64, w Waiter, item messages.ResultIt
 func answerOf(v session.Verdict) messages.ResultItem {
 	switch v.Decision {
 	case session.Repeat:
+		if v.Lost {
+			return messages.ResultItem{Outcome: messages.Outcome_APPLIED, Reason: messages.Reason_REPLY_LOST, Index: v.Index}
+		}
 		return messages.ResultItem{Outcome: messages.Outcome_APPLIED, Index: v.Index, Data: v.Reply}
 	case session.Full:
 		return messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_BUSY}

@@ -38,23 +38,37 @@ type part struct {
 	name    string
 	view    func() (fsm.View, error)
 	restore func(io.Reader) error
+	newer   bool // than the first files: one without it is whole
 }
 
 // Names of sections are in files: they never change.
 const (
 	sessionsSection = "sessions"
 	machineSection  = "machine"
+	comparedSection = "compared"
 )
 
 // parts are the sections of a snapshot, in the order of the file.
 func (a *applier) parts() []part {
 	sessions := func() (fsm.View, error) { return a.sessions.View(), nil }
-	return []part{{sessionsSection, sessions, a.sessions.Load}, {machineSection, a.machine.Snapshot, a.machine.Restore}}
+	return []part{
+		{name: sessionsSection, view: sessions, restore: a.sessions.Load},
+		{name: machineSection, view: a.machine.Snapshot, restore: a.machine.Restore},
+		{name: comparedSection, view: a.hashes.view, restore: a.hashes.load, newer: true},
+	}
 }
 
 // onCaptureSnapshot takes a view of every part as of the last entry applied, in this
 // turn: index and contents belong together.
 func (a *applier) onCaptureSnapshot(ctx actor.Context, m *CaptureSnapshot) {
+	if a.applied < a.ahead {
+		ctx.Send(a.raft, &SnapshotFailed{Reason: fmt.Sprintf("the state machine is at %d, and its sessions are at %d on their way there", a.ahead, a.applied)})
+		return
+	}
+	if err := a.askKept(); err != nil {
+		a.fail(ctx, err.Error())
+		return
+	}
 	a.report(ctx) // before anything is said of a snapshot up to there
 	if a.snapshots.term == 0 {
 		ctx.Send(a.raft, &SnapshotFailed{Reason: "nothing was applied since the start"})
@@ -79,6 +93,7 @@ func (a *applier) onCaptureSnapshot(ctx actor.Context, m *CaptureSnapshot) {
 		Group: a.group, Incarnation: m.Incarnation, Index: uint64(a.applied), Term: uint64(a.snapshots.term),
 		Configuration:      describeConfiguration(&a.snapshots.configuration.Configuration),
 		ConfigurationIndex: uint64(a.snapshots.configuration.index), Time: a.snapshots.time,
+		Machine: fsm.SnapshotFormatOf(a.machine),
 	}})
 }
 
@@ -132,6 +147,7 @@ func (a *applier) onRestoreSnapshot(ctx actor.Context, m *RestoreSnapshot) {
 	}
 	a.logger.Info("state restored from a snapshot", "index", m.Meta.Index, "applied", a.applied)
 	a.applied = core.Index(m.Meta.Index)
+	a.hashes.applied = a.applied
 	a.snapshots.term, a.snapshots.time = core.Term(m.Meta.Term), m.Meta.Time
 	a.answerReached(ctx)
 }
@@ -141,24 +157,40 @@ func (a *applier) restore(meta *messages.SnapshotMeta) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := fsm.CheckSnapshotFormat(meta.Machine, fsm.SnapshotFormatOf(a.machine)); err != nil {
+		return err
+	}
 	file, err := a.snapshots.store.Open(meta.Group, meta.Index)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
+	a.hashes.partial = true // unless the file says more
+	ahead := core.Index(meta.Index) <= a.ahead
 	for _, p := range a.parts() {
-		section, found, err := file.Section(p.name)
-		if err == nil && !found {
-			err = errors.New("there is none")
+		if ahead && p.name != sessionsSection {
+			continue // the machine has this by itself, and more
 		}
-		if err == nil {
-			err = p.restore(section)
-		}
-		if err != nil {
+		if err := p.restoreFrom(file); err != nil {
 			return fmt.Errorf("section %q: %w", p.name, err)
 		}
 	}
 	a.snapshots.configuration = configuration{core.Index(meta.ConfigurationIndex), c}
-	a.observeConfiguration(meta.ConfigurationIndex, &c)
+	if !ahead {
+		a.observeConfiguration(meta.ConfigurationIndex, &c)
+	}
 	return nil
+}
+
+func (p *part) restoreFrom(file *snapshots.Reader) error {
+	section, found, err := file.Section(p.name)
+	switch {
+	case err != nil:
+		return err
+	case found:
+		return p.restore(section)
+	case p.newer:
+		return nil
+	}
+	return errors.New("there is none")
 }

@@ -338,10 +338,10 @@ func TestBlocksAreHandedOverUpToTheLimit(t *testing.T) {
 	for i := range uint64(10) {
 		r.tail.append(CommittedBlock{Block: block(1, 1, i+1, min(i, 1), "x")})
 	}
-	if got := r.takeBlocks(1); len(got) != 3 || r.backlog.bytes != 3*one.Len() {
+	if got := r.takeBlocks(1, r.commit); len(got) != 3 || r.backlog.bytes != 3*one.Len() {
 		t.Fatalf("%d blocks, %d bytes", len(got), r.backlog.bytes)
 	}
-	if got := r.takeBlocks(4); len(got) != 1 {
+	if got := r.takeBlocks(4, r.commit); len(got) != 1 {
 		t.Fatalf("%d blocks beyond the limit, expected the one that must go", len(got))
 	}
 	r.backlog.upTo(4)

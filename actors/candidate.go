@@ -27,7 +27,7 @@ func (r *raft) becomeCandidate(ctx actor.Context, transfer bool) {
 	r.eachVoter(func(_ core.NodeID, pid *actor.PID) {
 		r.ask(ctx, pid, &messages.RequestVote{
 			Group: r.opts.Group, Term: uint64(r.term), Candidate: string(r.opts.Node),
-			LastIndex: uint64(last.Index), LastTerm: uint64(last.Term), Transfer: transfer,
+			LastIndex: uint64(last.Index), LastTerm: uint64(last.Term), Transfer: transfer, Resets: r.config().Resets,
 		})
 	})
 }
@@ -61,7 +61,7 @@ func (c *candidate) receive(ctx actor.Context, message any, sender *actor.PID) {
 // made it a follower before they get here; it stands already, so TimeoutNow asks
 // nothing new.
 var candidateIgnores = ignored(
-	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{},
+	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{}, &messages.MemoryRestored{},
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.StateDiverged{}, &messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{}, &messages.ConfirmReadIndex{},
 	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &SnapshotFound{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},

@@ -143,6 +143,9 @@ func TestOwnVoteCountsOnlyWhenDurable(t *testing.T) {
 	m.writer.flush(2) // the first entry and the hard state before it
 	m.settle()
 	m.expectRole("candidate", 2)
+	m.writer.flush(1) // the note that it takes part
+	m.settle()
+	m.expectRole("candidate", 2)
 	m.writer.flush(1)
 	m.settle()
 	m.expectRole("leader", 2)
@@ -334,7 +337,7 @@ func TestLearnerNeverStands(t *testing.T) {
 func TestStartingMemberAnswersNoPeer(t *testing.T) {
 	m := newMember(t, 3)
 	m.reader.auto = false
-	m.start()
+	m.arrive()
 	m.askVote("n2", 2, 1, 1)
 	m.append(2, 1, 1, 1)
 	m.heartbeatOf("n2", 2, 1)
@@ -348,6 +351,9 @@ func TestStartingMemberAnswersNoPeer(t *testing.T) {
 	m.expectRole("starting", 0)
 	m.reader.flush(1)
 	m.settle()
+	m.sync()
+	m.expectRole("starting", 0) // it has to meet the others
+	m.greeted()
 	m.sync()
 	m.expectRole("follower", 1)
 }

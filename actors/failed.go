@@ -52,6 +52,7 @@ func (r *raft) fail(ctx actor.Context, reason string) {
 	r.handedTo(ctx, "")
 	r.election.cancel()
 	r.endSnapshots(ctx, "the member has stopped: "+reason)
+	r.memory.greet.cancel()
 	r.held = nil
 	ctx.Send(r.applier, &MemberHalted{Reason: reason})
 	ctx.Send(r.links.Node, &MemberFailed{Group: r.opts.Group, Reason: reason})

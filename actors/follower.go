@@ -50,6 +50,8 @@ func (f *follower) receive(ctx actor.Context, message any, sender *actor.PID) {
 		f.onHeartbeat(ctx, m, sender)
 	case *messages.OfferSnapshot:
 		f.onOfferSnapshot(ctx, m, sender)
+	case *messages.MemoryRestored:
+		f.onMemoryRestored(ctx, m)
 	case *messages.TimeoutNow:
 		f.onTimeoutNow(ctx)
 	case *messages.StateDiverged:
@@ -102,7 +104,22 @@ func (f *follower) onAppendEntries(ctx actor.Context, m *messages.AppendEntries,
 		return
 	}
 	f.commitTo(core.FollowerCommit(f.commit, core.Index(m.Commit), match.MatchIndex))
-	f.acks = append(f.acks, ack{sender, m.Session, match.MatchIndex})
+	f.owe(ack{sender, m.Session, match.MatchIndex})
+}
+
+// owe notes an answer to give. A Replicator takes one answer to a match, and none to a
+// session before its last: while the disk takes nothing it begins many.
+func (f *follower) owe(a ack) {
+	if n := len(f.acks); n > 0 {
+		last := &f.acks[n-1]
+		switch same := last.to.Equal(a.to); {
+		case same && last.session > a.session, same && last.session == a.session && last.match == a.match:
+			return
+		case !same || last.session < a.session:
+			f.acks = f.acks[:0]
+		}
+	}
+	f.acks = append(f.acks, a)
 }
 
 func (f *follower) openBlock(m *messages.AppendEntries) (messages.Block, error) {
@@ -140,11 +157,14 @@ func (f *follower) store(ctx actor.Context, block messages.Block, match core.Mat
 
 // onHeartbeat: the leader vouches for a commit index that this member holds.
 func (f *follower) onHeartbeat(ctx actor.Context, m *messages.Heartbeat, sender *actor.PID) {
-	f.commitTo(core.FollowerCommit(f.commit, core.Index(m.Commit), f.tail.last().Index))
+	if !f.memory.recovering { // else the leader may still believe what it once held
+		f.commitTo(core.FollowerCommit(f.commit, core.Index(m.Commit), f.tail.last().Index))
+	}
 	f.spare = max(f.spare, min(core.Index(m.Spare), f.commit))
+	f.greetStranger(ctx, core.NodeID(m.Leader), sender)
 	f.answer(ctx, sender, &messages.HeartbeatAcked{
 		Group: m.Group, Term: uint64(f.term), From: string(f.opts.Node), Round: m.Round,
-		Checkpoint: f.states.report(),
+		Checkpoint: f.states.report(), Recovering: f.recovers(), DiskFull: f.diskFull,
 	})
 }
 
@@ -161,7 +181,7 @@ func (f *follower) endTurn(ctx actor.Context) {
 		}
 		f.answer(ctx, a.to, &messages.AppendAccepted{
 			Group: f.opts.Group, Term: uint64(f.term), From: string(f.opts.Node),
-			Session: a.session, MatchIndex: uint64(a.match),
+			Session: a.session, MatchIndex: uint64(a.match), Recovering: f.recovers(),
 		})
 	}
 	f.acks = f.acks[:copy(f.acks, f.acks[n:])]
@@ -219,6 +239,8 @@ func (r *raft) onStandForElection(ctx actor.Context, sender *actor.PID) {
 	case *preCandidate, *candidate: // it does
 	case *follower:
 		switch {
+		case r.memory.recovering:
+			reason = "it has lost memory: " + r.memory.cause
 		case !r.mayLead():
 			reason = "it is no voter that may lead"
 		case r.hearsLeader():

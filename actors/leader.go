@@ -16,14 +16,16 @@ import (
 //
 // Its parts: leader_early.go keeps the order of what comes in, leader_propose.go takes
 // commands, leader_reads.go queries, leader_transfer.go hands over,
-// leader_members.go changes the members. Replicators, one a peer, are its children.
+// leader_members.go changes the members, leader_room.go minds full disks. Replicators,
+// one a peer, are its children.
 type leader struct {
 	*raft
 	tally       *core.Tally
 	contact     map[core.NodeID]time.Duration // when each peer last answered
 	replicators []replicatorOf
 	progress    map[core.NodeID]*messages.ProgressReported
-	spawned     int // Replicators of this term, for their names
+	recoveries  map[core.NodeID]*core.Recovery // of peers that have lost memory
+	spawned     int                            // Replicators of this term, for their names
 
 	early       *earlyOperations // nil once the Gateway has caught up
 	queue       proposals
@@ -34,6 +36,7 @@ type leader struct {
 	// toldDiverged are the peers that were told that theirs differs, and where.
 	toldDiverged map[core.NodeID]core.Index
 	change       memberChange
+	room         room
 }
 
 type replicatorOf struct {
@@ -53,13 +56,15 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 		early:     &earlyOperations{},
 		progress:  make(map[core.NodeID]*messages.ProgressReported),
 		agreement: core.NewAgreement(&r.states.own), toldDiverged: make(map[core.NodeID]core.Index),
-		reads: readQueue{rounds: core.NewReads(quorum, r.opts.Node)},
+		recoveries: make(map[core.NodeID]*core.Recovery),
+		reads:      readQueue{rounds: core.NewReads(quorum, r.opts.Node)},
 	}
 	r.role = l
 	r.setLeader(ctx, r.opts.Node)
 	r.logger.Info("role changed", "role", "leader", "was", was.name(), "term", r.term, "index", r.tail.last().Index)
 	ctx.Send(r.applier, &LeadershipBegun{Term: r.term})
 	l.uncommitted = l.uncommittedFrom(r.commit)
+	l.mindRoom(ctx)
 	r.eachPeer(func(id core.NodeID, _ *actor.PID) {
 		l.contact[id] = r.now
 		l.replicators = append(l.replicators, replicatorOf{id, l.replicate(ctx, id)})
@@ -113,7 +118,7 @@ func (l *leader) receive(ctx actor.Context, message any, sender *actor.PID) {
 // leaderIgnores: votes that came late, timers of earlier roles, and what only a
 // second leader of this term could send, which inTerm has caught.
 var leaderIgnores = ignored(
-	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{}, &messages.StateDiverged{},
+	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{}, &messages.MemoryRestored{}, &messages.StateDiverged{},
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
 	&messages.ElectionTimeout{}, &GroupLoaded{}, &SnapshotFound{}, &MemberAdmitted{}, &MemberRefused{},
@@ -136,7 +141,7 @@ func (l *leader) endTurn(ctx actor.Context) {
 // the Gateway, to be asked again elsewhere; what did may yet be applied.
 func (l *leader) exit(ctx actor.Context) {
 	l.heartbeat.cancel()
-	l.eachReplicator(ctx.Stop)
+	l.eachReplicator(func(_ core.NodeID, pid *actor.PID) { ctx.Stop(pid) })
 	l.raft.leader = ""
 	l.announceLeader(ctx, "")
 	l.release(ctx, l.tail.takeWaiters(l.handed), messages.Outcome_UNKNOWN, messages.Reason_LEADERSHIP_LOST)
@@ -187,6 +192,10 @@ func (l *leader) onDurable(ctx actor.Context) {
 func (l *leader) onPeerAdvanced(ctx actor.Context, m *messages.PeerAdvanced) {
 	peer := core.NodeID(m.Peer)
 	l.contact[peer] = l.now
+	if m.Recovering != 0 {
+		l.recovering(ctx, peer, m.Recovering, core.Index(m.MatchIndex))
+		return
+	}
 	l.advance(peer, core.Index(m.MatchIndex))
 }
 
@@ -215,7 +224,7 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 		l.becomeFollower(ctx, l.term, "")
 		return
 	}
-	if l.tail.unreported > 0 && l.now-l.diskAt >= l.opts.ElectionTimeout {
+	if !l.diskFull && l.tail.unreported > 0 && l.now-l.diskAt >= l.opts.ElectionTimeout {
 		// It would hold on to its office and take no more writes.
 		l.logger.Warn("the disk does not answer, stepping down", "role", "leader", "term", l.term)
 		l.wakeBest(ctx)
@@ -225,15 +234,17 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 	l.expireTransfer(ctx)
 	l.expireQueries(ctx)
 	l.standAside(ctx)
+	l.mindRoom(ctx)
+	l.leaveFullDisk(ctx)
 	l.admitEarly(ctx) // a Gateway that has crashed forgets to say so
 	l.armHeartbeat(ctx)
 	l.beat(ctx)
-	l.eachReplicator(func(pid *actor.PID) { ctx.Send(pid, &messages.CheckProgress{}) })
+	l.eachReplicator(func(id core.NodeID, pid *actor.PID) { l.checkProgress(ctx, id, pid) })
 }
 
 func (l *leader) quorumAnswers() bool {
 	return l.config().Quorum().Agrees(func(id core.NodeID) bool {
-		return id == l.opts.Node || l.now-l.contact[id] < l.opts.ElectionTimeout
+		return id == l.opts.Node || l.recoveries[id] == nil && l.now-l.contact[id] < l.opts.ElectionTimeout
 	})
 }
 
@@ -253,7 +264,7 @@ func (l *leader) sendBeats(ctx actor.Context) {
 		l.ask(ctx, pid, &messages.Heartbeat{
 			Group: l.opts.Group, Term: uint64(l.term), Leader: string(l.opts.Node),
 			Commit: uint64(min(l.commit, l.tally.Match(id))), Round: uint64(l.reads.rounds.Begun()),
-			Spare: uint64(l.spareFor(id)),
+			Spare: uint64(l.spareFor(id)), Resets: l.config().Resets,
 		})
 	})
 }
@@ -261,6 +272,12 @@ func (l *leader) sendBeats(ctx actor.Context) {
 func (l *leader) onHeartbeatAcked(ctx actor.Context, m *messages.HeartbeatAcked) {
 	peer := core.NodeID(m.From)
 	l.contact[peer] = l.now
+	l.onPeerRoom(ctx, peer, m.DiskFull) // also of one that recovers: it is sent the log
+	if m.Recovering != 0 {
+		l.recovering(ctx, peer, m.Recovering, 0)
+		return
+	}
+	l.recovered(ctx, peer)
 	l.reads.rounds.Acked(peer, core.Round(m.Round))
 	l.compareState(ctx, peer, m.Checkpoint)
 }
@@ -271,7 +288,7 @@ func (l *leader) onFetchEntries(ctx actor.Context, m *FetchEntries, sender *acto
 	first := m.First
 	if first < l.tail.shape.First() {
 		// The peer's log ends below this one's beginning: no entry here can follow there.
-		ctx.Send(sender, &EntriesCompacted{Session: m.Session})
+		ctx.Send(sender, &EntriesCompacted{Session: m.Session, InDoubt: l.agreement.InDoubt()})
 		return
 	}
 	if m.HintTerm != 0 {

@@ -2,6 +2,8 @@ package actors
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -58,9 +60,12 @@ func (l *leader) onChangeMembers(ctx actor.Context, m *messages.ChangeMembers, w
 	case !l.meant(m.LeaderTerm):
 		l.refuse(ctx, w.To, w.Request, messages.Reason_NOT_LEADER)
 		return
-	case !l.tally.Settled(), l.commit < l.configIndex() && !l.config().Changing():
+	case !l.tally.Settled(), l.unsettled():
 		// It is not settled yet what a change would be a change of.
 		l.refuse(ctx, w.To, w.Request, messages.Reason_BUSY)
+		return
+	case l.room.none:
+		l.refuse(ctx, w.To, w.Request, messages.Reason_DISK_FULL)
 		return
 	case l.change.queued:
 		l.keepMembers(ctx, w, "another change is under way, one at a time")
@@ -71,6 +76,9 @@ func (l *leader) onChangeMembers(ctx actor.Context, m *messages.ChangeMembers, w
 		Remove: idsOf(m.Remove), Promote: idsOf(m.Promote), Demote: idsOf(m.Demote),
 	})
 	if err == nil {
+		err = l.canCarry(&next)
+	}
+	if err == nil {
 		err = l.queueConfiguration(&next)
 	}
 	if err != nil {
@@ -80,6 +88,13 @@ func (l *leader) onChangeMembers(ctx actor.Context, m *messages.ChangeMembers, w
 	l.logger.Info("changing the members", "role", "leader", "term", l.term, "index", l.configIndex(),
 		"add", len(m.Add), "remove", len(m.Remove), "promote", len(m.Promote), "demote", len(m.Demote))
 	l.change.asker, l.change.appended, l.change.failed = w, false, ""
+}
+
+// unsettled says whether the last step of a change is not committed, or is, and the end
+// of the turn has yet to do what follows from that: to answer who asked, and to leave
+// where this leader has no voice any more.
+func (l *leader) unsettled() bool {
+	return !l.config().Changing() && (l.commit < l.configIndex() || l.change.appended || l.change.leaving)
 }
 
 func (l *leader) onAbortChange(ctx actor.Context, m *messages.AbortChange, w Waiter) {
@@ -103,6 +118,26 @@ func (l *leader) onListMembers(ctx actor.Context, m *messages.ListMembers, w Wai
 		panic(err) // it is made of valid strings
 	}
 	l.answerMembers(ctx, w, messages.ResultItem{Outcome: messages.Outcome_APPLIED, Index: uint64(l.configIndex()), Data: data})
+}
+
+// canCarry refuses a configuration whose voters could not commit it: too few of them
+// answer, or too many have lost memory. Those could not recover in it either, for that
+// takes a quorum of others.
+func (l *leader) canCarry(c *core.Configuration) error {
+	var missing []string
+	carries := func(id core.NodeID) bool {
+		return id == l.opts.Node ||
+			l.recoveries[id] == nil && l.tally.Match(id) > 0 && l.now-l.contact[id] < l.opts.ElectionTimeout
+	}
+	if c.Quorum().Agrees(carries) {
+		return nil
+	}
+	for _, m := range c.Everyone() {
+		if c.Quorum().Contains(m.ID) && !carries(m.ID) {
+			missing = append(missing, string(m.ID))
+		}
+	}
+	return fmt.Errorf("too few voters would be left: %s do not answer or have lost memory, wait until they are back", strings.Join(missing, ", "))
 }
 
 func (l *leader) keepMembers(ctx actor.Context, w Waiter, reason string) {
@@ -175,17 +210,33 @@ func (l *leader) reconfigure(ctx actor.Context) {
 		l.change.parting = append(l.change.parting, parting{
 			replicatorOf: r, to: l.peers[r.peer], index: l.configIndex(), deadline: l.now + partingTimeouts*l.opts.ElectionTimeout,
 		})
-		ctx.Send(r.pid, &messages.CheckProgress{})
+		l.checkProgress(ctx, r.peer, r.pid)
 	}
 	l.replicators = kept
 	l.eachPeer(func(id core.NodeID, _ *actor.PID) {
 		if l.replicates(id) {
 			return
 		}
+		l.forgetPeer(ctx, id)
 		l.contact[id] = l.now
 		r := replicatorOf{id, l.replicate(ctx, id)}
 		l.replicators = append(l.replicators, r)
-		ctx.Send(r.pid, &messages.CheckProgress{}) // it begins by asking where the peer stands
+		l.checkProgress(ctx, id, r.pid) // it begins by asking where the peer stands
+	})
+	l.mindRoom(ctx)
+}
+
+// forgetPeer drops what is known of one that comes into the configuration: it may have
+// been in an earlier one, which was rolled back, and have lost all it had since.
+func (l *leader) forgetPeer(ctx actor.Context, id core.NodeID) {
+	l.tally.Forget(id)
+	delete(l.progress, id)
+	delete(l.recoveries, id)
+	l.change.parting = slices.DeleteFunc(l.change.parting, func(p parting) bool {
+		if p.peer == id {
+			ctx.Stop(p.pid)
+		}
+		return p.peer == id
 	})
 }
 
@@ -212,6 +263,9 @@ func (l *leader) turnMembers(ctx actor.Context) {
 	caughtUp := l.checkCatchUp()
 	switch c.NextStep(l.opts.Node, committed, caughtUp, l.change.failed != "") {
 	case core.StepJoint:
+		if joint := c.Joint(); l.canCarry(&joint) != nil {
+			return // until they are: a joint configuration has no way back
+		}
 		l.step(ctx, "new voters have caught up, joining them", c.Joint())
 	case core.StepFinal:
 		l.step(ctx, "completing the change of members", c.Final())
@@ -248,9 +302,9 @@ func (l *leader) checkCatchUp() bool {
 			one.Lost()
 		}
 		one.Received(l.progress[id].GetSnapshotSent(), int64(l.now))
-		one.Seen(l.tally.Match(id), last, int64(l.now), int64(l.opts.ElectionTimeout))
-		if all = all && one.Done() && !l.beyondWitness(id); !one.Done() && l.change.failed == "" && one.Stalled(int64(l.now), int64(l.opts.catchUpTimeout())) {
-			l.change.failed = fmt.Sprintf("%s has not advanced for %v, it has %d entries of %d", id, l.opts.catchUpTimeout(), l.tally.Match(id), last)
+		one.Seen(l.heldBy(id), last, int64(l.now), int64(l.opts.ElectionTimeout))
+		if all = all && one.Done() && l.recoveries[id] == nil && !l.beyondWitness(id); !one.Done() && l.change.failed == "" && one.Stalled(int64(l.now), int64(l.opts.catchUpTimeout())) {
+			l.change.failed = fmt.Sprintf("%s has not advanced for %v, it has %d entries of %d", id, l.opts.catchUpTimeout(), l.heldBy(id), last)
 		}
 	}
 	return all
@@ -285,6 +339,7 @@ func (l *leader) part(ctx actor.Context) {
 		if informed {
 			l.ask(ctx, p.to, &messages.Heartbeat{
 				Group: l.opts.Group, Term: uint64(l.term), Leader: string(l.opts.Node), Commit: uint64(min(l.commit, l.tally.Match(p.peer))),
+				Resets: l.config().Resets,
 			})
 		}
 		ctx.Stop(p.pid)
@@ -301,12 +356,12 @@ func (l *leader) eachReceiver(f func(id core.NodeID, pid *actor.PID)) {
 }
 
 // eachReplicator visits all of them.
-func (l *leader) eachReplicator(f func(pid *actor.PID)) {
+func (l *leader) eachReplicator(f func(id core.NodeID, pid *actor.PID)) {
 	for _, r := range l.replicators {
-		f(r.pid)
+		f(r.peer, r.pid)
 	}
 	for _, p := range l.change.parting {
-		f(p.pid)
+		f(p.peer, p.pid)
 	}
 }
 
@@ -339,7 +394,7 @@ func (r *raft) describeChange() *messages.ChangeStatus {
 	}
 	last := l.tail.last().Index
 	for _, id := range c.NewVoters() {
-		one, match := l.change.catchUp[id], l.tally.Match(id)
+		one, match := l.change.catchUp[id], l.heldBy(id)
 		s.Newcomers = append(s.Newcomers, &messages.NewcomerStatus{
 			Id: string(id), MatchIndex: uint64(match), Lag: uint64(last - min(match, last)), CaughtUp: one.Done(),
 			PatienceMs: uint64(one.Patience(int64(l.now), int64(l.opts.catchUpTimeout())) / int64(time.Millisecond)),

@@ -69,6 +69,8 @@ func (l *leader) enqueue(ctx actor.Context, p proposal) {
 	switch limits := &l.opts.Limits; {
 	case len(p.data) > limits.CommandBytes:
 		l.refuse(ctx, p.To, p.Request, messages.Reason_TOO_LARGE)
+	case l.room.none:
+		l.refuse(ctx, p.To, p.Request, messages.Reason_DISK_FULL)
 	case len(l.queue.items) >= limits.QueuedProposals || l.queue.bytes >= limits.QueuedBytes ||
 		l.uncommitted.bytes >= limits.UncommittedBytes || l.backlog.bytes >= limits.ApplyBacklogBytes:
 		l.refuse(ctx, p.To, p.Request, messages.Reason_BUSY)
@@ -88,7 +90,7 @@ func (l *leader) cut(ctx actor.Context, force bool) {
 			panic(err) // a leader does not write what it cannot read
 		}
 		l.uncommitted.add(core.Index(b.LastIndex()), b.Len())
-		l.eachReplicator(func(pid *actor.PID) { ctx.Send(pid, &ReplicateBlock{Block: b.Block, Commit: l.commit}) })
+		l.eachReplicator(func(_ core.NodeID, pid *actor.PID) { ctx.Send(pid, &ReplicateBlock{Block: b.Block, Commit: l.commit}) })
 		l.persist(ctx, b.Block, 0)
 		if l.configIndex() == core.Index(b.LastIndex()) {
 			l.reconfigure(ctx)

@@ -154,21 +154,28 @@ type sentRound struct {
 func (l *leader) beginRound() core.Round {
 	round := l.reads.rounds.Begin()
 	if l.opts.ClockDrift > 0 {
+		l.confirmLease() // also where nobody asks for it: else the rounds pile up
 		l.reads.lease.sent = append(l.reads.lease.sent, sentRound{round, l.rt.Clock.Elapsed()})
 	}
 	return round
 }
 
-// leaseUntil is when the lease ends, by this member's clock. Where clocks differ in
-// rate by up to d each way, an election timeout of the fastest voter is as long as
-// (1-d)/(1+d) of one of this member, if it is the slowest.
-func (l *leader) leaseUntil() time.Duration {
+// confirmLease counts the lease from the latest round that is confirmed.
+func (l *leader) confirmLease() {
 	r := &l.reads
 	confirmed := r.rounds.Confirmed()
 	for len(r.lease.sent) > 0 && r.lease.sent[0].round <= confirmed {
 		r.lease.from, r.lease.held = r.lease.sent[0].at, true
 		r.lease.sent = r.lease.sent[1:]
 	}
+}
+
+// leaseUntil is when the lease ends, by this member's clock. Where clocks differ in
+// rate by up to d each way, an election timeout of the fastest voter is as long as
+// (1-d)/(1+d) of one of this member, if it is the slowest.
+func (l *leader) leaseUntil() time.Duration {
+	l.confirmLease()
+	r := &l.reads
 	if d := l.opts.ClockDrift; r.lease.held && !r.lease.given && l.transfer == nil && d > 0 {
 		return r.lease.from + time.Duration(float64(l.opts.ElectionTimeout)*(1-d)/(1+d))
 	}

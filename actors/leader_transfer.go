@@ -36,7 +36,7 @@ func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason stri
 	if to == "" {
 		best, ok := l.tally.Best(l.suits)
 		if !ok {
-			return "", "there is no other voter that may lead and answers"
+			return "", "there is no other voter that may lead, answers and has room on its disk"
 		}
 		return best, ""
 	}
@@ -48,6 +48,12 @@ func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason stri
 	}
 	if !l.config().MayLead(to) {
 		return "", string(to) + " is not to lead, by its role or priority"
+	}
+	if l.recoveries[to] != nil {
+		return "", string(to) + " has lost memory and recovers it"
+	}
+	if l.room.isFull(to) {
+		return "", "the disk of " + string(to) + " is full"
 	}
 	return to, ""
 }
@@ -62,11 +68,11 @@ func (l *leader) standAside(ctx actor.Context) {
 	}
 }
 
-// suits ranks who might take over: one that answers and keeps up, of the highest
-// priority.
+// suits ranks who might take over: one that answers and has room on its disk, and best
+// one that keeps up, of the highest priority.
 func (l *leader) suits(id core.NodeID) int {
 	m, _ := l.config().Member(id)
-	if id == l.opts.Node || !l.config().MayLead(id) || l.now-l.contact[id] >= l.opts.ElectionTimeout {
+	if id == l.opts.Node || !l.config().MayLead(id) || l.recoveries[id] != nil || l.room.isFull(id) || l.now-l.contact[id] >= l.opts.ElectionTimeout {
 		return -1
 	}
 	if l.progress[id].GetState() == core.Probe.String() {
@@ -80,12 +86,17 @@ func (l *leader) suits(id core.NodeID) int {
 // is read by lease must have been answered: voters of the target break their promise.
 func (l *leader) turnTransfer(ctx actor.Context) {
 	t := l.transfer
+	if t != nil && !t.told && l.room.isFull(t.target) {
+		l.transfer = nil
+		l.keepLeadership(ctx, t.replyTo, "the disk of "+string(t.target)+" is full")
+		return
+	}
 	if last := l.tail.last().Index; t == nil || t.told || l.tally.Match(t.target) < last || l.commit < last || l.raft.leased > 0 {
 		return
 	}
 	t.told = true
 	l.reads.lease.given = true
-	l.ask(ctx, l.peers[t.target], &messages.TimeoutNow{Group: l.opts.Group, Term: uint64(l.term), From: string(l.opts.Node)})
+	l.ask(ctx, l.peers[t.target], l.timeoutNow())
 }
 
 // expireTransfer takes leadership up again when the target has not stood in time.
@@ -133,12 +144,19 @@ func (r *raft) handedTo(ctx actor.Context, id core.NodeID) {
 // while its lease is being read by: then the others wait until it has ended.
 func (l *leader) wakeBest(ctx actor.Context) {
 	best, ok := l.tally.Best(func(id core.NodeID) int {
-		if id == l.opts.Node || !l.config().MayLead(id) {
+		if id == l.opts.Node || !l.config().MayLead(id) || l.recoveries[id] != nil {
 			return -1
 		}
-		return 0
+		if l.room.isFull(id) {
+			return 0 // it can still be read from
+		}
+		return 1
 	})
 	if ok && l.raft.leased == 0 {
-		ctx.Send(l.peers[best], &messages.TimeoutNow{Group: l.opts.Group, Term: uint64(l.term), From: string(l.opts.Node)})
+		ctx.Send(l.peers[best], l.timeoutNow())
 	}
+}
+
+func (l *leader) timeoutNow() *messages.TimeoutNow {
+	return &messages.TimeoutNow{Group: l.opts.Group, Term: uint64(l.term), From: string(l.opts.Node), Resets: l.config().Resets}
 }

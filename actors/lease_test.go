@@ -145,6 +145,65 @@ func TestRestartedMemberKeepsItsPromise(t *testing.T) {
 	takeOne[*messages.VoteGranted](t, m.peer("n3"))
 }
 
+// Rounds that are confirmed are forgotten, also where nobody reads by the lease for days.
+func TestConfirmedRoundsAreForgotten(t *testing.T) {
+	for _, ids := range [][]core.NodeID{{"n1"}, {"n1", "n2", "n3"}} {
+		c := members(ids...)
+		w := newWorld(t)
+		l := &leader{
+			raft:  &raft{rt: w.rt, opts: MemberOptions{Node: "n1", ElectionTimeout: electionTimeout, ClockDrift: 0.1}},
+			reads: readQueue{rounds: core.NewReads(c.Quorum(), "n1")},
+		}
+		for range 1000 {
+			w.clock.now += heartbeat
+			l.reads.rounds.Acked("n2", l.beginRound())
+		}
+		if n := len(l.reads.lease.sent); n != 1 {
+			t.Fatalf("%d rounds of 1000 are kept in a group of %d, expected the last one", n, len(ids))
+		}
+		if until := l.leaseUntil(); until <= w.clock.now {
+			t.Fatalf("the lease ends at %v, expected after %v", until, w.clock.now)
+		}
+	}
+}
+
+// A lease rests on what this member has answered, and its leader does not know of a
+// later term because this member does: whoever names one ends no promise but the leader.
+func TestHigherTermEndsNoPromise(t *testing.T) {
+	for name, stray := range map[string]any{
+		"pre-vote refused":   &messages.PreVoteRejected{Group: 1, Term: 6, From: "n3", Campaign: 1},
+		"vote refused":       &messages.VoteRejected{Group: 1, Term: 6, From: "n3"},
+		"vote granted":       &messages.VoteGranted{Group: 1, Term: 6, From: "n3"},
+		"heartbeat answered": &messages.HeartbeatAcked{Group: 1, Term: 6, From: "n3"},
+		"higher term seen":   &messages.HigherTermSeen{Term: 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := joined(t)
+			m.heartbeatOf("n2", 2, 2)
+			m.send(m.peer("n3"), m.pid, stray)
+			m.sync()
+			m.expectRole("follower", 6)
+			m.clock.now += electionTimeout - 1
+			m.send(m.peer("n3"), m.pid, &messages.RequestPreVote{Group: 1, Term: 7, Candidate: "n3", LastIndex: 50, LastTerm: 2, Campaign: 3})
+			m.askVote("n3", 7, 50, 2)
+			m.send(m.client, m.pid, &messages.StandForElection{Group: 1})
+			m.sync()
+			expectNone[*messages.PreVoteGranted](t, m.peer("n3"), "n2 may hold a lease")
+			expectNone[*messages.VoteGranted](t, m.peer("n3"), "n2 may hold a lease")
+			takeOne[*messages.ElectionRefused](t, m.client)
+			m.expectRole("follower", 6)
+
+			m.send(m.peer("n3"), m.pid, &messages.RequestVote{Group: 1, Term: 7, Candidate: "n3", LastIndex: 50, LastTerm: 2, Transfer: true})
+			m.sync()
+			takeOne[*messages.VoteGranted](t, m.peer("n3")) // the leader's own wish
+			m.clock.now++
+			m.askVote("n3", 8, 50, 2)
+			m.sync()
+			takeOne[*messages.VoteGranted](t, m.peer("n3")) // its time is up
+		})
+	}
+}
+
 func (m *member) memberRead(request uint64, q *messages.Query) {
 	m.t.Helper()
 	q.Group, q.Request, q.Query = 1, request, []byte("q")
@@ -204,6 +263,23 @@ func TestFollowerAsksAgain(t *testing.T) {
 	expectResults(t, m.client)
 	m.send(m.peer("n3"), m.pid, &messages.ReadIndexConfirmed{Group: 1, Term: 3, Request: other.Request, Index: 2})
 	expectResults(t, m.client, "1 APPLIED")
+}
+
+// The answer to a question of before a restart may come after: what was committed then is
+// less than what a query of today must see.
+func TestAnswerToAnEarlierLifeIsNone(t *testing.T) {
+	m := following(t)
+	m.memberRead(1, &messages.Query{Consistency: onMember})
+	ask := takeOne[*messages.ConfirmReadIndex](t, m.peer("n2"))
+	m.restart().sync()
+	m.heartbeatOf("n2", 2, 2)
+	m.forget()
+	m.memberRead(2, &messages.Query{Consistency: onMember})
+	m.send(m.peer("n2"), m.pid, &messages.ReadIndexConfirmed{Group: 1, Term: 2, Request: ask.Request, Index: 2})
+	expectResults(t, m.client)
+	ask = takeOne[*messages.ConfirmReadIndex](t, m.peer("n2"))
+	m.send(m.peer("n2"), m.pid, &messages.ReadIndexConfirmed{Group: 1, Term: 2, Request: ask.Request, Index: 2})
+	expectResults(t, m.client, "2 APPLIED")
 }
 
 func TestFollowerReadsEndWithoutALeader(t *testing.T) {

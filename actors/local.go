@@ -22,8 +22,9 @@ type LoadGroup struct {
 // GroupLoaded: LogReader → Raft, local.
 // What is stored, or why it cannot be trusted.
 type GroupLoaded struct {
-	State logstore.GroupState
-	Err   error
+	State  logstore.GroupState
+	Damage *logstore.CorruptError // what of it is not whole, nil for nothing
+	Err    error
 }
 
 // ReadEntries: Raft, Replicator or Applier → LogReader, local; answered with
@@ -67,6 +68,7 @@ type PersistHardState struct {
 	Incarnation uint64
 	Change      uint64 // counts the changes of this member's life
 	State       logstore.HardState
+	Note        []byte // what is kept beside the log, nil to leave it
 }
 
 // PersistEntries: Raft → LogWriter, local; answered with EntriesPersisted.
@@ -76,8 +78,25 @@ type PersistEntries struct {
 	Incarnation  uint64
 	Term         core.Term
 	Generation   uint64
+	ResetFrom    core.Index // what is stored from here on is damaged, 0 for nothing
 	TruncateFrom core.Index // 0 for no truncation
 	Block        messages.Block
+}
+
+// LogFull: LogWriter → Node → Raft, local. The disk is full. What was to be written is
+// kept and tried again; terms and votes may still be written.
+type LogFull struct {
+	Reason string
+}
+
+// LogHasRoom: LogWriter → Node → Raft, local. The disk has room again, and what was kept
+// is written.
+type LogHasRoom struct{}
+
+// RetryWrite: Clock → LogWriter, local. See whether the disk has room again.
+// Stale when Generation is not the timer's.
+type RetryWrite struct {
+	Generation uint64
 }
 
 // ReplicateBlock: Raft(leader) → Replicator, local.
@@ -160,6 +179,7 @@ type EntriesApplied struct {
 	Leased      int               // of them, by lease
 	Bytes       int               // of log applied since the last report
 	Checkpoints []core.Checkpoint // passed on the way, in order
+	Machine     core.Index        // what a machine with a disk of its own has said to hold there
 }
 
 // ApplierFailed: Applier → Raft, local. The state machine cannot go on.

@@ -12,19 +12,22 @@ import (
 
 // CompactLog: Raft → LogWriter, local; answered with LogCompacted. The log begins
 // after To from here on: what is at or below it is gone, and first everything from
-// TruncateFrom on, where that is set.
+// ResetFrom, readable or not, and from TruncateFrom on, where these are set.
 type CompactLog struct {
 	Group        uint64
 	Incarnation  uint64
+	ResetFrom    core.Index // what is stored from here on is damaged, 0 for nothing
 	TruncateFrom core.Index // 0 for no truncation
 	To           core.Position
 }
 
 // EntriesCompacted: Raft(leader) → Replicator, local. What was asked for with
-// FetchEntries is compacted: the peer needs a snapshot.
+// FetchEntries is compacted: the peer needs a snapshot. Where InDoubt, later: members
+// are in different states, and nobody knows yet whether the leader's is the wrong one.
 // Stale when Session is not the receiver's.
 type EntriesCompacted struct {
 	Session uint64
+	InDoubt bool
 }
 
 // CaptureSnapshot: Raft → Applier, local; answered with SaveSnapshot to the
@@ -86,13 +89,16 @@ type SnapshotFailed struct {
 }
 
 // FindSnapshot: Raft → Snapshotter, local; answered with SnapshotFound. What is the
-// newest snapshot that is whole?
-type FindSnapshot struct{}
+// newest snapshot that is whole, below Below?
+type FindSnapshot struct {
+	Below core.Index // 0 for any
+}
 
 // SnapshotFound: Snapshotter → Raft, local. Meta is nil where there is none.
 type SnapshotFound struct {
-	Meta *messages.SnapshotMeta
-	Err  error
+	Meta  *messages.SnapshotMeta
+	Older []uint64 // the history of those before it: the longest
+	Err   error
 }
 
 // RestoreSnapshot: Raft → Applier, local; answered with EntriesApplied. Everything up
@@ -139,6 +145,7 @@ type SendSnapshot struct {
 	To      *actor.PID
 	Bare    bool   // to a witness: only what the snapshot is of
 	Session uint64 // returned in the answers
+	Resets  []uint64
 }
 
 // SnapshotProgressed: SnapshotSender → Replicator, local. The peer has Offset bytes of

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -35,11 +36,21 @@ func (r *logReader) started(actor.Context) {}
 func (r *logReader) receive(ctx actor.Context, message any, sender *actor.PID) {
 	switch m := message.(type) {
 	case *LoadGroup:
-		state, err := r.store.Load(m.Group)
-		ctx.Send(sender, &GroupLoaded{State: state, Err: err})
+		r.onLoadGroup(ctx, m, sender)
 	case *ReadEntries:
 		r.onReadEntries(ctx, m)
 	}
+}
+
+// onLoadGroup reads all that is whole of a group.
+func (r *logReader) onLoadGroup(ctx actor.Context, m *LoadGroup, sender *actor.PID) {
+	loaded := &GroupLoaded{}
+	loaded.State, loaded.Err = r.store.Load(m.Group)
+	if errors.Is(loaded.Err, logstore.ErrCorrupt) {
+		r.logger.Error("damaged log, reading what is whole of it", "group", m.Group, "error", loaded.Err)
+		loaded.State, loaded.Damage, loaded.Err = r.store.Salvage(m.Group)
+	}
+	ctx.Send(sender, loaded)
 }
 
 func (r *logReader) onReadEntries(ctx actor.Context, m *ReadEntries) {

@@ -3,6 +3,7 @@ package actors
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/hashicorp/go-hclog"
@@ -14,29 +15,34 @@ import (
 // LogWriter
 //
 //	owns   what is written to the log device; one for all groups of a process
-//	hears  PersistHardState, PersistEntries, CompactLog, AdmitMember
+//	hears  PersistHardState, PersistEntries, CompactLog, AdmitMember, RetryWrite
 //	says   HardStatePersisted, EntriesPersisted, LogCompacted, MemberAdmitted,
-//	       StorageFailed
+//	       StorageFailed; LogFull and LogHasRoom to the Node
 //
 // A turn makes one write and one sync for everything that was waiting. While it
 // syncs, the next turn's work gathers in the mailbox: that is all the batching
 // there is, and there is never more than one sync in flight.
 //
-// After a failed write or sync it never acknowledges anything again.
+// After a failed write or sync it never acknowledges anything again. A full disk is no
+// failure, as nothing was written: log_full.go keeps it and tries again.
 type logWriter struct {
 	store  logstore.Store
+	clock  Clock
 	logger hclog.Logger
 
 	updates []logstore.Update
 	facts   []fact
+	full    *fullLog // nil while the disk has room
 	failed  string
 }
 
-// fact is what to say, and to whom, once the turn's write is durable.
+// fact is what to say, and to whom, once the turn's write is durable. The facts that
+// write are in the order of the updates.
 type fact struct {
 	group   uint64
 	to      *actor.PID
 	message any
+	writes  bool
 }
 
 // logWriterYields: giving way once before taking what waits lets the members that
@@ -46,7 +52,7 @@ const logWriterYields = 1
 // LogWriterProps describes a process's LogWriter.
 func LogWriterProps(rt *Runtime, store logstore.Store) *actor.Props {
 	return rt.props(logWriterYields, func() behavior {
-		return &logWriter{store: store, logger: rt.Logger.Named("log")}
+		return &logWriter{store: store, clock: rt.Clock, logger: rt.Logger.Named("log")}
 	})
 }
 
@@ -69,42 +75,49 @@ func (w *logWriter) receive(ctx actor.Context, message any, sender *actor.PID) {
 	case *AdmitMember:
 		// What an earlier life of the member had under way is written before it, and
 		// reported before it: the member is still starting then, and takes no notice.
-		w.facts = append(w.facts, fact{m.Group, m.PID, &MemberAdmitted{}})
+		w.facts = append(w.facts, fact{m.Group, m.PID, &MemberAdmitted{}, false})
+	case *RetryWrite:
+		w.onRetryWrite(ctx, m)
 	}
 }
 
 func (w *logWriter) onPersistHardState(m *PersistHardState, sender *actor.PID) {
 	w.updates = append(w.updates, logstore.Update{
-		Group: m.Group, Incarnation: m.Incarnation, HardState: &m.State,
+		Group: m.Group, Incarnation: m.Incarnation, HardState: &m.State, Note: m.Note,
 	})
 	w.facts = append(w.facts, fact{m.Group, sender, &messages.HardStatePersisted{
 		Group: m.Group, Incarnation: m.Incarnation, Change: m.Change,
-	}})
+	}, true})
 }
 
 func (w *logWriter) onPersistEntries(m *PersistEntries, sender *actor.PID) {
 	w.updates = append(w.updates, logstore.Update{
 		Group: m.Group, Incarnation: m.Incarnation,
-		TruncateFrom: uint64(m.TruncateFrom),
-		Blocks:       []messages.Block{m.Block},
+		ResetFrom: uint64(m.ResetFrom), TruncateFrom: uint64(m.TruncateFrom),
+		Blocks: []messages.Block{m.Block},
 	})
 	w.facts = append(w.facts, fact{m.Group, sender, &messages.EntriesPersisted{
 		Group: m.Group, Incarnation: m.Incarnation, Term: uint64(m.Term),
 		Generation: m.Generation, LastIndex: m.Block.LastIndex(),
-	}})
+	}, true})
 }
 
 func (w *logWriter) onCompactLog(m *CompactLog, sender *actor.PID) {
 	w.updates = append(w.updates, logstore.Update{
-		Group: m.Group, Incarnation: m.Incarnation, TruncateFrom: uint64(m.TruncateFrom),
+		Group: m.Group, Incarnation: m.Incarnation,
+		ResetFrom: uint64(m.ResetFrom), TruncateFrom: uint64(m.TruncateFrom),
 		CompactTo: uint64(m.To.Index), CompactTerm: uint64(m.To.Term),
 	})
 	w.facts = append(w.facts, fact{m.Group, sender, &messages.LogCompacted{
 		Group: m.Group, Incarnation: m.Incarnation, Index: uint64(m.To.Index),
-	}})
+	}, true})
 }
 
 func (w *logWriter) endTurn(ctx actor.Context) {
+	if w.full != nil && len(w.facts) > 0 {
+		w.turnFull(ctx)
+		return
+	}
 	var err error
 	if len(w.updates) > 0 {
 		err = w.store.Write(w.updates)
@@ -114,6 +127,9 @@ func (w *logWriter) endTurn(ctx actor.Context) {
 		for _, f := range w.facts {
 			ctx.Send(f.to, f.message)
 		}
+	case errors.Is(err, logstore.ErrFull):
+		w.becomeFull(ctx, err)
+		return
 	case ofOneGroup(err):
 		w.writeGroups(ctx)
 	default:
@@ -134,24 +150,34 @@ func (w *logWriter) writeGroups(ctx actor.Context) {
 	for _, u := range w.updates {
 		updates[u.Group] = append(updates[u.Group], u)
 	}
-	refused := map[uint64]string{}
+	refused, waits, full := map[uint64]string{}, map[uint64]bool{}, error(nil)
 	for _, group := range sortedKeys(updates) {
 		err := w.store.Write(updates[group])
-		if err != nil && !ofOneGroup(err) {
+		switch {
+		case err == nil:
+		case errors.Is(err, logstore.ErrFull):
+			waits[group], full = true, err
+		case ofOneGroup(err):
+			w.logger.Error("write refused, the group stops", "group", group, "error", err)
+			refused[group] = err.Error()
+		default:
 			w.fail(ctx, err.Error())
 			return
 		}
-		if err != nil {
-			w.logger.Error("write refused, the group stops", "group", group, "error", err)
-			refused[group] = err.Error()
-		}
 	}
-	for _, f := range w.facts {
-		if reason, ok := refused[f.group]; ok {
+	w.updates = slices.DeleteFunc(w.updates, func(u logstore.Update) bool { return !waits[u.Group] })
+	w.facts = slices.DeleteFunc(w.facts, func(f fact) bool {
+		reason, bad := refused[f.group]
+		switch {
+		case bad:
 			ctx.Send(f.to, &messages.StorageFailed{Reason: reason})
-		} else {
+		case !waits[f.group]:
 			ctx.Send(f.to, f.message)
 		}
+		return !waits[f.group]
+	})
+	if full != nil {
+		w.becomeFull(ctx, full)
 	}
 }
 
@@ -168,6 +194,13 @@ func (w *logWriter) fail(ctx actor.Context, reason string) {
 	w.failed = reason
 	w.logger.Error("storage failed, nothing more will be written", "error", reason)
 	failed := &messages.StorageFailed{Reason: reason}
+	if w.full != nil {
+		w.full.retry.cancel()
+		for i := range w.full.kept {
+			ctx.Send(w.full.kept[i].fact.to, failed)
+		}
+		w.full = nil
+	}
 	for _, f := range w.facts {
 		ctx.Send(f.to, failed)
 	}
@@ -175,7 +208,11 @@ func (w *logWriter) fail(ctx actor.Context, reason string) {
 	ctx.Send(ctx.Parent(), failed)
 }
 
-func (w *logWriter) stopping(actor.Context) {}
+func (w *logWriter) stopping(actor.Context) {
+	if w.full != nil {
+		w.full.retry.cancel()
+	}
+}
 
 func (w *logWriter) crashed(ctx actor.Context, reason any, stack []byte) {
 	w.logger.Error("log writer crashed", "panic", reason, "stack", string(stack))

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -18,6 +19,8 @@ type countingStore struct {
 	writes  [][]logstore.Update
 	reads   int
 	panics  bool
+	full    bool                        // no room for anything, terms and votes included
+	refuses func(*logstore.Update) bool // what there is no room for; nil for nothing
 	onWrite func()
 }
 
@@ -28,6 +31,9 @@ func (s *countingStore) Write(updates []logstore.Update) error {
 	}
 	if s.panics {
 		panic("the store broke")
+	}
+	if s.full || s.refuses != nil && slices.ContainsFunc(updates, func(u logstore.Update) bool { return s.refuses(&u) }) {
+		return logstore.ErrFull
 	}
 	return s.Store.Write(updates)
 }

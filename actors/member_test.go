@@ -68,11 +68,11 @@ func (d *disk) do(l letter) {
 	root := d.m.system.Root
 	switch m := l.message.(type) {
 	case *PersistHardState:
-		d.write(logstore.Update{Group: m.Group, Incarnation: m.Incarnation, HardState: &m.State})
+		d.write(logstore.Update{Group: m.Group, Incarnation: m.Incarnation, HardState: &m.State, Note: m.Note})
 		root.Send(l.from, &messages.HardStatePersisted{Group: m.Group, Incarnation: m.Incarnation, Change: m.Change})
 	case *PersistEntries:
 		d.write(logstore.Update{
-			Group: m.Group, Incarnation: m.Incarnation, TruncateFrom: uint64(m.TruncateFrom), Blocks: []messages.Block{m.Block},
+			Group: m.Group, Incarnation: m.Incarnation, ResetFrom: uint64(m.ResetFrom), TruncateFrom: uint64(m.TruncateFrom), Blocks: []messages.Block{m.Block},
 		})
 		root.Send(l.from, &messages.EntriesPersisted{
 			Group: m.Group, Incarnation: m.Incarnation, Term: uint64(m.Term), Generation: m.Generation, LastIndex: m.Block.LastIndex(),
@@ -84,8 +84,11 @@ func (d *disk) do(l letter) {
 		})
 		root.Send(l.from, &messages.LogCompacted{Group: m.Group, Incarnation: m.Incarnation, Index: uint64(m.To.Index)})
 	case *LoadGroup:
-		state, err := d.m.store.Load(m.Group)
-		root.Send(l.from, &GroupLoaded{State: state, Err: err})
+		loaded := &GroupLoaded{}
+		if loaded.State, loaded.Err = d.m.store.Load(m.Group); errors.Is(loaded.Err, logstore.ErrCorrupt) {
+			loaded.State, loaded.Damage, loaded.Err = d.m.store.Salvage(m.Group)
+		}
+		root.Send(l.from, loaded)
 	case *ReadEntries:
 		blocks, err := d.m.store.Read(m.Group, uint64(m.First), uint64(m.Last), m.MaxBytes)
 		root.Send(m.ReplyTo, &EntriesRead{First: m.First, PrevTerm: m.PrevTerm, Blocks: blocks, Session: m.Session, Err: err})
@@ -170,8 +173,35 @@ func (m *member) links() Links {
 	return Links{Node: m.node.pid, LogWriter: m.writer.pid, LogReader: m.reader.pid, Gateway: m.gateway.pid}
 }
 
-// start spawns the actor and admits it. Its writes wait, unless the disk is auto.
+// start spawns the actor and admits it, and has its peers know of nothing that it
+// lacks. What it writes then waits.
 func (m *member) start() *member {
+	m.t.Helper()
+	m.arrive()
+	if len(m.ids) > 1 {
+		m.sync()
+		m.greeted()
+		if m.status().Role != "starting" {
+			m.sync()
+		}
+	}
+	return m
+}
+
+// greeted has the peers answer those of the member's greetings they have received.
+func (m *member) greeted() {
+	m.t.Helper()
+	for _, id := range []core.NodeID{"n2", "n3", "n4", "n5"} {
+		for _, g := range take[*messages.Greet](m.peer(id)) {
+			m.send(m.peer(id), m.pid, &messages.Greeted{
+				Group: 1, From: string(id), Life: g.Life, Own: &messages.Life{Number: 1, Nonce: 1},
+			})
+		}
+	}
+}
+
+// arrive spawns the actor and admits it. Its writes wait, unless the disk is auto.
+func (m *member) arrive() *member {
 	m.t.Helper()
 	if err := m.opts.Validate(); err != nil {
 		m.t.Fatal(err)
@@ -211,6 +241,12 @@ func (m *member) stored(term uint64, vote string, blocks ...messages.Block) *mem
 // restart ends the actor as a crash would: what was not flushed is lost.
 func (m *member) restart() *member {
 	m.t.Helper()
+	return m.stop().start()
+}
+
+// stop ends the process; what was not written is gone.
+func (m *member) stop() *member {
+	m.t.Helper()
 	m.system.Root.Stop(m.pid)
 	m.settle()
 	m.writer.pending = nil
@@ -218,7 +254,7 @@ func (m *member) restart() *member {
 	m.machine = &recorder{}
 	m.opts.Machine = m.machine
 	m.forget()
-	return m.start()
+	return m
 }
 
 func (m *member) forget() {

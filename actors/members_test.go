@@ -252,9 +252,9 @@ func TestMemberWithoutConfigurationWaits(t *testing.T) {
 	m.begin()
 	m.advance(20 * electionTimeout)
 	m.expectRole("follower", 0)
-	m.askVote("n2", 3, 9, 2) // it may be needed without knowing it
+	m.askVote("n2", 3, 9, 2) // it may have been a voter, and have lost all it had
 	m.sync()
-	takeOne[*messages.VoteGranted](t, m.peer("n2"))
+	takeOne[*messages.VoteRejected](t, m.peer("n2"))
 	next := members("n2", "n3")
 	next.Next = members("n1", "n2", "n3").Members
 	data, err := encodeConfiguration(&next)

@@ -17,8 +17,9 @@ import (
 //	owns   the registry of this process's members; parent of LogWriter, LogReader
 //	       and Gateway
 //	hears  MemberStarted, MemberStopped, MemberFailed, LeaderChanged,
-//	       ConfigurationChanged, StorageFailed, DescribeNode
-//	says   AdmitMember, the news of members to the Gateway, StorageFailed to every member,
+//	       ConfigurationChanged, StorageFailed, LogFull, LogHasRoom, DescribeNode
+//	says   AdmitMember, the news of members to the Gateway, the news of the disk to every
+//	       member,
 //	       LeaderChanged and MemberFailed on the event stream, for whoever watches
 type node struct {
 	rt     *Runtime
@@ -27,7 +28,8 @@ type node struct {
 
 	links   Links
 	members map[uint64]*actor.PID
-	storage string // why it failed, empty while it works
+	storage string   // why it failed, empty while it works
+	full    *LogFull // nil while the disk has room
 }
 
 // NodeOptions describe a process's node.
@@ -56,6 +58,7 @@ type NodeDescription struct {
 	Links          Links
 	Members        map[uint64]*actor.PID
 	StorageFailure string // empty while storage works
+	DiskFull       string // empty while there is room
 }
 
 // NodeProps describes a process's Node. Spawn it as NodeName.
@@ -97,6 +100,12 @@ func (n *node) receive(ctx actor.Context, message any, sender *actor.PID) {
 		}
 	case *messages.StorageFailed:
 		n.onStorageFailed(ctx, m)
+	case *LogFull:
+		n.full = m
+		n.tellMembers(ctx, m)
+	case *LogHasRoom:
+		n.full = nil
+		n.tellMembers(ctx, m)
 	case *DescribeNode:
 		n.onDescribeNode(ctx, sender)
 	}
@@ -113,7 +122,16 @@ func (n *node) onMemberStarted(ctx actor.Context, m *MemberStarted) {
 		ctx.Send(m.PID, &messages.StorageFailed{Reason: n.storage})
 		return
 	}
+	if n.full != nil {
+		ctx.Send(m.PID, n.full)
+	}
 	ctx.Request(n.links.LogWriter, &AdmitMember{Group: m.Group, PID: m.PID})
+}
+
+func (n *node) tellMembers(ctx actor.Context, news any) {
+	for _, group := range sortedKeys(n.members) {
+		ctx.Send(n.members[group], news)
+	}
 }
 
 func (n *node) onMemberStopped(ctx actor.Context, m *MemberStopped) {
@@ -133,9 +151,7 @@ func (n *node) onStorageFailed(ctx actor.Context, m *messages.StorageFailed) {
 		return
 	}
 	n.storage = m.Reason
-	for _, group := range sortedKeys(n.members) {
-		ctx.Send(n.members[group], m)
-	}
+	n.tellMembers(ctx, m)
 	if n.opts.StorageFailed != nil {
 		n.opts.StorageFailed(m.Reason)
 	}
@@ -149,7 +165,11 @@ func (n *node) onDescribeNode(ctx actor.Context, sender *actor.PID) {
 	for group, pid := range n.members {
 		members[group] = pid
 	}
-	ctx.Send(sender, &NodeDescription{Links: n.links, Members: members, StorageFailure: n.storage})
+	d := &NodeDescription{Links: n.links, Members: members, StorageFailure: n.storage}
+	if n.full != nil {
+		d.DiskFull = n.full.Reason
+	}
+	ctx.Send(sender, d)
 }
 
 func (n *node) endTurn(actor.Context)  {}

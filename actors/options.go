@@ -129,7 +129,15 @@ func (o *MemberOptions) sessions() *session.Table {
 	if o.Sessions != nil {
 		return o.Sessions
 	}
-	return session.New(session.DefaultLimits())
+	l := session.DefaultLimits()
+	l.Lossy = o.durableMachine()
+	return session.New(l)
+}
+
+// durableMachine: the machine keeps its state on disk by itself.
+func (o *MemberOptions) durableMachine() bool {
+	_, ok := o.Machine.(fsm.Durable)
+	return ok
 }
 
 // Validate names the first field that cannot be.
@@ -143,6 +151,8 @@ func (o *MemberOptions) Validate() error {
 		return fmt.Errorf("option Machine: nil")
 	case o.Machine != nil && o.Witness:
 		return fmt.Errorf("options Machine and Witness: a witness has no state machine, expected nil")
+	case o.Sessions != nil && o.Sessions.Lossy() != o.durableMachine():
+		return fmt.Errorf("option Sessions: lossy is %v, expected %v: so is a machine fsm.Durable, and no other", o.Sessions.Lossy(), o.durableMachine())
 	case o.HeartbeatInterval <= 0:
 		return fmt.Errorf("option HeartbeatInterval: %v, expected more than 0", o.HeartbeatInterval)
 	case o.ElectionTimeout < 3*o.HeartbeatInterval:

@@ -32,7 +32,7 @@ func (r *raft) becomePreCandidate(ctx actor.Context) {
 	r.eachVoter(func(_ core.NodeID, pid *actor.PID) {
 		r.ask(ctx, pid, &messages.RequestPreVote{
 			Group: r.opts.Group, Term: uint64(r.term) + 1, Candidate: string(r.opts.Node),
-			LastIndex: uint64(last.Index), LastTerm: uint64(last.Term), Campaign: r.campaign,
+			LastIndex: uint64(last.Index), LastTerm: uint64(last.Term), Campaign: r.campaign, Resets: r.config().Resets,
 		})
 	})
 	p.record(ctx, r.opts.Node, true)
@@ -71,7 +71,7 @@ func (p *preCandidate) receive(ctx actor.Context, message any, sender *actor.PID
 // made it a follower before they get here; TimeoutNow comes from a leader that this
 // member has given up.
 var preCandidateIgnores = ignored(
-	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{},
+	&messages.AppendEntries{}, &messages.Heartbeat{}, &messages.OfferSnapshot{}, &messages.TimeoutNow{}, &messages.MemoryRestored{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
 	&messages.StateDiverged{}, &messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{}, &messages.ConfirmReadIndex{},
 	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &SnapshotFound{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},

@@ -32,12 +32,14 @@ type raft struct {
 
 	term        core.Term
 	vote        core.NodeID // in term
+	machine     core.Index  // what a machine with a disk of its own has said to hold there
 	incarnation uint64
 	// change counts the changes of term and vote, durableChange those on disk.
 	// Until they are equal nothing that rests on them is said: see say.
 	change, durableChange uint64
 	held                  []heldMessage
 
+	memory   memberMemory
 	tail     tail
 	configs  []configuration // stored ones in order; the last is active
 	spare    core.Index      // a witness may cut its log up to here
@@ -52,12 +54,13 @@ type raft struct {
 	handing  *transfer     // away, with nobody known yet to lead
 	skipped  int           // election timeouts left to members of higher priority
 	diskAt   time.Duration // when the own disk last got work while idle, or reported
+	diskFull bool          // it keeps what it gets until there is room, but for terms and votes
 
 	states     states        // of the machine, for comparison
 	leader     core.NodeID   // of term, empty while not known
 	leaderTerm core.Term     // the term in which it was heard of
 	leaderAt   string        // its address, as announced
-	heardAt    time.Duration // when a leader was last heard
+	heardAt    time.Duration // when a leader was last heard, whatever the term is by now
 	// cautiousUntil: a member that starts again may have answered a heartbeat just
 	// before, and so have promised a lease.
 	cautiousUntil time.Duration
@@ -73,6 +76,7 @@ type raft struct {
 	peers     map[core.NodeID]*actor.PID // Raft actors of the other members
 	campaign  uint64                     // pre-votes asked for, echoed in the answers
 	failure   string
+	stranger  core.NodeID // of another history, heard of last
 }
 
 // role is what the member currently is. It is made on entry and dropped on exit,
@@ -115,8 +119,10 @@ func MemberProps(rt *Runtime, links Links, opts MemberOptions) *actor.Props {
 
 func (r *raft) started(ctx actor.Context) {
 	r.now = r.rt.Clock.Now()
+	r.heardAt = r.now - r.opts.ElectionTimeout // nobody was
+	r.ownReads.request = r.rand.Uint64() >> 1
 	r.peers = make(map[core.NodeID]*actor.PID)
-	r.role = &starting{raft: r}
+	r.role = &starting{raft: r, self: ctx.Self()}
 	// The Gateway must know the group before anything is forwarded there.
 	ctx.Request(r.links.Gateway, &LeaderChanged{Group: r.opts.Group})
 	ctx.Request(r.links.Node, &MemberStarted{Group: r.opts.Group, PID: ctx.Self()})
@@ -128,6 +134,9 @@ func (r *raft) started(ctx actor.Context) {
 // leaves the rest to the role.
 func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 	r.beginTurn()
+	if r.ofOtherHistory(ctx, message, sender) {
+		return
+	}
 	switch m := message.(type) {
 	case *messages.HardStatePersisted:
 		r.onHardStatePersisted(ctx, m)
@@ -155,10 +164,24 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.fail(ctx, m.Reason)
 	case *messages.StorageFailed:
 		r.onStorageFailed(ctx, m)
+	case *LogFull:
+		r.onLogFull(ctx)
+	case *LogHasRoom:
+		r.onLogHasRoom(ctx)
 	case *messages.DescribeGroup:
 		r.onDescribeGroup(ctx, sender)
 	case *messages.StandForElection:
 		r.onStandForElection(ctx, sender)
+	case *messages.ResetPeers:
+		r.onResetPeers(ctx, m, sender)
+	case *messages.Greet:
+		r.onGreet(ctx, m, sender)
+	case *messages.Greeted:
+		r.onGreeted(ctx, m)
+	case *messages.LostMemoryShown:
+		r.onLostMemoryShown(ctx, m)
+	case *messages.GreetTimeout:
+		r.onGreetTimeout(ctx, m)
 	case *messages.RequestPreVote:
 		r.onRequestPreVote(ctx, m, sender)
 	case *messages.RequestVote:
@@ -208,7 +231,7 @@ func (r *raft) inTerm(ctx actor.Context, message any, sender *actor.PID) bool {
 	case *messages.Heartbeat:
 		if core.Term(m.Term) < r.term {
 			r.answer(ctx, sender, &messages.HeartbeatAcked{
-				Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node),
+				Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node), Recovering: r.recovers(),
 			})
 			return false
 		}
@@ -246,6 +269,8 @@ func (r *raft) inTerm(ctx actor.Context, message any, sender *actor.PID) bool {
 		return core.Term(m.Term) == r.term
 	case *messages.StateDiverged:
 		return core.Term(m.Term) == r.term
+	case *messages.MemoryRestored:
+		return core.Term(m.Term) == r.term
 	}
 	return true
 }
@@ -273,20 +298,26 @@ func (r *raft) follow(ctx actor.Context, term core.Term, id core.NodeID) {
 	r.setLeader(ctx, id)
 }
 
-// hearsLeader says whether a leader must be protected from a candidate.
+// hearsLeader says whether a leader must be protected from a candidate. One that was
+// heard and is of an earlier term by now leads on until it hears of the later one, and
+// may hold a lease that rests on this member's answer: a term that somebody names in
+// passing ends no promise. Only time does, or the leader itself, see HeedVote.
 func (r *raft) hearsLeader() bool {
 	if _, leads := r.role.(*leader); leads || r.now < r.cautiousUntil {
 		return true
 	}
-	return r.leader != "" && r.now-r.heardAt < r.opts.ElectionTimeout
+	return r.now-r.heardAt < r.opts.ElectionTimeout
 }
 
 func (r *raft) voter() core.Voter {
-	return core.Voter{Term: r.term, Vote: r.vote, Last: r.tail.last(), HearsLeader: r.hearsLeader()}
+	return core.Voter{Term: r.term, Vote: r.vote, Last: r.tail.last(), HearsLeader: r.hearsLeader(), Recovering: r.memory.recovering}
 }
 
 // onRequestPreVote answers in every role and changes nothing (thesis §9.6).
 func (r *raft) onRequestPreVote(ctx actor.Context, m *messages.RequestPreVote, sender *actor.PID) {
+	if s, ok := r.role.(*starting); ok { // it may know of members that this one does not
+		s.greetSender(ctx, sender)
+	}
 	if _, stopped := r.role.(standstill); stopped || r.tellRemoved(ctx, core.NodeID(m.Candidate), sender) {
 		return
 	}
@@ -339,10 +370,19 @@ func (r *raft) onRequestVote(ctx actor.Context, m *messages.RequestVote, sender 
 // setHardState changes term or vote and has it made durable.
 func (r *raft) setHardState(ctx actor.Context, term core.Term, vote core.NodeID) {
 	r.term, r.vote = term, vote
+	r.persistState(ctx, nil)
+}
+
+// persistState has term and vote made durable, with the note where it is not nil.
+func (r *raft) persistState(ctx actor.Context, note []byte) {
 	r.change++
+	r.persistHardState(ctx, note)
+}
+
+func (r *raft) persistHardState(ctx actor.Context, note []byte) {
 	ctx.Request(r.links.LogWriter, &PersistHardState{
 		Group: r.opts.Group, Incarnation: r.incarnation, Change: r.change,
-		State: logstore.HardState{Term: uint64(term), Vote: string(vote)},
+		State: logstore.HardState{Term: uint64(r.term), Vote: string(r.vote), Machine: uint64(r.machine)}, Note: note,
 	})
 }
 
@@ -372,7 +412,7 @@ func (r *raft) onHardStatePersisted(ctx actor.Context, m *messages.HardStatePers
 	held := r.held
 	r.held = nil
 	for _, h := range held {
-		if h.term == r.term {
+		if h.term == r.term || outlivesTerm(h.message) {
 			r.say(ctx, h.to, h.message, h.ask)
 		}
 	}
@@ -388,8 +428,9 @@ func (r *raft) persist(ctx actor.Context, b messages.Block, truncateFrom core.In
 	}
 	ctx.Request(r.links.LogWriter, &PersistEntries{
 		Group: r.opts.Group, Incarnation: r.incarnation, Term: r.term,
-		Generation: r.tail.generation, TruncateFrom: truncateFrom, Block: b,
+		Generation: r.tail.generation, ResetFrom: r.memory.resetFrom, TruncateFrom: truncateFrom, Block: b,
 	})
+	r.memory.resetFrom = 0
 }
 
 func (r *raft) onEntriesPersisted(ctx actor.Context, m *messages.EntriesPersisted) {
@@ -464,6 +505,7 @@ func (r *raft) stopping(ctx actor.Context) {
 	r.role.exit(ctx)
 	r.handedTo(ctx, "")
 	r.election.cancel()
+	r.memory.greet.cancel()
 	r.role = &failed{r}
 }
 

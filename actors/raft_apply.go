@@ -11,17 +11,18 @@ import (
 // the limit: a machine slower than its log costs bounded memory. What is no longer
 // in memory the Applier reads from disk.
 func (r *raft) handOver(ctx actor.Context) {
-	for r.handed < r.commit && r.backlog.bytes < r.opts.Limits.ApplyBacklogBytes {
+	commit := r.appliable()
+	for r.handed < commit && r.backlog.bytes < r.opts.Limits.ApplyBacklogBytes {
 		first := r.handed + 1
-		m := &ApplyCommitted{Commit: r.commit}
+		m := &ApplyCommitted{Commit: commit}
 		if memory := r.tail.inMemoryFrom(); first < memory {
 			if r.applied < r.handed {
 				return // one piece from disk at a time, after all before it
 			}
-			m.Commit = min(r.commit, memory-1)
+			m.Commit = min(commit, memory-1)
 		} else {
-			m.Blocks = r.takeBlocks(first)
-			m.Commit = min(r.commit, core.Index(m.Blocks[len(m.Blocks)-1].LastIndex()))
+			m.Blocks = r.takeBlocks(first, commit)
+			m.Commit = min(commit, core.Index(m.Blocks[len(m.Blocks)-1].LastIndex()))
 		}
 		ctx.Send(r.applier, m)
 		r.handed = m.Commit
@@ -29,16 +30,34 @@ func (r *raft) handOver(ctx actor.Context) {
 	r.tail.release(r.opts.Limits.TailBytes, r.handed, r.commit)
 }
 
+// appliable is how far entries may be applied. A machine with a disk of its own must
+// not be ahead of this one, or nobody could tell it from one whose log was lost.
+func (r *raft) appliable() core.Index {
+	if r.opts.durableMachine() {
+		return min(r.commit, r.tail.durable)
+	}
+	return r.commit
+}
+
+// noteMachine has the disk remember what the machine has said to hold on its own. It is
+// asked for before the log is cut, and so is there before.
+func (r *raft) noteMachine(ctx actor.Context, kept core.Index) {
+	if kept > r.machine {
+		r.machine = kept
+		r.persistHardState(ctx, nil)
+	}
+}
+
 // takeBlocks copies the list of committed blocks from first on, up to the limit.
 // Who waits for their entries is from now on answered by the Applier.
-func (r *raft) takeBlocks(first core.Index) []CommittedBlock {
+func (r *raft) takeBlocks(first, commit core.Index) []CommittedBlock {
 	var out []CommittedBlock
-	for _, b := range r.tail.between(first, r.commit) {
+	for _, b := range r.tail.between(first, commit) {
 		if len(out) > 0 && r.backlog.bytes >= r.opts.Limits.ApplyBacklogBytes {
 			break
 		}
 		out = append(out, b)
-		r.backlog.add(min(r.commit, core.Index(b.LastIndex())), b.Len())
+		r.backlog.add(min(commit, core.Index(b.LastIndex())), b.Len())
 	}
 	return out
 }
@@ -50,6 +69,7 @@ func (r *raft) onEntriesApplied(ctx actor.Context, m *EntriesApplied) {
 	r.backlog.upTo(m.Index)
 	r.noteCheckpoints(ctx, m.Checkpoints)
 	r.snapshots.bytes += m.Bytes
+	r.noteMachine(ctx, m.Machine)
 }
 
 // onDescribeGroup answers in every role, failed included.
@@ -65,15 +85,18 @@ func (r *raft) describe() *messages.GroupStatus {
 		Term: uint64(r.term), Leader: string(r.leader),
 		FirstIndex: uint64(r.tail.shape.First()), LastIndex: uint64(r.tail.last().Index),
 		DurableIndex: uint64(r.tail.durable), CommitIndex: uint64(r.commit), AppliedIndex: uint64(r.applied),
-		Failure:       r.failure,
 		SnapshotIndex: uint64(r.snapshots.newest.Index), SnapshotTerm: uint64(r.snapshots.newest.Term),
+		Failure: r.failure, Recovering: r.describeRecovery(), DiskFull: r.diskFull,
 	}
 	if len(r.configs) > 0 {
 		s.Configuration, s.ConfigurationIndex = describeConfiguration(r.config()), uint64(r.configIndex())
 		s.Change = r.describeChange()
 	}
-	if l, ok := r.role.(*leader); ok {
-		s.Peers = l.describePeers()
+	switch role := r.role.(type) {
+	case *leader:
+		s.Peers = role.describePeers()
+	case *starting:
+		s.Awaits = role.awaited()
 	}
 	return s
 }
@@ -89,6 +112,7 @@ func (l *leader) describePeers() []*messages.PeerStatus {
 			Active:        l.now-l.contact[id] < l.opts.ElectionTimeout,
 			ComparedIndex: uint64(compared), DivergedIndex: uint64(max(diverged, l.toldDiverged[id])),
 			SnapshotSent: p.GetSnapshotSent(), SnapshotSize: p.GetSnapshotSize(),
+			Recovering: l.recoveries[id] != nil, DiskFull: l.room.isFull(id),
 		})
 	})
 	return out

@@ -32,6 +32,7 @@ func (r *raft) configIndex() core.Index {
 // configurationChanged follows an append or a truncation.
 func (r *raft) configurationChanged(ctx actor.Context) {
 	r.connect(ctx)
+	r.greetNewPeers(ctx)
 	c := r.config()
 	changed := &ConfigurationChanged{Group: r.opts.Group, Index: r.configIndex(), Everyone: c.Everyone(), Removed: c.Removed}
 	ctx.Send(r.links.Node, changed)
@@ -76,13 +77,13 @@ func (r *raft) eachVoter(f func(id core.NodeID, pid *actor.PID)) {
 	})
 }
 
-// mayStand says whether this member may stand for election.
+// mayStand says whether this member may stand for election. It needs its memory whole.
 func (r *raft) mayStand() bool {
 	var before *core.Configuration
 	if n := len(r.configs); n > 1 {
 		before = &r.configs[n-2].Configuration
 	}
-	return r.removed == 0 && core.MayStand(r.opts.Node, r.config(), before, r.commit >= r.configIndex())
+	return r.removed == 0 && !r.memory.recovering && core.MayStand(r.opts.Node, r.config(), before, r.commit >= r.configIndex())
 }
 
 // isRemoved says whether a committed configuration has done without this member.
@@ -113,9 +114,15 @@ func (r *raft) tellRemoved(ctx actor.Context, candidate core.NodeID, sender *act
 		return false
 	}
 	if sender != nil {
-		ctx.Send(sender, &messages.MemberRemoved{Group: r.opts.Group, Member: string(candidate), Index: uint64(r.configIndex())})
+		r.sendRemoved(ctx, candidate, sender)
 	}
 	return true
+}
+
+func (r *raft) sendRemoved(ctx actor.Context, id core.NodeID, to *actor.PID) {
+	ctx.Send(to, &messages.MemberRemoved{
+		Group: r.opts.Group, Member: string(id), Index: uint64(r.configIndex()), Resets: r.config().Resets,
+	})
 }
 
 // onMemberRemoved: from now on this member only listens, should anybody speak to it.
@@ -157,6 +164,7 @@ func coreConfiguration(m *messages.Configuration) core.Configuration {
 	return core.Configuration{
 		Members: membersOf(m.GetMembers()), Outgoing: idsOf(m.GetOutgoing()),
 		Leaving: membersOf(m.GetLeaving()), Next: membersOf(m.GetNext()), Removed: idsOf(m.GetRemoved()),
+		Resets: m.GetResets(),
 	}
 }
 
@@ -164,6 +172,7 @@ func describeConfiguration(c *core.Configuration) *messages.Configuration {
 	return &messages.Configuration{
 		Members: describeMembers(c.Members), Outgoing: stringsOf(c.Outgoing),
 		Leaving: describeMembers(c.Leaving), Next: describeMembers(c.Next), Removed: stringsOf(c.Removed),
+		Resets: c.Resets,
 	}
 }
 

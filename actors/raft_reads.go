@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -15,7 +16,7 @@ import (
 type memberReads struct {
 	waiting []PendingQuery
 	asked   []PendingQuery
-	request uint64        // numbers the questions
+	request uint64        // numbers the questions, from where no other life of this member's does
 	askedAt time.Duration // by the clock that goes on while the machine sleeps
 	sentAt  time.Duration // last
 
@@ -132,9 +133,32 @@ func (r *raft) refuseReads(ctx actor.Context, reason messages.Reason) {
 	r.release(ctx, waiters, messages.Outcome_NOT_APPLIED, reason)
 }
 
-// expireQueries has the Applier look for queries that have waited too long there.
+// expireQueries answers what has waited too long: for the leader's word, for a round where
+// this member leads itself, or, which is for the Applier to look at, for its index.
 func (r *raft) expireQueries(ctx actor.Context) {
+	var out replies
+	r.expireWaiting(&out, &r.ownReads.waiting)
+	r.expireWaiting(&out, &r.ownReads.asked)
+	if l, leads := r.role.(*leader); leads {
+		r.expireWaiting(&out, &l.reads.waiting)
+		r.expireWaiting(&out, &l.reads.inRound)
+	}
+	out.send(ctx)
 	if r.asked > 0 {
 		ctx.Send(r.applier, &ExpireQueries{Now: r.now})
 	}
+}
+
+// expireWaiting leaves out those whose time is up. There are never more than
+// Limits.PendingReads.
+func (r *raft) expireWaiting(out *replies, queries *[]PendingQuery) {
+	*queries = slices.DeleteFunc(*queries, func(q PendingQuery) bool {
+		late := q.Deadline < r.now
+		if late {
+			out.add(q.Waiter, messages.ResultItem{
+				Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_TIMED_OUT, Index: uint64(r.applied),
+			})
+		}
+		return late
+	})
 }

@@ -27,6 +27,7 @@ type snapshotting struct {
 	waiting  []*actor.PID // for the one being taken
 	failures int          // in a row
 	retryAt  time.Duration
+	spareAt  time.Duration // the next one for want of room comes not before
 
 	installing *installation
 }
@@ -123,6 +124,14 @@ func (r *raft) turnSnapshots(ctx actor.Context) {
 	ctx.Send(r.applier, &CaptureSnapshot{Incarnation: r.incarnation, Configurations: slices.Clone(r.configs)})
 }
 
+// snapshotForRoom: a full disk makes a snapshot due, for the log is cut behind it. It may
+// fit where blocks do not, or the disk be another one.
+func (r *raft) snapshotForRoom() {
+	if s := &r.snapshots; r.now >= s.spareAt {
+		s.over, s.spareAt = true, r.now+snapshotRetryMax
+	}
+}
+
 // answerAsked: the newest snapshot has all there is.
 func (r *raft) answerAsked(ctx actor.Context) {
 	s := &r.snapshots
@@ -143,7 +152,13 @@ func (r *raft) tellTaken(ctx actor.Context, p core.Position, to []*actor.PID) {
 // restoring says whether the machine is still behind the newest snapshot.
 func (r *raft) restoring() bool { return r.applied < r.snapshots.newest.Index }
 
+// onSnapshotSaved cuts the log behind a snapshot that is durable. Not where the member has
+// stopped while it was written: what it holds may be why, and the log and the snapshots
+// before are what is left to go back to.
 func (r *raft) onSnapshotSaved(ctx actor.Context, m *SnapshotSaved) {
+	if _, stopped := r.role.(standstill); stopped {
+		return
+	}
 	s, p := &r.snapshots, positionOf(m.Meta)
 	s.taking, s.failures, s.retryAt = false, 0, 0
 	s.policy = r.opts.SnapshotPolicy
@@ -303,10 +318,14 @@ func (r *raft) adopt(ctx actor.Context, meta *messages.SnapshotMeta) error {
 // resetLog begins the log anew after a snapshot, in mind and on disk.
 func (r *raft) resetLog(ctx actor.Context, meta *messages.SnapshotMeta) {
 	p, first := positionOf(meta), r.tail.shape.First()
+	if r.memory.resetFrom != 0 && r.tail.last().Index < first {
+		first = 0 // nothing is left to truncate once what is damaged is gone
+	}
 	r.tail.reset(p, meta.Time)
 	ctx.Request(r.links.LogWriter, &CompactLog{
-		Group: r.opts.Group, Incarnation: r.incarnation, TruncateFrom: first, To: p,
+		Group: r.opts.Group, Incarnation: r.incarnation, ResetFrom: r.memory.resetFrom, TruncateFrom: first, To: p,
 	})
+	r.memory.resetFrom = 0
 }
 
 // onLogCompacted: what a reset was for can be told.

@@ -91,6 +91,7 @@ func (l *leader) stopDiverged(ctx actor.Context, peer core.NodeID, at core.Index
 	}
 	l.answer(ctx, pid, &messages.StateDiverged{
 		Group: l.opts.Group, Term: uint64(l.term), From: string(l.opts.Node), Checkpoint: describeCheckpoint(c), Split: split,
+		Resets: l.config().Resets,
 	})
 }
 
@@ -98,14 +99,16 @@ func splitReason(at core.Index) string {
 	return fmt.Sprintf("state diverged: after entry %d no state is a majority's, every member stops", at)
 }
 
-// onStateDiverged: the own checkpoint says whether the leader means this member.
+// onStateDiverged: the own checkpoint says whether the leader means this member. One that
+// has none there, be it since it started again, has nothing that could be wrong; what it
+// comes to will be compared.
 func (f *follower) onStateDiverged(ctx actor.Context, m *messages.StateDiverged) {
 	theirs := checkpointOf(m.Checkpoint)
-	if m.Split {
+	mine, ok := f.states.own.At(theirs.Index)
+	if ok && m.Split {
 		f.fail(ctx, splitReason(theirs.Index))
 		return
 	}
-	mine, ok := f.states.own.At(theirs.Index)
 	if !ok || !mine.Differs(theirs) {
 		f.logger.Warn("not diverged, as the leader says", "leader", m.From, "index", theirs.Index, "own", mine, "leaders", theirs)
 		return

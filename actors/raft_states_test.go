@@ -16,7 +16,14 @@ import (
 // 64. Its machine has answered "did x" to entries 3 to 64.
 func leadFar(t *testing.T, size int) (*member, *messages.Checkpoint) {
 	t.Helper()
-	m := newMember(t, size).begin().elect()
+	m := newMember(t, size)
+	return m, m.goFar()
+}
+
+func (m *member) goFar() *messages.Checkpoint {
+	t := m.t
+	t.Helper()
+	m.begin().elect()
 	for range 62 {
 		m.propose("x")
 	}
@@ -32,7 +39,29 @@ func leadFar(t *testing.T, size int) (*member, *messages.Checkpoint) {
 	for i := uint64(3); i <= 64; i++ {
 		h.replied(i, []byte("did x"))
 	}
-	return m, describeCheckpoint(h.points[0])
+	return describeCheckpoint(h.points[0])
+}
+
+// A leader's snapshot is not sent while somebody differs and it may be the leader.
+func TestNoSnapshotWhileStatesAreInDoubt(t *testing.T) {
+	m := newMember(t, 3)
+	m.keeping(0, 0)
+	c := m.goFar()
+	m.askSnapshot()
+	m.sync()
+	expect := func(doubt bool, why string) {
+		t.Helper()
+		asker := m.at("status", "replicator")
+		m.send(asker, m.pid, &FetchEntries{Term: 2, First: 2, MaxBytes: 1 << 20, Session: 3})
+		if e := takeOne[*EntriesCompacted](t, asker); e.InDoubt != doubt {
+			t.Fatalf("%+v: %s", e, why)
+		}
+	}
+	expect(false, "nobody has reported")
+	m.report("n3", other(c))
+	expect(true, "n3 differs, n2 has not been heard")
+	m.report("n2", c)
+	expect(false, "n3 is the one that is wrong")
 }
 
 func other(c *messages.Checkpoint) *messages.Checkpoint {
@@ -134,12 +163,28 @@ func TestFollowerReportsAndHeedsTheVerdict(t *testing.T) {
 	m.expectFailure("state diverged: after entry 64")
 }
 
-func TestSplitStopsAFollower(t *testing.T) {
+// Where no state is a majority's, a member stops whatever its own is. An order that is
+// late is none for a member that has started again and has not been there yet.
+func TestSplitStopsAFollowerThatHasBeenThere(t *testing.T) {
 	m := newMember(t, 3).begin()
-	m.send(m.peer("n2"), m.pid, &messages.Heartbeat{Group: 1, Term: 2, Leader: "n2"})
+	split := func() {
+		m.send(m.peer("n2"), m.pid, &messages.StateDiverged{
+			Group: 1, Term: 2, From: "n2", Split: true, Checkpoint: &messages.Checkpoint{Index: 64, Replies: 5},
+		})
+	}
+	all := make([]string, 70)
+	m.append(2, 1, 1, 0, block(1, 2, 2, 1, all...))
 	m.sync()
-	m.send(m.peer("n2"), m.pid, &messages.StateDiverged{Group: 1, Term: 2, From: "n2", Split: true, Checkpoint: &messages.Checkpoint{Index: 64}})
+	split()
+	m.expectRole("follower", 2)
+	m.heartbeatOf("n2", 2, 71)
+	split()
 	m.expectFailure("no state is a majority's")
+
+	m.restart().sync()
+	m.heartbeatOf("n2", 2, 1)
+	split()
+	m.expectRole("follower", 2)
 }
 
 // The chain is over every reply and its place, whatever blocks they came in; one that

@@ -3,6 +3,7 @@ package actors
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -180,4 +181,56 @@ func TestQueryAfterWritesEndsWithTheLeadership(t *testing.T) {
 	m.ack("n2")
 	m.heartbeatOf("n2", 3, 0)
 	expectResults(t, m.client, "1 UNKNOWN LEADERSHIP_LOST", "9 NOT_APPLIED LEADERSHIP_LOST")
+}
+
+// A read that waits for a round, or for the next one, does not wait for ever: not where
+// the leader's own first entry is never committed, nor where rounds are not confirmed.
+func TestReadsWaitForARoundOnlySoLong(t *testing.T) {
+	for name, commits := range map[string]bool{"settled": true, "not settled": false} {
+		t.Run(name, func(t *testing.T) {
+			m := newMember(t, 3).begin().elect()
+			if commits {
+				m.accept("n2")
+				m.query(1, "in the round")
+			} else {
+				m.query(1, "waits")
+			}
+			m.query(2, "waits")
+			contact := func(d time.Duration) {
+				for end := m.clock.now + d; m.clock.now < end; {
+					m.advance(heartbeat)
+					m.ackRound("n2", 0) // it answers, and to no round
+				}
+			}
+			contact(readTimeout)
+			expectResults(t, m.client)
+			m.query(3, "later")
+			contact(heartbeat)
+			expectResults(t, m.client, "1 NOT_APPLIED TIMED_OUT", "2 NOT_APPLIED TIMED_OUT")
+			m.expectRole("leader", 2)
+			contact(readTimeout)
+			expectResults(t, m.client, "3 NOT_APPLIED TIMED_OUT")
+		})
+	}
+}
+
+// Nor does one that waits for its leader's answer.
+func TestReadsWaitForTheLeadersAnswerOnlySoLong(t *testing.T) {
+	m := following(t)
+	m.memberRead(1, &messages.Query{Consistency: onMember})
+	m.memberRead(2, &messages.Query{Consistency: onMember}) // waits for the next question
+	for end := m.clock.now + readTimeout; m.clock.now <= end; m.heartbeatOf("n2", 2, 2) {
+		m.advance(heartbeat)
+		expectResults(t, m.client)
+	}
+	for range 2 * int(electionTimeout/heartbeat) {
+		m.heartbeatOf("n2", 2, 2)
+		m.advance(heartbeat)
+	}
+	expectResults(t, m.client, "1 NOT_APPLIED TIMED_OUT", "2 NOT_APPLIED TIMED_OUT")
+	m.expectRole("follower", 2)
+	m.memberRead(3, &messages.Query{Consistency: onMember})
+	asks := take[*messages.ConfirmReadIndex](m.peer("n2"))
+	m.send(m.peer("n2"), m.pid, &messages.ReadIndexConfirmed{Group: 1, Term: 2, Request: asks[len(asks)-1].Request, Index: 2})
+	expectResults(t, m.client, "3 APPLIED")
 }

@@ -30,9 +30,10 @@ type replicator struct {
 	group         uint64
 	term          core.Term
 	self, peer    core.NodeID
-	witness       bool // the peer is one
-	quietChecks   int  // checks without an answer after which what is in flight is lost
-	quietMax      int  // and how many there may come to be
+	witness       bool     // the peer is one
+	resets        []uint64 // of the group, while its parent leads
+	quietChecks   int      // checks without an answer after which what is in flight is lost
+	quietMax      int      // and how many there may come to be
 	fetchBytes    int
 	logger        hclog.Logger
 
@@ -47,6 +48,7 @@ type replicator struct {
 	last     core.Index       // of the leader's log
 	commit   core.Index
 	fetching bool
+	held     bool // the peer's disk is full
 
 	transfer transferState
 
@@ -57,7 +59,7 @@ type replicator struct {
 func (l *leader) replicatorProps(raftPID *actor.PID, peer core.NodeID, next core.Index, prevTerm core.Term, positioned bool) *actor.Props {
 	r := &replicator{
 		raft: raftPID, peerPID: l.peers[peer], snapshotter: l.snapshots.pid, group: l.opts.Group, term: l.term,
-		self: l.opts.Node, peer: peer, witness: l.config().Witness(peer),
+		self: l.opts.Node, peer: peer, witness: l.config().Witness(peer), resets: l.config().Resets,
 		quietChecks: max(2, int(l.opts.ElectionTimeout/(2*l.opts.HeartbeatInterval))),
 		fetchBytes:  l.opts.Limits.Window.Bytes,
 		logger:      l.logger.With("peer", peer, "term", l.term),
@@ -98,7 +100,7 @@ func (r *replicator) receive(ctx actor.Context, message any, _ *actor.PID) {
 	case *SnapshotNotDelivered:
 		r.onSnapshotNotDelivered(ctx, m)
 	case *messages.CheckProgress:
-		r.onCheckProgress(ctx)
+		r.onCheckProgress(ctx, m)
 	}
 }
 
@@ -133,7 +135,7 @@ func (r *replicator) onAppendAccepted(ctx actor.Context, m *messages.AppendAccep
 			r.dropQueue()
 		}
 	}
-	ctx.Send(r.raft, &messages.PeerAdvanced{Term: uint64(r.term), Peer: string(r.peer), MatchIndex: m.MatchIndex})
+	ctx.Send(r.raft, &messages.PeerAdvanced{Term: uint64(r.term), Peer: string(r.peer), MatchIndex: m.MatchIndex, Recovering: m.Recovering})
 }
 
 func (r *replicator) onAppendRejected(ctx actor.Context, m *messages.AppendRejected) {
@@ -204,17 +206,18 @@ func (r *replicator) onEntriesRead(ctx actor.Context, m *EntriesRead) {
 
 // onCheckProgress: appends are lost silently. What was not answered for long counts
 // as lost, and the log is sent again from the break.
-func (r *replicator) onCheckProgress(ctx actor.Context) {
+func (r *replicator) onCheckProgress(ctx actor.Context, m *messages.CheckProgress) {
 	ctx.Send(r.raft, &messages.ProgressReported{
 		Term: uint64(r.term), Peer: string(r.peer), State: r.progress.State.String(),
 		NextIndex: uint64(r.progress.Next), Inflight: uint64(r.progress.Inflight()),
 		SnapshotSent: r.transfer.offset, SnapshotSize: r.transfer.size,
 	})
+	r.held = m.DiskFull
 	if r.progress.State == core.Snapshot {
 		r.checkTransfer()
 		return
 	}
-	if r.progress.Inflight() == 0 && !r.fetching {
+	if r.progress.Inflight() == 0 && !r.fetching || r.held {
 		r.quiet = 0
 		return
 	}
@@ -229,6 +232,9 @@ func (r *replicator) onCheckProgress(ctx actor.Context) {
 
 // endTurn sends what may be sent.
 func (r *replicator) endTurn(ctx actor.Context) {
+	if r.held {
+		return
+	}
 	switch r.progress.State {
 	case core.Snapshot:
 		return
@@ -271,7 +277,7 @@ func (r *replicator) sendNext(ctx actor.Context) {
 func (r *replicator) sendAppend(ctx actor.Context, prev core.Index, prevTerm core.Term, block []byte, last core.Index) {
 	ctx.Request(r.peerPID, &messages.AppendEntries{
 		Group: r.group, Term: uint64(r.term), Leader: string(r.self), Session: r.progress.Session,
-		PrevIndex: uint64(prev), PrevTerm: uint64(prevTerm), Commit: uint64(r.commit), Block: block,
+		PrevIndex: uint64(prev), PrevTerm: uint64(prevTerm), Commit: uint64(r.commit), Block: block, Resets: r.resets,
 	})
 	r.progress.Sent(last, len(block))
 }

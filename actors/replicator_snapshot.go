@@ -33,7 +33,12 @@ func (r *replicator) onEntriesCompacted(ctx actor.Context, m *EntriesCompacted) 
 	r.reposition(0)
 	r.logger.Info("the peer needs a snapshot", "match", r.progress.Match, "next", r.progress.Next)
 	r.transfer = transferState{failures: r.transfer.failures}
-	ctx.Request(r.snapshotter, &SendSnapshot{Term: r.term, Peer: r.peer, Bare: r.witness, To: r.peerPID, Session: r.progress.Session})
+	if m.InDoubt && !r.witness { // a state that may be wrong must not become a majority's
+		r.logger.Error("no snapshot is sent while members are in different states and it is not known whose is wrong")
+		r.pause()
+		return
+	}
+	ctx.Request(r.snapshotter, &SendSnapshot{Term: r.term, Peer: r.peer, Bare: r.witness, To: r.peerPID, Session: r.progress.Session, Resets: r.resets})
 }
 
 // sendsSnapshot says whether news of a transfer is of the one under way.
@@ -69,9 +74,14 @@ func (r *replicator) onSnapshotNotDelivered(ctx actor.Context, m *SnapshotNotDel
 	}
 	if r.sendsSnapshot(m.Session) {
 		r.logger.Warn("the snapshot was not delivered", "reason", m.Reason)
-		r.transfer.pausing, r.transfer.checks = true, 0
-		r.transfer.failures = min(r.transfer.failures+1, transferPauses)
+		r.pause()
 	}
+}
+
+// pause waits before the next try, longer each time.
+func (r *replicator) pause() {
+	r.transfer.pausing, r.transfer.checks = true, 0
+	r.transfer.failures = min(r.transfer.failures+1, transferPauses)
 }
 
 // checkTransfer ends a pause, and a transfer of which nothing is heard any more.

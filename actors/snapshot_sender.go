@@ -93,6 +93,7 @@ func (s *snapshotSender) offer(ctx actor.Context) {
 	ctx.Request(s.To, &messages.OfferSnapshot{
 		Group: s.opts.Group, Term: uint64(s.Term), Leader: string(s.opts.Node),
 		Meta: s.info.Meta, Size: uint64(s.info.Size), Checksum: s.info.Checksum,
+		Resets: s.Resets,
 	})
 }
 

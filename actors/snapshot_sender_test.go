@@ -247,6 +247,31 @@ func TestReplicatorAfterAFailedTransfer(t *testing.T) {
 	}
 }
 
+// A state that is in doubt is not sent; the Replicator asks again after a while.
+func TestReplicatorSendsNoStateInDoubt(t *testing.T) {
+	s := newSender(t, 10, 9, core.Window{Messages: 4, Bytes: 1 << 20})
+	s.give(1)
+	s.expectSent("10..10")
+	s.rejected(1, 9, 2, 1)
+	asked := func() uint64 {
+		t.Helper()
+		all := take[*FetchEntries](s.raft)
+		if len(all) == 0 {
+			t.Fatal("it does not ask again")
+		}
+		return all[len(all)-1].Session
+	}
+	for range 3 {
+		s.tell(s.pid, &EntriesCompacted{Session: asked(), InDoubt: true})
+		expectNone[*SendSnapshot](t, s.files, "a state in doubt")
+		s.checks(1)
+		expectNone[*FetchEntries](t, s.raft, "it pauses")
+		s.checks(30)
+	}
+	s.tell(s.pid, &EntriesCompacted{Session: asked()})
+	takeOne[*SendSnapshot](t, s.files)
+}
+
 // A leader tells of what is compacted, not of the nearest it has; the entry before its
 // first is still there to probe with.
 func TestLeaderTellsWhatIsCompacted(t *testing.T) {

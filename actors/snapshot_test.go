@@ -72,6 +72,27 @@ func TestLogIsCutBehindADurableSnapshotOnly(t *testing.T) {
 	}
 }
 
+// What a member has that stopped while its snapshot was written may be why it stopped:
+// the log and the older snapshots stay.
+func TestStoppedMemberCutsNoLog(t *testing.T) {
+	m := alone(t, func(m *member) { m.keeping(0, 0) })
+	m.commits("a")
+	m.askSnapshot()
+	m.sync()
+	m.commits("b", "c")
+	meta := snapshotMeta(5, 2, "n1")
+	write(t, m.opts.Snapshots, meta, "3@2 a", "4@2 b", "5@2 wrong")
+	m.tell(m.pid, &ApplierFailed{Reason: "state diverged"})
+	m.expectRole("failed", 2)
+	m.tell(m.pid, &SnapshotSaved{Meta: meta})
+	if c := m.compactions(); len(c) != 0 {
+		t.Fatalf("%+v, expected the log to stay", c[0])
+	}
+	if infos, err := m.opts.Snapshots.List(1); err != nil || len(infos) != 2 {
+		t.Fatalf("%d snapshots, %v: expected the older one to stay", len(infos), err)
+	}
+}
+
 // By itself a member takes one after so many entries; the first may come earlier.
 func TestSnapshotsByPolicy(t *testing.T) {
 	m := alone(t, func(m *member) { m.keeping(4, 0) })
@@ -201,7 +222,8 @@ func TestRestartFromASnapshot(t *testing.T) {
 }
 
 // One that is damaged is passed over for an older one, where the log reaches back to
-// that; else the member does not start.
+// that; else the member has lost memory, and says which. A log that is of no use without
+// it stays on disk until a leader has sent what comes in its place.
 func TestDamagedSnapshotIsPassedOver(t *testing.T) {
 	for _, older := range []bool{true, false} {
 		m := newMember(t, 3)
@@ -218,21 +240,48 @@ func TestDamagedSnapshotIsPassedOver(t *testing.T) {
 		if older && (s.Role != "follower" || s.SnapshotIndex != 2) {
 			t.Fatalf("%v, expected a follower from the snapshot at 2", s)
 		}
-		if !older && (s.Role != "failed" || !strings.Contains(s.Failure, "begins at 3")) {
-			t.Fatalf("%v, expected a refusal that names where the log begins", s)
+		if older {
+			continue
+		}
+		if s.Role != "follower" || s.LastIndex != 0 || !strings.Contains(s.Recovering, "begins at 3") || !m.noteOf().Recovering {
+			t.Fatalf("%v, expected one that recovers, and names where its log begins", s)
+		}
+		m.deliver(elsewhere(t, snapshotMeta(4, 1), "2@1 a", "3@1 b", "4@1 c"), 1)
+		if state, err := m.store.Load(1); err != nil || state.FirstIndex != 3 || state.LastIndex != 4 {
+			t.Fatalf("log %+v (%v), expected the one from 3 to 4 to be there yet", state, err)
+		}
+		m.sync()
+		m.expectSnapshot(5, 4, 4, 4, 4)
+		m.expectApplied("2@1 a", "3@1 b", "4@1 c")
+		if !m.noteOf().Recovering {
+			t.Fatal("a snapshot alone is not enough to take part again")
 		}
 	}
 }
 
+// A member that knows of no other one has nobody to fetch a snapshot from.
+func TestDamagedSnapshotOfAGroupOfOne(t *testing.T) {
+	m := newMember(t, 1)
+	disk := m.keeping(0, 0)
+	m.stored(1, "", block(1, 1, 2, 1, "a", "b", "c"))
+	write(t, m.opts.Snapshots, snapshotMeta(3, 1, "n1"), "2@1 a", "3@1 b")
+	m.writer.write(compactTo(2, 1))
+	rot(t, disk, "0000000000000003.snapshot")
+	m.start()
+	if s := m.status(); s.Role != "failed" || !strings.Contains(s.Failure, "begins at 3") {
+		t.Fatalf("%v, expected a refusal that names where the log begins", s)
+	}
+}
+
 // A log that begins beyond the newest snapshot has lost what is between.
-func TestGapBetweenSnapshotAndLogIsRefused(t *testing.T) {
+func TestGapBetweenSnapshotAndLogIsALoss(t *testing.T) {
 	m := newMember(t, 3)
 	m.keeping(0, 0)
 	m.stored(1, "", block(1, 1, 2, 1, "a", "b", "c"))
 	write(t, m.opts.Snapshots, snapshotMeta(2, 1), "2@1 a")
 	m.writer.write(compactTo(3, 1))
 	m.start()
-	if s := m.status(); s.Role != "failed" || !strings.Contains(s.Failure, "begins at 4") || !strings.Contains(s.Failure, "ends at 2") {
+	if s := m.status(); s.Role != "follower" || !strings.Contains(s.Recovering, "begins at 4") || !strings.Contains(s.Recovering, "ends at 2") {
 		t.Fatalf("%v", s)
 	}
 }
@@ -249,8 +298,11 @@ func TestCrashBetweenSnapshotAndLog(t *testing.T) {
 			m.keeping(0, 0)
 			m.stored(4, "", log...)
 			write(t, m.opts.Snapshots, snapshotMeta(4, 3), "2@1 a", "3@3 b", "4@3 c")
-			m.start()
+			m.arrive()
 			m.expectRole("starting", 4)
+			expectNone[*messages.Greet](t, m.peer("n2"), "the log is not reset on disk")
+			m.sync()
+			m.greeted()
 			m.sync()
 			m.expectRole("follower", 4)
 			m.expectSnapshot(5, 4, 4, 4, 4)

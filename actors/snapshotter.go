@@ -85,7 +85,7 @@ func (s *snapshotter) receive(ctx actor.Context, message any, sender *actor.PID)
 	case *DropSnapshots:
 		s.onDropSnapshots(m)
 	case *FindSnapshot:
-		ctx.Send(sender, s.find())
+		ctx.Send(sender, s.find(m.Below))
 	case *actor.Terminated:
 		s.onTerminated(m)
 	}
@@ -93,12 +93,24 @@ func (s *snapshotter) receive(ctx actor.Context, message any, sender *actor.PID)
 
 // find looks for the newest snapshot that is whole. One that is damaged is named and
 // passed over: what the log says decides whether an older one will do.
-func (s *snapshotter) find() *SnapshotFound {
+func (s *snapshotter) find(below core.Index) *SnapshotFound {
+	s.newest = nil
 	infos, err := s.store.List(s.opts.Group)
 	if err != nil {
 		return &SnapshotFound{Err: err}
 	}
+	found := &SnapshotFound{}
 	for _, info := range infos {
+		resets := info.Meta.GetConfiguration().GetResets()
+		switch {
+		case below != 0 && info.Meta.GetIndex() >= uint64(below):
+			continue
+		case found.Meta != nil:
+			if len(resets) > len(found.Older) {
+				found.Older = resets
+			}
+			continue
+		}
 		err := info.Damage
 		if err == nil {
 			err = s.verify(info)
@@ -107,10 +119,9 @@ func (s *snapshotter) find() *SnapshotFound {
 			s.logger.Error("a snapshot cannot be used", "index", info.Meta.GetIndex(), "error", err)
 			continue
 		}
-		s.newest = info.Meta
-		return &SnapshotFound{Meta: info.Meta}
+		s.newest, found.Meta = info.Meta, info.Meta
 	}
-	return &SnapshotFound{}
+	return found
 }
 
 func (s *snapshotter) verify(info snapshots.Info) error {

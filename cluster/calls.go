@@ -79,7 +79,7 @@ func (c *Call) finish() (reply []byte, index uint64, err error) {
 		item.Outcome = messages.Outcome_NOT_APPLIED // a query changes nothing, also in the log
 	}
 	c.table.release(c)
-	if item.Outcome == messages.Outcome_APPLIED {
+	if item.Outcome == messages.Outcome_APPLIED && item.Reason == messages.Reason_NONE {
 		return item.Data, item.Index, nil
 	}
 	return nil, item.Index, c.table.errorOf(item)
@@ -108,7 +108,10 @@ func unanswered(id uint64, reason messages.Reason) messages.ResultItem {
 
 func (t *callTable) errorOf(item messages.ResultItem) error {
 	e := &Error{Outcome: Unknown, Reason: reasons[item.Reason], Leader: item.Leader}
-	if item.Outcome == messages.Outcome_NOT_APPLIED {
+	switch item.Outcome {
+	case messages.Outcome_APPLIED:
+		e.Outcome = Applied
+	case messages.Outcome_NOT_APPLIED:
 		e.Outcome = NotApplied
 	}
 	if e.Reason == nil {

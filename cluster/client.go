@@ -50,7 +50,7 @@ var (
 
 // AtLeast: what this node's member has applied, once that reaches index. With the
 // index that a write was acknowledged at (Call.WaitIndex), a query sees that write on
-// whatever node it is asked. One that does not come in time is ErrTimedOut.
+// whatever node it is asked. One that does not come in time is ErrTimeout.
 func AtLeast(index uint64) Consistency {
 	return Consistency{level: messages.Consistency_AT_LEAST, index: index}
 }
@@ -299,7 +299,8 @@ type ClientOptions struct {
 	// Insecure allows addresses beyond loopback.
 	Insecure bool
 
-	// RequestTimeout is how long Propose and Query wait for their outcome.
+	// RequestTimeout is how long Propose and Query wait for their outcome. A command of
+	// unknown outcome is sent again for up to as long once more, but with NoSessions.
 	// Default 5 s.
 	RequestTimeout time.Duration
 

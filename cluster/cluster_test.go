@@ -15,6 +15,8 @@ import (
 
 // trio is three nodes in this process, each with its own actor system and directory.
 type trio struct {
+	keep    int    // entries behind a snapshot, as in Options
+	joins   string // of the nodes started from now on, where they join: their cluster
 	t       *testing.T
 	members []Member
 	dirs    []string
@@ -49,7 +51,7 @@ func (c *trio) start(i int, groups ...uint64) *Node {
 		}
 	})
 	node, err := Start(system, Options{
-		ID: c.members[i].ID, Members: c.members, DataDir: c.dirs[i], Logger: logger,
+		ID: c.members[i].ID, Members: c.members, DataDir: c.dirs[i], Logger: logger, Join: c.joins != "", ClusterID: c.joins, KeepEntries: c.keep,
 		ElectionTimeout: 300 * time.Millisecond, HeartbeatInterval: 30 * time.Millisecond,
 	})
 	if err != nil {

@@ -171,7 +171,7 @@ func checkLog(path, node string) error {
 	info, err := os.Stat(filepath.Join(path, logDir))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %s is of node %q and has no directory %s: put it back, or give the node a new id and an empty directory", ErrDataDirLogLost, path, node, logDir)
+		return fmt.Errorf("%w: %s is of node %q and has no directory %s: put it back, or empty the directory: the node then fetches the log from the others, and does not vote until it has it", ErrDataDirLogLost, path, node, logDir)
 	case err != nil:
 		return fmt.Errorf("data directory %s: %w", path, err)
 	case !info.IsDir():

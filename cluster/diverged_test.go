@@ -8,6 +8,7 @@ import (
 	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/fsm"
 	"github.com/protoraft/protoraft/fsm/counter"
+	"github.com/protoraft/protoraft/messages"
 )
 
 // hashed is a counter that keeps a hash of its state, one node's another one.
@@ -84,4 +85,22 @@ func TestDivergedNodeStopsItsGroup(t *testing.T) {
 			t.Errorf("%s is %s: %q, expected only n3 to have stopped", n.ID(), g.Role, g.Failure)
 		}
 	}
+}
+
+// TestStatusTellsWhoDiffers: what a leader knows of its peers' machines reaches whoever
+// asks.
+func TestStatusTellsWhoDiffers(t *testing.T) {
+	g := groupStatus(&messages.GroupStatus{
+		Leader: "n1", Peers: []*messages.PeerStatus{{Id: "n3", ComparedIndex: 64, DivergedIndex: 128}},
+		Configuration: &messages.Configuration{Members: []*messages.Member{
+			{Id: "n2", Address: "b:1", Role: messages.Role_LEARNER}, {Id: "n1", Address: "a:1"}, {Id: "n3", Address: "c:1"},
+		}},
+	})
+	if p := g.Peers[0]; p.ComparedIndex != 64 || p.DivergedIndex != 128 {
+		t.Errorf("%+v, expected equal at 64 and differing at 128", p)
+	}
+	if g.LeaderAddress != "a:1" {
+		t.Errorf("leader at %q, expected a:1", g.LeaderAddress)
+	}
+	expectIDs(t, "members", g.Members(), "n1", "n2", "n3")
 }

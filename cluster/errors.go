@@ -42,15 +42,23 @@ var (
 	ErrRefused        = errors.New("query refused by the state machine")
 	ErrSessionExpired = errors.New("session expired: what became of its command is forgotten")
 	ErrMembersKept    = errors.New("members not changed")
+	ErrDiskFull       = errors.New("disk full, on the leader or on too many members: nothing is written until there is room, reads go on")
+	// ErrReplyLost comes with the outcome Applied, of a command that was sent again to a
+	// machine with a disk of its own: it was applied, once, and what the machine replied
+	// then is not known any more.
+	ErrReplyLost = errors.New("applied before, and the reply is lost")
 )
 
-// Errors of TransferLeadership and TakeSnapshot: it was not done, and is not under way.
+// Errors of TransferLeadership, TakeSnapshot and StandForElection: it was not done, and is
+// not under way.
 var (
 	ErrLeadershipKept = errors.New("leadership not handed over")
 	ErrNoSnapshot     = errors.New("no snapshot taken")
+	ErrNotStanding    = errors.New("not standing for election")
 )
 
-// Error is every error of Propose and Query.
+// Error is every error of a Client's Propose, Query, ChangeMembers, AbortChange, Members
+// and Leader.
 type Error struct {
 	Outcome Outcome
 	Reason  error  // one of the sentinels above
@@ -94,4 +102,6 @@ var reasons = map[messages.Reason]error{
 	messages.Reason_REFUSED:         ErrRefused,
 	messages.Reason_SESSION_EXPIRED: ErrSessionExpired,
 	messages.Reason_MEMBERS_KEPT:    ErrMembersKept,
+	messages.Reason_DISK_FULL:       ErrDiskFull,
+	messages.Reason_REPLY_LOST:      ErrReplyLost,
 }

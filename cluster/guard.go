@@ -11,14 +11,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/protoraft/protoraft/messages"
 )
@@ -48,7 +45,6 @@ type guardOptions struct {
 	Address   string            // as it stands in this node's PIDs
 	Members   map[string]string // node id → advertised address
 	Insecure  bool              // clients may be beyond loopback
-	Watch     bool              // peers may watch this node's actors and be told of their end
 	Logger    hclog.Logger
 }
 
@@ -60,10 +56,8 @@ const (
 	raftTraffic class = 1 << iota // Raft to Raft, and their Replicators and Snapshotters
 	requests                      // ForwardRequests to a Gateway
 	answers                       // ResultsFrame to a Gateway or a client
-	embedded                      // what the embedding program allowed
-	watching                      // Watch, Unwatch, Terminated
 
-	fromPeer   = raftTraffic | requests | answers | embedded | watching
+	fromPeer   = raftTraffic | requests | answers
 	fromClient = requests
 )
 
@@ -93,9 +87,6 @@ func newGuard(o guardOptions) *guard {
 	for id, address := range r.members {
 		r.ids[address] = id
 	}
-	if o.Watch {
-		r.types["actor.Watch"], r.types["actor.Unwatch"], r.types["actor.Terminated"] = watching, watching, watching
-	}
 	g.rules.Store(r)
 	return g
 }
@@ -114,7 +105,8 @@ func wireTypes() map[string]class {
 		&messages.Heartbeat{}, &messages.HeartbeatAcked{},
 		&messages.ConfirmReadIndex{}, &messages.ReadIndexConfirmed{}, &messages.StateDiverged{},
 		&messages.OfferSnapshot{}, &messages.SnapshotChunk{}, &messages.SnapshotReceived{},
-		&messages.SnapshotInstalled{}, &messages.SnapshotDeclined{}, &messages.MemberRemoved{})
+		&messages.SnapshotInstalled{}, &messages.SnapshotDeclined{}, &messages.MemberRemoved{},
+		&messages.Greet{}, &messages.Greeted{}, &messages.LostMemoryShown{}, &messages.MemoryRestored{})
 	add(requests, &messages.ForwardRequests{}, &messages.FindLeader{})
 	add(answers, &messages.ResultsFrame{}, &messages.LeaderFound{})
 	return types
@@ -133,28 +125,6 @@ func (g *guard) allowPrefix(prefix string, c class) {
 		panic(fmt.Sprintf("cluster: prefix %q of allowed actors must end in \"/\"", prefix))
 	}
 	g.change(func(r *rules) { r.prefixes = with(r.prefixes, prefix, c) })
-}
-
-// disallow takes back allowTarget or allowPrefix. What peers send there from now
-// on is dropped.
-func (g *guard) disallow(idOrPrefix string) {
-	g.change(func(r *rules) {
-		r.targets, r.prefixes = without(r.targets, idOrPrefix), without(r.prefixes, idOrPrefix)
-	})
-}
-
-// allowType adds a message type of the embedding program, by its full protobuf
-// name. The type's Go code must be linked in: Proto.Actor cannot make a message
-// of a type it does not know.
-func (g *guard) allowType(name string, c class) error {
-	if _, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(name)); err != nil {
-		return fmt.Errorf("message type %q: not known to this program, expected the full protobuf name of a linked-in message: %w", name, err)
-	}
-	if strings.HasPrefix(name, "actor.") || strings.HasPrefix(name, "remote.") {
-		return fmt.Errorf("message type %q: Proto.Actor's own messages cannot be allowed", name)
-	}
-	g.change(func(r *rules) { r.types = with(r.types, name, c) })
-	return nil
 }
 
 // admit lists a member at its address, because a configuration or the cluster's own
@@ -369,30 +339,4 @@ func (g *guard) note(r *refusal, from caller, at net.Addr) {
 	if suppressed, ok := g.logs[r.reason].allow(refusalLogInterval); ok {
 		g.logger.Warn("refused", "why", r.text, "from", from, "at", at, "like_it_before", suppressed)
 	}
-}
-
-// checkWatch looks into the one kind of system message that may pass: an actor
-// may be watched only by actors of the node that says so, and declared dead only
-// by its own.
-func checkWatch(name string, raw []byte, from caller) error {
-	var subject *actor.PID
-	var err error
-	switch name {
-	case "actor.Watch":
-		var m actor.Watch
-		err, subject = proto.Unmarshal(raw, &m), m.Watcher
-	case "actor.Unwatch":
-		var m actor.Unwatch
-		err, subject = proto.Unmarshal(raw, &m), m.Watcher
-	case "actor.Terminated":
-		var m actor.Terminated
-		err, subject = proto.Unmarshal(raw, &m), m.Who
-	}
-	if err != nil {
-		return refuse(refusedPayload, "%s does not decode: %v", name, err)
-	}
-	if subject == nil || subject.Address != from.address {
-		return refuse(refusedSender, "%s speaks for %.64q, the stream for %q", name, subject.GetAddress(), from.address)
-	}
-	return nil
 }

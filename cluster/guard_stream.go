@@ -141,11 +141,7 @@ func (s *guardedStream) checkTargets(r *rules, targets []*actor.PID) error {
 		if p == nil || p.Address != s.guard.address || len(p.Id) > idBytesMax {
 			return refuse(refusedTarget, "message to %s, this node takes only its own at %s", show(p), s.guard.address)
 		}
-		c := r.classOf(p.Id)
-		if c != 0 {
-			c |= watching
-		}
-		s.targets = append(s.targets, c)
+		s.targets = append(s.targets, r.classOf(p.Id))
 	}
 	return nil
 }
@@ -178,9 +174,6 @@ func (s *guardedStream) checkEnvelope(b *remote.MessageBatch, e *remote.MessageE
 	}
 	if kind&target == 0 {
 		return false, refuse(refusedTarget, "%s may not be sent to %s by %v", b.TypeNames[e.TypeId], show(b.Targets[e.Target]), s.from)
-	}
-	if kind == watching {
-		return true, checkWatch(b.TypeNames[e.TypeId], e.MessageData, s.from)
 	}
 	return true, nil
 }

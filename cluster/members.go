@@ -55,13 +55,17 @@ type Newcomer struct {
 
 // ChangeMembers changes a group's members by joint consensus. New voters catch up
 // first; the change is rolled back when one of them does not advance for
-// Options.CatchUpTimeout. One change at a time.
+// Options.CatchUpTimeout. One change at a time. Nothing bounds it but ctx: RequestTimeout
+// does not.
 //
 // When it returns nil, the new members alone decide, and their configuration is
 // durable on a majority of them. It is tried again while it surely has not begun. Of
 // an *Error with ErrMembersKept the Detail says why; with another and the outcome
 // Unknown, as when ctx ends, the change may be going on: see Members.
 func (c *Client) ChangeMembers(ctx context.Context, group uint64, change MembersChange) (Membership, error) {
+	if err := change.check(); err != nil {
+		return Membership{}, &Error{Outcome: NotApplied, Reason: ErrMembersKept, Detail: err.Error()}
+	}
 	for {
 		call := c.calls.begin(false)
 		c.send(call, group, change.message(group, call.id))
@@ -70,7 +74,7 @@ func (c *Client) ChangeMembers(ctx context.Context, group uint64, change Members
 		case err == nil:
 			return decodeMembership(data, index)
 		case OutcomeOf(err) == Unknown:
-			return c.awaitMembers(ctx, group, change, err)
+			return c.awaitMembers(ctx, group, err, change.done)
 		case !mayPass(err), pause(ctx, membersPause) != nil:
 			return Membership{}, err
 		}
@@ -79,14 +83,34 @@ func (c *Client) ChangeMembers(ctx context.Context, group uint64, change Members
 
 // AbortChange undoes the change of members under way, while its new voters still
 // catch up. When it returns nil, the members before it are durable on a majority.
+// Nothing bounds it but ctx, as with ChangeMembers. Of an *Error with ErrMembersKept the
+// Detail says why it cannot be undone; with another and the outcome Unknown the change may
+// have been undone, or be going on: see Members.
 func (c *Client) AbortChange(ctx context.Context, group uint64) (Membership, error) {
-	call := c.calls.begin(false)
-	c.send(call, group, &messages.AbortChange{Group: group, Request: call.id})
-	data, index, err := call.waitIndexContext(ctx)
+	before, err := c.leaderStatus(ctx, group)
 	if err != nil {
 		return Membership{}, err
 	}
-	return decodeMembership(data, index)
+	call := c.calls.begin(false)
+	c.send(call, group, &messages.AbortChange{Group: group, Request: call.id})
+	data, index, err := call.waitIndexContext(ctx)
+	switch {
+	case err == nil:
+		return decodeMembership(data, index)
+	case OutcomeOf(err) == Unknown:
+		return c.awaitMembers(ctx, group, err, undone(membershipOf(before)))
+	default:
+		return Membership{}, err
+	}
+}
+
+// undone tells whether a change has come to nothing: its own configuration has been
+// followed by one of the members before it, which are not those it was to lead to.
+func undone(before Membership) func(Membership) bool {
+	return func(now Membership) bool {
+		return before.Change != nil && now.Index > before.Index &&
+			slices.Equal(now.Voters, before.Voters) && slices.Equal(now.Learners, before.Learners)
+	}
 }
 
 // Members asks the group's leader for its members and how far a change of them is. A
@@ -151,16 +175,16 @@ func (c *Client) PromoteMember(ctx context.Context, group uint64, id string) (Me
 // membersPause is between two looks at a change, or two attempts to begin one.
 const membersPause = 50 * time.Millisecond
 
-// awaitMembers follows a change whose answer did not come. That the members are as
-// was asked for is certain when they are; that they are not proves nothing, since the
-// one who says so may lead no more.
-func (c *Client) awaitMembers(ctx context.Context, group uint64, change MembersChange, cause error) (Membership, error) {
+// awaitMembers follows a change, or its end, whose answer did not come. That the members
+// are as was asked for is certain when they are; that they are not proves nothing, since
+// the one who says so may lead no more.
+func (c *Client) awaitMembers(ctx context.Context, group uint64, cause error, done func(Membership) bool) (Membership, error) {
 	for pause(ctx, membersPause) == nil {
 		status, err := c.leaderStatus(ctx, group)
 		if err != nil || status.Change != nil || status.ConfigurationIndex > status.CommitIndex {
 			continue
 		}
-		if m := membershipOf(status); change.done(m) {
+		if m := membershipOf(status); done(m) {
 			return m, nil
 		}
 		return Membership{}, cause
@@ -189,20 +213,38 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// check says which of those to be added no member can be.
+func (m *MembersChange) check() error {
+	for _, one := range slices.Concat(m.Add, m.AddLearners) {
+		if err := CheckMember(one); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m Member) voterRole() messages.Role {
+	if m.Witness {
+		return messages.Role_WITNESS
+	}
+	return messages.Role_VOTER
+}
+
+// message of a member that CheckMember has found nothing wrong with.
+func (m Member) message(role messages.Role) *messages.Member {
+	return &messages.Member{Id: m.ID, Address: m.Address, Role: role, Priority: int32(m.Priority)}
+}
+
 func (m *MembersChange) message(group, request uint64) *messages.ChangeMembers {
 	out := &messages.ChangeMembers{
 		Group: group, Request: request, ExpectedIndex: m.ExpectedIndex,
 		Remove: m.Remove, Promote: m.Promote, Demote: m.Demote,
 	}
 	for _, one := range m.Add {
-		role := messages.Role_VOTER
-		if one.Witness {
-			role = messages.Role_WITNESS
-		}
-		out.Add = append(out.Add, &messages.Member{Id: one.ID, Address: one.Address, Role: role, Priority: int32(one.Priority)})
+		out.Add = append(out.Add, one.message(one.voterRole()))
 	}
 	for _, one := range m.AddLearners {
-		out.Add = append(out.Add, &messages.Member{Id: one.ID, Address: one.Address, Role: messages.Role_LEARNER, Priority: int32(one.Priority)})
+		out.Add = append(out.Add, one.message(messages.Role_LEARNER))
 	}
 	return out
 }

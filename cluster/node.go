@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,16 +123,37 @@ func spawnNode(system *actor.ActorSystem, props *actor.Props) (*actor.PID, actor
 	return pid, d.Links, nil
 }
 
-// askTimeout bounds questions to actors of this process.
+// askTimeout bounds questions to actors of this process where their context has no
+// deadline.
 const askTimeout = 5 * time.Second
 
-// ask sends a question to a local actor and waits for the answer.
-func ask[T any](ctx context.Context, system *actor.ActorSystem, pid *actor.PID, question any) (answer T, err error) {
-	timeout := askTimeout
+func askLimit(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(deadline))
+		return max(time.Until(deadline), 1) // a future waits for ever with less
 	}
-	result, err := system.Root.RequestFuture(pid, question, timeout).Result()
+	return askTimeout
+}
+
+// ask sends a question to a local actor and waits for the answer until ctx ends.
+func ask[T any](ctx context.Context, system *actor.ActorSystem, pid *actor.PID, question any) (answer T, err error) {
+	if err := ctx.Err(); err != nil {
+		return answer, err
+	}
+	future := system.Root.RequestFuture(pid, question, askLimit(ctx))
+	answered := make(chan struct{})
+	go func() {
+		_ = future.Wait() // Result has its error
+		close(answered)
+	}()
+	select {
+	case <-answered:
+	case <-ctx.Done():
+		return answer, fmt.Errorf("%s has not answered: %w", pid.Id, ctx.Err())
+	}
+	result, err := future.Result()
+	if errors.Is(err, actor.ErrTimeout) {
+		err = context.DeadlineExceeded // the same, by whichever of the two clocks
+	}
 	if err != nil {
 		return answer, fmt.Errorf("%s does not answer: %w", pid.Id, err)
 	}
@@ -192,7 +214,9 @@ func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, e
 // Props describes this node's member of a group. Spawn it once, with SpawnNamed and
 // under the same name on every node; a second member of the group on this node
 // stops at once. The member answers *messages.Propose, *messages.Query,
-// *messages.DescribeGroup, *messages.TransferLeadership and *messages.TakeSnapshot.
+// *messages.ChangeMembers, *messages.AbortChange, *messages.ListMembers,
+// *messages.DescribeGroup, *messages.TransferLeadership, *messages.StandForElection,
+// *messages.TakeSnapshot and *messages.ResetPeers.
 func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, error) {
 	o := actors.MemberOptions{
 		Group: group, Node: core.NodeID(n.options.ID), Bootstrap: n.options.bootstrap(), Machine: machine, Witness: n.options.witness(),
@@ -249,7 +273,8 @@ func (n *Node) TransferLeadership(ctx context.Context, group uint64, to string) 
 
 // StandForElection has this node's member stand at once, with a pre-vote, rather than
 // wait for its election timeout. It returns when the member stands, which says nothing
-// about its winning, and an error while a leader is heard: transfer its leadership then.
+// about its winning, and ErrNotStanding where it may not, as while a leader is heard:
+// transfer its leadership then.
 func (n *Node) StandForElection(ctx context.Context, group uint64) error {
 	pid := n.client.member(group)
 	if pid == nil {
@@ -260,7 +285,7 @@ func (n *Node) StandForElection(ctx context.Context, group uint64) error {
 		return fmt.Errorf("group %d: %w", group, err)
 	}
 	if refused, ok := answer.(*messages.ElectionRefused); ok {
-		return fmt.Errorf("group %d: not standing: %s", group, refused.Reason)
+		return fmt.Errorf("group %d: %w: %s", group, ErrNotStanding, refused.Reason)
 	}
 	return nil
 }
@@ -317,7 +342,7 @@ func (n *Node) handOver(ctx context.Context) {
 	}
 	var handovers sync.WaitGroup
 	for _, g := range status.Groups {
-		if g.Role == "leader" && len(g.Members) > 1 {
+		if g.Role == "leader" && len(g.Members()) > 1 {
 			handovers.Go(func() {
 				if err := n.TransferLeadership(ctx, g.Group, ""); err != nil {
 					n.logger.Warn("leadership not handed over", "group", g.Group, "error", err)
@@ -379,6 +404,7 @@ type Status struct {
 	ID             string
 	ClusterID      string
 	StorageFailure string // empty while storage works
+	DiskFull       string // what the disk refused, empty while it has room
 	Groups         []GroupStatus
 }
 
@@ -394,11 +420,22 @@ type GroupStatus struct {
 	DurableIndex  uint64
 	CommitIndex   uint64
 	AppliedIndex  uint64
-	SnapshotIndex uint64       // of the newest durable snapshot, 0 for none
-	Failure       string       // why the member stopped
-	Members       []Member     // voters and learners
-	Membership    Membership   // the same in detail, as this member knows it
-	Peers         []PeerStatus // on the leader
+	SnapshotIndex uint64 // of the newest durable snapshot, 0 for none
+	Failure       string // why the member stopped
+	DiskFull      bool   // this node's disk takes nothing but terms and votes
+	// Recovering says what memory the member has lost and what is done about it: it
+	// neither votes nor counts until it holds again what the leader has. Empty for none.
+	Recovering string
+	// Awaits is who has not answered a member that starts, and cannot begin without: all
+	// members for a new group, enough of them for one with a log.
+	Awaits     []string
+	Membership Membership   // as this member knows it
+	Peers      []PeerStatus // on the leader
+}
+
+// Members are the voters, and the learners behind them.
+func (g GroupStatus) Members() []Member {
+	return slices.Concat(g.Membership.Voters, g.Membership.Learners)
 }
 
 // PeerStatus is what a leader knows of another member.
@@ -409,9 +446,15 @@ type PeerStatus struct {
 	NextIndex  uint64
 	Inflight   uint64 // appends sent and not answered
 	Active     bool   // answered within the last election timeout
+	DiskFull   bool   // said so last
 
 	// In state snapshot: how many bytes of how many the member has.
 	SnapshotSent, SnapshotSize uint64
+	Recovering                 bool // has lost memory and does not count until it holds it again
+
+	// ComparedIndex is the last at which the peer's state machine was seen to equal the
+	// leader's, DivergedIndex the first at which it was seen to differ; 0 for none.
+	ComparedIndex, DivergedIndex uint64
 }
 
 // Status describes the node and its members, ordered by group.
@@ -421,7 +464,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return s, err
 	}
-	s.StorageFailure = d.StorageFailure
+	s.StorageFailure, s.DiskFull = d.StorageFailure, d.DiskFull
 	for _, pid := range d.Members {
 		g, err := ask[*messages.GroupStatus](ctx, n.system, pid, &messages.DescribeGroup{})
 		if err != nil {
@@ -429,7 +472,7 @@ func (n *Node) Status(ctx context.Context) (Status, error) {
 		}
 		s.Groups = append(s.Groups, groupStatus(g))
 	}
-	slices.SortFunc(s.Groups, func(a, b GroupStatus) int { return int(int64(a.Group) - int64(b.Group)) })
+	slices.SortFunc(s.Groups, func(a, b GroupStatus) int { return cmp.Compare(a.Group, b.Group) })
 	return s, nil
 }
 
@@ -437,21 +480,17 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 	g := GroupStatus{
 		Group: m.Group, Role: m.Role, Term: m.Term, Leader: m.Leader,
 		FirstIndex: m.FirstIndex, LastIndex: m.LastIndex, DurableIndex: m.DurableIndex,
-		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure,
-		SnapshotIndex: m.SnapshotIndex,
+		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure, Recovering: m.Recovering, Awaits: m.Awaits,
+		SnapshotIndex: m.SnapshotIndex, DiskFull: m.DiskFull,
 	}
 	g.Membership = membershipOf(m)
-	for _, p := range m.GetConfiguration().GetMembers() {
-		g.Members = append(g.Members, Member{ID: p.Id, Address: p.Address})
-		if p.Id == g.Leader {
-			g.LeaderAddress = p.Address
-		}
-	}
+	g.LeaderAddress = addressBook(g.Members())[g.Leader]
 	for _, p := range m.Peers {
 		g.Peers = append(g.Peers, PeerStatus{
 			ID: p.Id, State: p.State, MatchIndex: p.MatchIndex, NextIndex: p.NextIndex,
-			Inflight: p.Inflight, Active: p.Active,
+			Inflight: p.Inflight, Active: p.Active, Recovering: p.Recovering, DiskFull: p.DiskFull,
 			SnapshotSent: p.SnapshotSent, SnapshotSize: p.SnapshotSize,
+			ComparedIndex: p.ComparedIndex, DivergedIndex: p.DivergedIndex,
 		})
 	}
 	return g

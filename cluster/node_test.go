@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/protoraft/protoraft/actors"
@@ -73,6 +74,52 @@ func TestRestartKeepsData(t *testing.T) {
 			t.Errorf("round %d: sum %d, expected %d", round, got, 5*round)
 		}
 		shutDown(t, n)
+	}
+}
+
+// TestAskedTooLate: who asks when its time is over is told so, and does not wait.
+func TestAskedTooLate(t *testing.T) {
+	n := startAlone(t, alone(t, filepath.Join(t.TempDir(), "data"), freeAddress(t)))
+	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	if _, err := n.Status(late); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("status asked too late: %v, expected %v", err, context.DeadlineExceeded)
+	}
+}
+
+// TestAskedForLong: how long an actor is waited for is the caller's to say, also when
+// that is longer than is usual.
+func TestAskedForLong(t *testing.T) {
+	long, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	if got := askLimit(long); got > time.Hour || got < time.Hour-time.Minute {
+		t.Errorf("%v for a context of an hour", got)
+	}
+	if got := askLimit(t.Context()); got != askTimeout {
+		t.Errorf("%v for a context without a deadline, expected %v", got, askTimeout)
+	}
+
+	system := NewSystem(nil)
+	t.Cleanup(system.Shutdown)
+	deaf := system.Root.Spawn(actor.PropsFromFunc(func(ctx actor.Context) {
+		if _, asked := ctx.Message().(*messages.DescribeGroup); asked {
+			cancel()
+		}
+	}))
+	if _, err := ask[any](long, system, deaf, &messages.DescribeGroup{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, expected %v", err, context.Canceled)
+	}
+}
+
+// TestLeaderDoesNotStand: who leads has no election to stand for.
+func TestLeaderDoesNotStand(t *testing.T) {
+	n := startAlone(t, alone(t, filepath.Join(t.TempDir(), "data"), freeAddress(t)))
+	if _, err := n.StartGroup(1, counter.New(counter.Hooks{})); err != nil {
+		t.Fatal(err)
+	}
+	add(t, n, 1, 5)
+	if err := n.StandForElection(t.Context(), 1); !errors.Is(err, ErrNotStanding) {
+		t.Errorf("%v, expected %v", err, ErrNotStanding)
 	}
 }
 

@@ -4,8 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,7 +28,8 @@ type Member struct {
 	// leader lets the next lower priority stand, and a hand-over to the best member goes
 	// to the highest that keeps up. One below 0 leads only when nobody else has managed to
 	// (what is committed may be on no other live node), and hands over as soon as
-	// somebody has caught up. It is set when a group begins; the same on every node.
+	// somebody has caught up. It is set when a group begins; the same on every node. It
+	// has 32 bits.
 	Priority int
 
 	// Witness makes the node's members witnesses: they vote and count for what is
@@ -41,13 +44,15 @@ type Options struct {
 	// ID is this node's name, one of Members'.
 	ID string
 
-	// Members are the nodes a new group begins with, the same list on every node. A
-	// group that has a log goes by what its log says.
+	// Members are the nodes a new group begins with, the same list on every node, and
+	// when all of them are up: only so one that comes back without its disk can be told
+	// from a new one. A group that has a log goes by what its log says.
 	Members []Member
 
 	// Join starts a node that is to be added to a running cluster. Members are then the
 	// cluster's present nodes and this one, and ClusterID is the cluster's. The node's
-	// groups wait, without a log, until AddMember or the like makes it a member.
+	// groups wait, without a log, until AddMember or the like makes it a member. So does
+	// a node start whose disk was lost, where its cluster has grown from that one node.
 	Join bool
 
 	// DataDir holds this node's logs. It is made if it does not exist, locked while
@@ -82,13 +87,15 @@ type Options struct {
 	// leases, Lease reads are then Linearizable ones.
 	ClockDrift float64
 
-	// RequestTimeout is how long Propose and Query wait for their outcome.
+	// RequestTimeout is how long Propose and Query wait for their outcome. A command of
+	// unknown outcome is sent again for up to as long once more, but with NoSessions.
 	// Default 5 s.
 	RequestTimeout time.Duration
 
 	// NoSessions has the commands of the node's Client belong to no session: one of
 	// unknown outcome is not sent again.
 	NoSessions bool
+
 	// SnapshotEntries has a member take a snapshot after so many entries were applied,
 	// SnapshotBytes after so many bytes of log, SnapshotInterval after that time where
 	// anything was applied at all; negative for never. A member's first one after its
@@ -238,17 +245,47 @@ func checkMembers(members []Member) error {
 	}
 	ids, addresses := map[string]bool{}, map[string]string{}
 	for _, m := range members {
-		switch host, port, err := net.SplitHostPort(m.Address); {
-		case m.ID == "" || strings.ContainsAny(m.ID, " \t\n/=,"):
-			return fmt.Errorf("cluster: member id %q: expected a name without spaces, '/', '=' and ','", m.ID)
+		switch err := CheckMember(m); {
+		case err != nil:
+			return fmt.Errorf("cluster: %w", err)
 		case ids[m.ID]:
 			return fmt.Errorf("cluster: member id %q appears twice", m.ID)
-		case err != nil || host == "" || port == "" || port == "0":
-			return fmt.Errorf("cluster: address %q of member %s: expected host:port", m.Address, m.ID)
 		case addresses[m.Address] != "":
 			return fmt.Errorf("cluster: members %s and %s have the same address %s", addresses[m.Address], m.ID, m.Address)
 		}
 		ids[m.ID], addresses[m.Address] = true, m.ID
+	}
+	return nil
+}
+
+// CheckMember says what is wrong with a member wherever it may belong: its id as
+// CheckMemberID, an address that is not host:port with both of them and the port a number
+// from 1 to 65535, or a priority beyond 32 bits.
+func CheckMember(m Member) error {
+	if err := CheckMemberID(m.ID); err != nil {
+		return err
+	}
+	host, port, err := net.SplitHostPort(m.Address)
+	if err != nil {
+		return fmt.Errorf("member %s: address %.100q, expected host:port", m.ID, m.Address)
+	}
+	if host == "" {
+		return fmt.Errorf("member %s: address %.100q has no host, expected host:port as the other nodes reach it", m.ID, m.Address)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("member %s: port %.100q of address %.100q, expected a number from 1 to 65535", m.ID, port, m.Address)
+	}
+	if p := int64(m.Priority); p < math.MinInt32 || p > math.MaxInt32 {
+		return fmt.Errorf("member %s: priority %d, expected %d to %d", m.ID, m.Priority, math.MinInt32, math.MaxInt32)
+	}
+	return nil
+}
+
+// CheckMemberID says what is wrong with an id of a member: it is a name without spaces,
+// '/', '=' and ','.
+func CheckMemberID(id string) error {
+	if id == "" || strings.ContainsAny(id, " \t\r\n/=,") {
+		return fmt.Errorf("member id %.100q, expected a name without spaces, '/', '=' and ','", id)
 	}
 	return nil
 }
@@ -262,18 +299,27 @@ func memberList(members []Member) string {
 }
 
 // deriveClusterID: nodes that were told different members must not meet, since each
-// of them writes the members into its log by itself.
+// of them writes the members into its log by itself. A priority of 0 leaves no trace: ids
+// of clusters that have none stay what they were.
 func deriveClusterID(members []Member) string {
-	sorted := slices.Clone(members)
-	slices.SortFunc(sorted, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
-	text := memberList(sorted)
-	for _, m := range sorted {
-		if m.Witness {
-			text += " witness=" + m.ID
+	var parts []string
+	for _, m := range byID(members) {
+		part := m.ID + "=" + m.Address
+		if m.Priority != 0 {
+			part += "@" + strconv.Itoa(m.Priority)
 		}
+		if m.Witness {
+			part += " witness"
+		}
+		parts = append(parts, part)
 	}
-	sum := sha256.Sum256([]byte(text))
+	sum := sha256.Sum256([]byte(strings.Join(parts, ",")))
 	return hex.EncodeToString(sum[:8])
+}
+
+// byID is the members in the one order that every node has them in.
+func byID(members []Member) []Member {
+	return slices.SortedFunc(slices.Values(members), func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
 }
 
 func addressBook(members []Member) map[string]string {
@@ -290,10 +336,12 @@ func (o *Options) bootstrap() core.Configuration {
 	if o.Join {
 		return core.Configuration{}
 	}
-	sorted := slices.Clone(o.Members)
-	slices.SortFunc(sorted, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
-	var c core.Configuration
-	for _, m := range sorted {
+	return bootstrapOf(o.Members)
+}
+
+// bootstrapOf is what a group of the members begins with.
+func bootstrapOf(members []Member) (c core.Configuration) {
+	for _, m := range byID(members) {
 		one := core.Member{ID: core.NodeID(m.ID), Address: m.Address, Role: core.RoleVoter, Priority: m.Priority}
 		if m.Witness {
 			one.Role = core.RoleWitness
@@ -305,7 +353,11 @@ func (o *Options) bootstrap() core.Configuration {
 
 // witness says whether this node's members are to be witnesses.
 func (o *Options) witness() bool {
-	return slices.ContainsFunc(o.Members, func(m Member) bool { return m.ID == o.ID && m.Witness })
+	return isWitness(o.Members, o.ID)
+}
+
+func isWitness(members []Member, id string) bool {
+	return slices.ContainsFunc(members, func(m Member) bool { return m.ID == id && m.Witness })
 }
 
 func (o *Options) gateway() actors.GatewayOptions {

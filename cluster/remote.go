@@ -46,9 +46,6 @@ type remoteOptions struct {
 	// of identity: whoever reaches the port can pass for any node.
 	Insecure bool
 
-	// Watch lets members watch each other's actors.
-	Watch bool
-
 	// ConnectTimeout bounds one attempt to connect and thereby how old a message to
 	// an absent peer can get before it is dropped. 0: 3 s.
 	ConnectTimeout time.Duration
@@ -120,7 +117,7 @@ func startRemote(system *actor.ActorSystem, o remoteOptions) (*remoteEndpoint, e
 	}
 	g := newGuard(guardOptions{
 		ClusterID: o.ClusterID, NodeID: o.NodeID, Address: o.Advertise, Members: o.Members,
-		Insecure: o.Insecure, Watch: o.Watch, Logger: o.Logger,
+		Insecure: o.Insecure, Logger: o.Logger,
 	})
 	e := &remoteEndpoint{address: o.Advertise, guard: g, system: system, links: newLinks(g, o.ConnectTimeout, o.Logger)}
 	config, err := e.config(listen)

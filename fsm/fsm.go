@@ -47,7 +47,7 @@ func (e Entry) Rand() *rand.Rand {
 // which it may have. All are called in order with its entries:
 //
 //	Hosted.Start                  once, first of all
-//	Durable.AppliedIndex          once, after it
+//	Durable.AppliedIndex          after it, and before each Snapshot
 //	Restore                       where there is a snapshot to begin with, or one is installed
 //	ConfigurationCommitted        with each configuration, at its index
 //	StartFollowing, StopFollowing in pairs, with every change of whom to follow
@@ -97,18 +97,33 @@ type BatchApplier interface {
 }
 
 // Durable is a StateMachine that keeps its state on disk by itself. It is not given
-// the log again from the start, only what it lacks.
+// the log again from the start, only what it lacks. All members of a group have one, or
+// none has.
 //
-// The contract of its disk: an entry and its index become durable together, in the
-// order of the log, so that after a crash the state is as of AppliedIndex and no other
-// entry. It need not be durable when Apply returns: what was lost is applied again. But
-// what AppliedIndex has once returned must never be lost. Configurations up to there
-// are not told again.
+// The contract of its disk:
+//
+//   - An entry, its effect and its index become durable together, and entries in the
+//     order of the log, so that after a crash the state is as of AppliedIndex and no
+//     other entry. So does what Restore brings: a view holds the index of its state.
+//   - Nothing need be durable when Apply or Restore returns: what was lost is restored
+//     or applied again, from the snapshot and the log.
+//   - What AppliedIndex has once returned must be durable before, and must never be lost.
+//     The node notes it on the log's disk before the log is cut.
+//
+// It is given an entry only when that is durable in its member's log, which costs a
+// leader whose disk is slower than its followers' the difference. Configurations that it
+// has by itself are not told again. Its replies to entries that it has by itself are not
+// known after a restart: to who sends such a command again, the group says that it was
+// applied, and that the reply is lost.
 type Durable interface {
-	// AppliedIndex returns the last entry that is durable in the state, 0 for none. It
-	// is asked for once, when a member starts. A machine that lacks entries which the log
-	// does not have any more has gone backwards, and one that has any while its group's
-	// log is empty has lost its log: both stop the group here, by name. So does an error.
+	// AppliedIndex returns the last entry that is durable in the state, or any other
+	// between that and the last command in it; 0 for none. It is asked for when a member
+	// starts and before each snapshot. The group stops here, by name, when it is below
+	// what was returned before, in this life or an earlier one: the machine's disk was
+	// lost, or is an older copy; when it is beyond the end of the log: the log's disk
+	// was, or the machine is another group's; and on an error.
+	//
+	// A member whose machine's disk was lost is replaced by a new one.
 	AppliedIndex() (uint64, error)
 }
 

@@ -22,7 +22,7 @@
 //
 //	key                         value
 //	00 "fmt"                    format version (4), sealed; written when the store is made
-//	01 group(8)                 messages.HardState, sealed; written when term or vote change
+//	01 group(8)                 messages.HardState, sealed; written when a part of it changes
 //	02 group(8)                 log state, sealed; written with a group's first update, and
 //	                            when the log begins or ends elsewhere than its blocks say
 //	03 group(8) first index(8)  messages.EntryBlock, its bytes unchanged; has its own CRC32C
@@ -43,6 +43,7 @@
 //	000000.log       journals: batches not in tables yet, and zeros behind them
 //	000000.ldb       tables
 //	LOCK             held by the process that has the store open
+//	RESERVE          room for a full disk; what is in it counts for nothing
 //
 // Every new name is synced before it is used. Each record of a journal or manifest is
 // synced before the next one is written, so only the last record of the last such
@@ -55,6 +56,21 @@
 // writing each byte of a journal twice and up to 1 MiB of disk. Where zeros cannot be
 // written the journal grows record by record. No file is used again: behind the
 // records there is never anything but zeros, or an interrupted write.
+//
+// # A full disk
+//
+// The zeros are there before the batch is: where the file system refuses them for want of
+// room, the batch is given to nobody and Write returns ErrFull. What else needs room
+// takes it from RESERVE, a file kept for that (ReserveBytes): a batch without blocks,
+// so that terms and votes are written; the table that a full memtable becomes, after
+// which its journal goes; the manifest. A compaction that finds no room is dropped and
+// begun again by goleveldb, after 1 s and then every 8 s; while one waits no memtable
+// can be changed, and Write returns ErrFull. The next batch with blocks is taken when
+// RESERVE is whole again. A store opens on a full disk, from RESERVE.
+//
+// Room that was refused at once costs nothing. Room that was promised and is missing
+// when the journal or manifest is synced, or when zeros are written over, is a failed
+// write as any other: so it may be on file systems that copy on write or compress.
 //
 // # What opening decides
 //

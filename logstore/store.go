@@ -27,12 +27,22 @@ type Store interface {
 	// place when the group cannot be trusted; other groups are not affected.
 	Load(group uint64) (GroupState, error)
 
+	// Salvage reads what is whole of a group that Load refuses: the log up to the
+	// damage, and hard state and note where they are readable, else their zero
+	// values. damage names what is not whole; it is nil where nothing is wrong. It
+	// changes nothing on disk. From then on the group takes updates; it takes blocks
+	// only after, or with, a ResetFrom. Where nothing of the group can be made out
+	// it returns an error wrapping ErrCorrupt, as Load does.
+	Salvage(group uint64) (state GroupState, damage *CorruptError, err error)
+
 	// Write makes the updates durable, in order, with at most one sync for all of
 	// them; when it returns nil, all of them are. When it returns an error, each
 	// group's part may or may not be durable, never half visible after a restart;
 	// the store refuses every later Write with ErrFailed, and nothing retries.
-	// An error wrapping ErrInvalid or ErrCorrupt is an exception: nothing of any
-	// update was written, and the store has not failed.
+	// An error wrapping ErrInvalid, ErrCorrupt or ErrFull is an exception: nothing of
+	// any update was written, and the store has not failed. After ErrFull the same
+	// updates may be written again when there is room; a store may then still take
+	// updates without blocks, from room that it keeps for terms and votes.
 	Write(updates []Update) error
 
 	// Read returns the group's stored blocks that cover [first, last], in order,
@@ -46,13 +56,22 @@ type Store interface {
 }
 
 // Update is what one group wants durable. Its parts happen together, in the order
-// of the fields: hard state, then truncation, then blocks, then compaction.
+// of the fields: hard state, note, then reset, truncation, blocks, compaction.
 type Update struct {
 	Group       uint64
 	Incarnation uint64
 
 	// HardState replaces term and vote, where set.
 	HardState *HardState
+
+	// Note replaces what the member keeps beside its log, where not nil. The store
+	// does not look into it.
+	Note []byte
+
+	// ResetFrom removes everything stored of the log at or above it, where not 0,
+	// readable or not: it is how a salvaged group becomes whole again. It is not
+	// above the entry after the last one, nor below the first.
+	ResetFrom uint64
 
 	// TruncateFrom removes every entry at or above it, where not 0.
 	TruncateFrom uint64
@@ -77,6 +96,7 @@ type Update struct {
 type GroupState struct {
 	Incarnation uint64
 	HardState   HardState
+	Note        []byte // nil where there is none
 
 	// FirstIndex is the lowest index stored; PrevTerm is the term of the entry
 	// before it (0 at the start of the log). In a group without entries,
@@ -101,11 +121,13 @@ type ConfigurationEntry struct {
 	Data  []byte
 }
 
-// HardState is term and vote, which a member may never forget. On disk it is a
-// messages.HardState.
+// HardState is what a member may never forget. On disk it is a messages.HardState.
 type HardState struct {
 	Term uint64
 	Vote string // the candidate voted for in Term, empty for none
+	// Machine is the highest index that a state machine with a disk of its own has said
+	// to hold there.
+	Machine uint64
 }
 
 // TermRun says that the entries First..Last are of one term.
@@ -115,7 +137,7 @@ type TermRun struct {
 
 // Exists says whether anything was ever stored for the group.
 func (s *GroupState) Exists() bool {
-	return s.Incarnation != 0 || s.HardState.Term != 0 || len(s.Runs) > 0 || s.FirstIndex > 1
+	return s.Incarnation != 0 || s.HardState.Term != 0 || s.Note != nil || len(s.Runs) > 0 || s.FirstIndex > 1
 }
 
 var (
@@ -128,6 +150,9 @@ var (
 	// ErrFailed: an earlier write or sync failed. It is never retried: after a
 	// failed sync the page cache proves nothing.
 	ErrFailed = errors.New("logstore: storage failed")
+	// ErrFull: the disk has no room. Nothing of any update was written, not even in
+	// part: an engine may only say so when it is sure.
+	ErrFull = errors.New("logstore: disk full")
 	// ErrNewerFormat: the files were written by a later version.
 	ErrNewerFormat = errors.New("logstore: written by a newer version")
 	// ErrInvalid: the caller broke the contract; nothing was written.

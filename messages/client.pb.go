@@ -86,8 +86,10 @@ const (
 	Reason_STORAGE_FAILED  Reason = 8
 	Reason_NO_GROUP        Reason = 9  // this node has no member of the group
 	Reason_REFUSED         Reason = 10 // the state machine cannot answer this query, or no machine can apply this command
+	Reason_DISK_FULL       Reason = 11 // the leader's disk is full, or those of too many voters
 	Reason_SESSION_EXPIRED Reason = 20 // the session is not known any more, or not the answer asked for again
 	Reason_MEMBERS_KEPT    Reason = 21 // the change of members cannot be, or was rolled back
+	Reason_REPLY_LOST      Reason = 24 // with APPLIED: in an earlier try, whose reply nobody here knows any more
 )
 
 // Enum value maps for Reason.
@@ -104,8 +106,10 @@ var (
 		8:  "STORAGE_FAILED",
 		9:  "NO_GROUP",
 		10: "REFUSED",
+		11: "DISK_FULL",
 		20: "SESSION_EXPIRED",
 		21: "MEMBERS_KEPT",
+		24: "REPLY_LOST",
 	}
 	Reason_value = map[string]int32{
 		"NONE":            0,
@@ -119,8 +123,10 @@ var (
 		"STORAGE_FAILED":  8,
 		"NO_GROUP":        9,
 		"REFUSED":         10,
+		"DISK_FULL":       11,
 		"SESSION_EXPIRED": 20,
 		"MEMBERS_KEPT":    21,
+		"REPLY_LOST":      24,
 	}
 )
 
@@ -916,8 +922,11 @@ type GroupStatus struct {
 	Peers              []*PeerStatus          `protobuf:"bytes,13,rep,name=peers,proto3" json:"peers,omitempty"`                                       // on the leader only
 	SnapshotIndex      uint64                 `protobuf:"varint,14,opt,name=snapshot_index,json=snapshotIndex,proto3" json:"snapshot_index,omitempty"` // of the newest durable snapshot, 0 for none
 	SnapshotTerm       uint64                 `protobuf:"varint,15,opt,name=snapshot_term,json=snapshotTerm,proto3" json:"snapshot_term,omitempty"`
+	DiskFull           bool                   `protobuf:"varint,16,opt,name=disk_full,json=diskFull,proto3" json:"disk_full,omitempty"`                               // this node's disk takes nothing but terms and votes
 	ConfigurationIndex uint64                 `protobuf:"varint,30,opt,name=configuration_index,json=configurationIndex,proto3" json:"configuration_index,omitempty"` // of configuration, 0 for none
 	Change             *ChangeStatus          `protobuf:"bytes,31,opt,name=change,proto3" json:"change,omitempty"`                                                    // of the members, under way
+	Recovering         string                 `protobuf:"bytes,33,opt,name=recovering,proto3" json:"recovering,omitempty"`                                            // what memory the member has lost and what is done about it, empty for none
+	Awaits             []string               `protobuf:"bytes,34,rep,name=awaits,proto3" json:"awaits,omitempty"`                                                    // who has not answered one that starts and cannot begin without
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -1057,6 +1066,13 @@ func (x *GroupStatus) GetSnapshotTerm() uint64 {
 	return 0
 }
 
+func (x *GroupStatus) GetDiskFull() bool {
+	if x != nil {
+		return x.DiskFull
+	}
+	return false
+}
+
 func (x *GroupStatus) GetConfigurationIndex() uint64 {
 	if x != nil {
 		return x.ConfigurationIndex
@@ -1067,6 +1083,20 @@ func (x *GroupStatus) GetConfigurationIndex() uint64 {
 func (x *GroupStatus) GetChange() *ChangeStatus {
 	if x != nil {
 		return x.Change
+	}
+	return nil
+}
+
+func (x *GroupStatus) GetRecovering() string {
+	if x != nil {
+		return x.Recovering
+	}
+	return ""
+}
+
+func (x *GroupStatus) GetAwaits() []string {
+	if x != nil {
+		return x.Awaits
 	}
 	return nil
 }
@@ -1083,6 +1113,8 @@ type PeerStatus struct {
 	DivergedIndex uint64                 `protobuf:"varint,21,opt,name=diverged_index,json=divergedIndex,proto3" json:"diverged_index,omitempty"` // the first at which it was seen to differ, 0 for none
 	SnapshotSent  uint64                 `protobuf:"varint,7,opt,name=snapshot_sent,json=snapshotSent,proto3" json:"snapshot_sent,omitempty"`     // bytes the peer has of the snapshot sent to it, in state snapshot
 	SnapshotSize  uint64                 `protobuf:"varint,8,opt,name=snapshot_size,json=snapshotSize,proto3" json:"snapshot_size,omitempty"`     // of how many
+	Recovering    bool                   `protobuf:"varint,30,opt,name=recovering,proto3" json:"recovering,omitempty"`                            // has lost memory and does not count until it holds it again
+	DiskFull      bool                   `protobuf:"varint,9,opt,name=disk_full,json=diskFull,proto3" json:"disk_full,omitempty"`                 // it said so last
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1187,6 +1219,20 @@ func (x *PeerStatus) GetSnapshotSize() uint64 {
 	return 0
 }
 
+func (x *PeerStatus) GetRecovering() bool {
+	if x != nil {
+		return x.Recovering
+	}
+	return false
+}
+
+func (x *PeerStatus) GetDiskFull() bool {
+	if x != nil {
+		return x.DiskFull
+	}
+	return false
+}
+
 var File_messages_client_proto protoreflect.FileDescriptor
 
 const file_messages_client_proto_rawDesc = "" +
@@ -1240,7 +1286,7 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x04data\x18\x05 \x01(\fR\x04data\x12\x16\n" +
 	"\x06leader\x18\x06 \x01(\tR\x06leader\"%\n" +
 	"\rDescribeGroup\x12\x14\n" +
-	"\x05group\x18\x01 \x01(\x04R\x05group\"\xdd\x04\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\"\xb2\x05\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06member\x18\x02 \x01(\tR\x06member\x12\x12\n" +
@@ -1259,9 +1305,14 @@ const file_messages_client_proto_rawDesc = "" +
 	"\rconfiguration\x18\f \x01(\v2\x18.protoraft.ConfigurationR\rconfiguration\x12+\n" +
 	"\x05peers\x18\r \x03(\v2\x15.protoraft.PeerStatusR\x05peers\x12%\n" +
 	"\x0esnapshot_index\x18\x0e \x01(\x04R\rsnapshotIndex\x12#\n" +
-	"\rsnapshot_term\x18\x0f \x01(\x04R\fsnapshotTerm\x12/\n" +
+	"\rsnapshot_term\x18\x0f \x01(\x04R\fsnapshotTerm\x12\x1b\n" +
+	"\tdisk_full\x18\x10 \x01(\bR\bdiskFull\x12/\n" +
 	"\x13configuration_index\x18\x1e \x01(\x04R\x12configurationIndex\x12/\n" +
-	"\x06change\x18\x1f \x01(\v2\x17.protoraft.ChangeStatusR\x06change\"\xbe\x02\n" +
+	"\x06change\x18\x1f \x01(\v2\x17.protoraft.ChangeStatusR\x06change\x12\x1e\n" +
+	"\n" +
+	"recovering\x18! \x01(\tR\n" +
+	"recovering\x12\x16\n" +
+	"\x06awaits\x18\" \x03(\tR\x06awaits\"\xfb\x02\n" +
 	"\n" +
 	"PeerStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
@@ -1275,11 +1326,15 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x0ecompared_index\x18\x14 \x01(\x04R\rcomparedIndex\x12%\n" +
 	"\x0ediverged_index\x18\x15 \x01(\x04R\rdivergedIndex\x12#\n" +
 	"\rsnapshot_sent\x18\a \x01(\x04R\fsnapshotSent\x12#\n" +
-	"\rsnapshot_size\x18\b \x01(\x04R\fsnapshotSize*4\n" +
+	"\rsnapshot_size\x18\b \x01(\x04R\fsnapshotSize\x12\x1e\n" +
+	"\n" +
+	"recovering\x18\x1e \x01(\bR\n" +
+	"recovering\x12\x1b\n" +
+	"\tdisk_full\x18\t \x01(\bR\bdiskFull*4\n" +
 	"\aOutcome\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aAPPLIED\x10\x01\x12\x0f\n" +
-	"\vNOT_APPLIED\x10\x02*\xd1\x01\n" +
+	"\vNOT_APPLIED\x10\x02*\xf0\x01\n" +
 	"\x06Reason\x12\b\n" +
 	"\x04NONE\x10\x00\x12\r\n" +
 	"\tNO_LEADER\x10\x01\x12\x0e\n" +
@@ -1293,9 +1348,12 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x0eSTORAGE_FAILED\x10\b\x12\f\n" +
 	"\bNO_GROUP\x10\t\x12\v\n" +
 	"\aREFUSED\x10\n" +
-	"\x12\x13\n" +
+	"\x12\r\n" +
+	"\tDISK_FULL\x10\v\x12\x13\n" +
 	"\x0fSESSION_EXPIRED\x10\x14\x12\x10\n" +
-	"\fMEMBERS_KEPT\x10\x15*l\n" +
+	"\fMEMBERS_KEPT\x10\x15\x12\x0e\n" +
+	"\n" +
+	"REPLY_LOST\x10\x18*l\n" +
 	"\vConsistency\x12\x10\n" +
 	"\fLINEARIZABLE\x10\x00\x12\x0f\n" +
 	"\vTHROUGH_LOG\x10\x01\x12\t\n" +

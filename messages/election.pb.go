@@ -31,7 +31,8 @@ type RequestPreVote struct {
 	Candidate     string                 `protobuf:"bytes,3,opt,name=candidate,proto3" json:"candidate,omitempty"`
 	LastIndex     uint64                 `protobuf:"varint,4,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
 	LastTerm      uint64                 `protobuf:"varint,5,opt,name=last_term,json=lastTerm,proto3" json:"last_term,omitempty"`
-	Campaign      uint64                 `protobuf:"varint,6,opt,name=campaign,proto3" json:"campaign,omitempty"` // echoed; tells two rounds of one candidate apart
+	Campaign      uint64                 `protobuf:"varint,6,opt,name=campaign,proto3" json:"campaign,omitempty"`      // echoed; tells two rounds of one candidate apart
+	Resets        []uint64               `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -106,6 +107,13 @@ func (x *RequestPreVote) GetCampaign() uint64 {
 		return x.Campaign
 	}
 	return 0
+}
+
+func (x *RequestPreVote) GetResets() []uint64 {
+	if x != nil {
+		return x.Resets
+	}
+	return nil
 }
 
 // Raft(peer) → Raft(pre-candidate), wire.
@@ -260,7 +268,8 @@ type RequestVote struct {
 	Candidate     string                 `protobuf:"bytes,3,opt,name=candidate,proto3" json:"candidate,omitempty"`
 	LastIndex     uint64                 `protobuf:"varint,4,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
 	LastTerm      uint64                 `protobuf:"varint,5,opt,name=last_term,json=lastTerm,proto3" json:"last_term,omitempty"`
-	Transfer      bool                   `protobuf:"varint,6,opt,name=transfer,proto3" json:"transfer,omitempty"` // sent by order of the leader: voters need not protect it
+	Transfer      bool                   `protobuf:"varint,6,opt,name=transfer,proto3" json:"transfer,omitempty"`      // sent by order of the leader: voters need not protect it
+	Resets        []uint64               `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -335,6 +344,13 @@ func (x *RequestVote) GetTransfer() bool {
 		return x.Transfer
 	}
 	return false
+}
+
+func (x *RequestVote) GetResets() []uint64 {
+	if x != nil {
+		return x.Resets
+	}
+	return nil
 }
 
 // Raft(peer) → Raft(candidate), wire.
@@ -468,6 +484,7 @@ type TimeoutNow struct {
 	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
 	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	Resets        []uint64               `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -521,6 +538,13 @@ func (x *TimeoutNow) GetFrom() string {
 		return x.From
 	}
 	return ""
+}
+
+func (x *TimeoutNow) GetResets() []uint64 {
+	if x != nil {
+		return x.Resets
+	}
+	return nil
 }
 
 // Clock → Raft, local. Stale when generation is not the timer's current one.
@@ -942,7 +966,7 @@ var File_messages_election_proto protoreflect.FileDescriptor
 
 const file_messages_election_proto_rawDesc = "" +
 	"\n" +
-	"\x17messages/election.proto\x12\tprotoraft\"\xb0\x01\n" +
+	"\x17messages/election.proto\x12\tprotoraft\"\xc8\x01\n" +
 	"\x0eRequestPreVote\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1c\n" +
@@ -950,7 +974,8 @@ const file_messages_election_proto_rawDesc = "" +
 	"\n" +
 	"last_index\x18\x04 \x01(\x04R\tlastIndex\x12\x1b\n" +
 	"\tlast_term\x18\x05 \x01(\x04R\blastTerm\x12\x1a\n" +
-	"\bcampaign\x18\x06 \x01(\x04R\bcampaign\"j\n" +
+	"\bcampaign\x18\x06 \x01(\x04R\bcampaign\x12\x16\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"j\n" +
 	"\x0ePreVoteGranted\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
@@ -960,7 +985,7 @@ const file_messages_election_proto_rawDesc = "" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\tR\x04from\x12\x1a\n" +
-	"\bcampaign\x18\x04 \x01(\x04R\bcampaign\"\xad\x01\n" +
+	"\bcampaign\x18\x04 \x01(\x04R\bcampaign\"\xc5\x01\n" +
 	"\vRequestVote\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1c\n" +
@@ -968,7 +993,8 @@ const file_messages_election_proto_rawDesc = "" +
 	"\n" +
 	"last_index\x18\x04 \x01(\x04R\tlastIndex\x12\x1b\n" +
 	"\tlast_term\x18\x05 \x01(\x04R\blastTerm\x12\x1a\n" +
-	"\btransfer\x18\x06 \x01(\bR\btransfer\"K\n" +
+	"\btransfer\x18\x06 \x01(\bR\btransfer\x12\x16\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"K\n" +
 	"\vVoteGranted\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
@@ -976,12 +1002,13 @@ const file_messages_election_proto_rawDesc = "" +
 	"\fVoteRejected\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
-	"\x04from\x18\x03 \x01(\tR\x04from\"J\n" +
+	"\x04from\x18\x03 \x01(\tR\x04from\"b\n" +
 	"\n" +
 	"TimeoutNow\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
-	"\x04from\x18\x03 \x01(\tR\x04from\"1\n" +
+	"\x04from\x18\x03 \x01(\tR\x04from\x12\x16\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"1\n" +
 	"\x0fElectionTimeout\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +

@@ -21,11 +21,13 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Term and vote: what a member may never forget (Raft paper §5.1).
+// What a member may never forget: term and vote (Raft paper §5.1), and how much of its
+// state a machine with a disk of its own has said to hold there.
 type HardState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
-	Vote          string                 `protobuf:"bytes,2,opt,name=vote,proto3" json:"vote,omitempty"` // the candidate voted for in term, empty for none
+	Vote          string                 `protobuf:"bytes,2,opt,name=vote,proto3" json:"vote,omitempty"`        // the candidate voted for in term, empty for none
+	Machine       uint64                 `protobuf:"varint,4,opt,name=machine,proto3" json:"machine,omitempty"` // see fsm.Durable; 0 for other machines
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -72,6 +74,13 @@ func (x *HardState) GetVote() string {
 		return x.Vote
 	}
 	return ""
+}
+
+func (x *HardState) GetMachine() uint64 {
+	if x != nil {
+		return x.Machine
+	}
+	return 0
 }
 
 // LogWriter → Raft, local. The hard state of this change is durable.
@@ -328,10 +337,11 @@ var File_messages_log_proto protoreflect.FileDescriptor
 
 const file_messages_log_proto_rawDesc = "" +
 	"\n" +
-	"\x12messages/log.proto\x12\tprotoraft\"3\n" +
+	"\x12messages/log.proto\x12\tprotoraft\"M\n" +
 	"\tHardState\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
-	"\x04vote\x18\x02 \x01(\tR\x04vote\"d\n" +
+	"\x04vote\x18\x02 \x01(\tR\x04vote\x12\x18\n" +
+	"\amachine\x18\x04 \x01(\x04R\amachine\"d\n" +
 	"\x12HardStatePersisted\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x16\n" +

@@ -145,12 +145,15 @@ func (x *Member) GetPriority() int32 {
 // consensus: decisions need a majority of both sets (Raft paper §6). While next is
 // not empty its new voters catch up; any leader that finds either goes on with it.
 type Configuration struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Members       []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
-	Outgoing      []string               `protobuf:"bytes,2,rep,name=outgoing,proto3" json:"outgoing,omitempty"` // ids of the voters of the old configuration
-	Next          []*Member              `protobuf:"bytes,3,rep,name=next,proto3" json:"next,omitempty"`         // the set being moved to
-	Removed       []string               `protobuf:"bytes,4,rep,name=removed,proto3" json:"removed,omitempty"`   // ids that were members and may never be again
-	Leaving       []*Member              `protobuf:"bytes,5,rep,name=leaving,proto3" json:"leaving,omitempty"`   // while joint: those of the old configuration only
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Members  []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	Outgoing []string               `protobuf:"bytes,2,rep,name=outgoing,proto3" json:"outgoing,omitempty"` // ids of the voters of the old configuration
+	Next     []*Member              `protobuf:"bytes,3,rep,name=next,proto3" json:"next,omitempty"`         // the set being moved to
+	Removed  []string               `protobuf:"bytes,4,rep,name=removed,proto3" json:"removed,omitempty"`   // ids that were members and may never be again
+	Leaving  []*Member              `protobuf:"bytes,5,rep,name=leaving,proto3" json:"leaving,omitempty"`   // while joint: those of the old configuration only
+	// One number, drawn at random, for each time that a lost majority was given up, in
+	// order: the name of the history that the group has had since. Never taken out.
+	Resets        []uint64 `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -216,6 +219,13 @@ func (x *Configuration) GetRemoved() []string {
 func (x *Configuration) GetLeaving() []*Member {
 	if x != nil {
 		return x.Leaving
+	}
+	return nil
+}
+
+func (x *Configuration) GetResets() []uint64 {
+	if x != nil {
+		return x.Resets
 	}
 	return nil
 }
@@ -452,14 +462,15 @@ func (x *ListMembers) GetLeaderTerm() uint64 {
 	return 0
 }
 
-// Raft → Raft of a former member, wire, in answer to its wish to be elected.
-// The configuration of index, which is committed, has removed you. Never stale: an id
-// that was removed does not come back.
+// Raft → Raft of a former member, wire, in answer to its wish to be elected, or to a
+// heartbeat of a history that was given up. The configuration of index, which is
+// committed, has removed you. Never stale: an id that was removed does not come back.
 type MemberRemoved struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
 	Member        string                 `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
 	Index         uint64                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
+	Resets        []uint64               `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -515,6 +526,205 @@ func (x *MemberRemoved) GetIndex() uint64 {
 	return 0
 }
 
+func (x *MemberRemoved) GetResets() []uint64 {
+	if x != nil {
+		return x.Resets
+	}
+	return nil
+}
+
+// Any actor → Raft, local; answered with PeersReset or PeersKept. The majority is lost
+// for ever: go on alone, from what this member holds. Everybody else is removed for good.
+type ResetPeers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	AcceptLoss    bool                   `protobuf:"varint,2,opt,name=accept_loss,json=acceptLoss,proto3" json:"accept_loss,omitempty"` // without it nothing happens but that the refusal says what may be lost
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetPeers) Reset() {
+	*x = ResetPeers{}
+	mi := &file_messages_membership_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetPeers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetPeers) ProtoMessage() {}
+
+func (x *ResetPeers) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_membership_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetPeers.ProtoReflect.Descriptor instead.
+func (*ResetPeers) Descriptor() ([]byte, []int) {
+	return file_messages_membership_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ResetPeers) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *ResetPeers) GetAcceptLoss() bool {
+	if x != nil {
+		return x.AcceptLoss
+	}
+	return false
+}
+
+// Raft → whoever sent ResetPeers, local. The new history has begun, durably.
+type PeersReset struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Index         uint64                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`                                // of the configuration of this member alone
+	CommitIndex   uint64                 `protobuf:"varint,4,opt,name=commit_index,json=commitIndex,proto3" json:"commit_index,omitempty"` // up to here all is kept; what the others have committed above may be lost
+	LastIndex     uint64                 `protobuf:"varint,5,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`       // where the log ended: what it holds above commit_index is committed by this
+	Removed       []string               `protobuf:"bytes,6,rep,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeersReset) Reset() {
+	*x = PeersReset{}
+	mi := &file_messages_membership_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeersReset) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeersReset) ProtoMessage() {}
+
+func (x *PeersReset) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_membership_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeersReset.ProtoReflect.Descriptor instead.
+func (*PeersReset) Descriptor() ([]byte, []int) {
+	return file_messages_membership_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PeersReset) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *PeersReset) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *PeersReset) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *PeersReset) GetCommitIndex() uint64 {
+	if x != nil {
+		return x.CommitIndex
+	}
+	return 0
+}
+
+func (x *PeersReset) GetLastIndex() uint64 {
+	if x != nil {
+		return x.LastIndex
+	}
+	return 0
+}
+
+func (x *PeersReset) GetRemoved() []string {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+// Raft → whoever sent ResetPeers, local. Nothing changed; reason says why.
+type PeersKept struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeersKept) Reset() {
+	*x = PeersKept{}
+	mi := &file_messages_membership_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeersKept) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeersKept) ProtoMessage() {}
+
+func (x *PeersKept) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_membership_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeersKept.ProtoReflect.Descriptor instead.
+func (*PeersKept) Descriptor() ([]byte, []int) {
+	return file_messages_membership_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PeersKept) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *PeersKept) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // What is known of a change of members under way.
 type ChangeStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -527,7 +737,7 @@ type ChangeStatus struct {
 
 func (x *ChangeStatus) Reset() {
 	*x = ChangeStatus{}
-	mi := &file_messages_membership_proto_msgTypes[6]
+	mi := &file_messages_membership_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +749,7 @@ func (x *ChangeStatus) String() string {
 func (*ChangeStatus) ProtoMessage() {}
 
 func (x *ChangeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_membership_proto_msgTypes[6]
+	mi := &file_messages_membership_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +762,7 @@ func (x *ChangeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeStatus.ProtoReflect.Descriptor instead.
 func (*ChangeStatus) Descriptor() ([]byte, []int) {
-	return file_messages_membership_proto_rawDescGZIP(), []int{6}
+	return file_messages_membership_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ChangeStatus) GetPhase() string {
@@ -589,7 +799,7 @@ type NewcomerStatus struct {
 
 func (x *NewcomerStatus) Reset() {
 	*x = NewcomerStatus{}
-	mi := &file_messages_membership_proto_msgTypes[7]
+	mi := &file_messages_membership_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -601,7 +811,7 @@ func (x *NewcomerStatus) String() string {
 func (*NewcomerStatus) ProtoMessage() {}
 
 func (x *NewcomerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_membership_proto_msgTypes[7]
+	mi := &file_messages_membership_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -614,7 +824,7 @@ func (x *NewcomerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewcomerStatus.ProtoReflect.Descriptor instead.
 func (*NewcomerStatus) Descriptor() ([]byte, []int) {
-	return file_messages_membership_proto_rawDescGZIP(), []int{7}
+	return file_messages_membership_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *NewcomerStatus) GetId() string {
@@ -661,13 +871,14 @@ const file_messages_membership_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12#\n" +
 	"\x04role\x18\x03 \x01(\x0e2\x0f.protoraft.RoleR\x04role\x12\x1a\n" +
-	"\bpriority\x18\x04 \x01(\x11R\bpriority\"\xc6\x01\n" +
+	"\bpriority\x18\x04 \x01(\x11R\bpriority\"\xde\x01\n" +
 	"\rConfiguration\x12+\n" +
 	"\amembers\x18\x01 \x03(\v2\x11.protoraft.MemberR\amembers\x12\x1a\n" +
 	"\boutgoing\x18\x02 \x03(\tR\boutgoing\x12%\n" +
 	"\x04next\x18\x03 \x03(\v2\x11.protoraft.MemberR\x04next\x12\x18\n" +
 	"\aremoved\x18\x04 \x03(\tR\aremoved\x12+\n" +
-	"\aleaving\x18\x05 \x03(\v2\x11.protoraft.MemberR\aleaving\"\xf6\x01\n" +
+	"\aleaving\x18\x05 \x03(\v2\x11.protoraft.MemberR\aleaving\x12\x16\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"\xf6\x01\n" +
 	"\rChangeMembers\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x1f\n" +
@@ -687,11 +898,29 @@ const file_messages_membership_proto_rawDesc = "" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x1f\n" +
 	"\vleader_term\x18\x03 \x01(\x04R\n" +
-	"leaderTerm\"S\n" +
+	"leaderTerm\"k\n" +
 	"\rMemberRemoved\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06member\x18\x02 \x01(\tR\x06member\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x04R\x05index\"\x88\x01\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x16\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"C\n" +
+	"\n" +
+	"ResetPeers\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x1f\n" +
+	"\vaccept_loss\x18\x02 \x01(\bR\n" +
+	"acceptLoss\"\xa8\x01\n" +
+	"\n" +
+	"PeersReset\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\x12!\n" +
+	"\fcommit_index\x18\x04 \x01(\x04R\vcommitIndex\x12\x1d\n" +
+	"\n" +
+	"last_index\x18\x05 \x01(\x04R\tlastIndex\x12\x18\n" +
+	"\aremoved\x18\x06 \x03(\tR\aremoved\"9\n" +
+	"\tPeersKept\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x88\x01\n" +
 	"\fChangeStatus\x12\x14\n" +
 	"\x05phase\x18\x01 \x01(\tR\x05phase\x12)\n" +
 	"\x06target\x18\x02 \x03(\v2\x11.protoraft.MemberR\x06target\x127\n" +
@@ -722,7 +951,7 @@ func file_messages_membership_proto_rawDescGZIP() []byte {
 }
 
 var file_messages_membership_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_messages_membership_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_messages_membership_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_messages_membership_proto_goTypes = []any{
 	(Role)(0),              // 0: protoraft.Role
 	(*Member)(nil),         // 1: protoraft.Member
@@ -731,22 +960,25 @@ var file_messages_membership_proto_goTypes = []any{
 	(*AbortChange)(nil),    // 4: protoraft.AbortChange
 	(*ListMembers)(nil),    // 5: protoraft.ListMembers
 	(*MemberRemoved)(nil),  // 6: protoraft.MemberRemoved
-	(*ChangeStatus)(nil),   // 7: protoraft.ChangeStatus
-	(*NewcomerStatus)(nil), // 8: protoraft.NewcomerStatus
+	(*ResetPeers)(nil),     // 7: protoraft.ResetPeers
+	(*PeersReset)(nil),     // 8: protoraft.PeersReset
+	(*PeersKept)(nil),      // 9: protoraft.PeersKept
+	(*ChangeStatus)(nil),   // 10: protoraft.ChangeStatus
+	(*NewcomerStatus)(nil), // 11: protoraft.NewcomerStatus
 }
 var file_messages_membership_proto_depIdxs = []int32{
-	0, // 0: protoraft.Member.role:type_name -> protoraft.Role
-	1, // 1: protoraft.Configuration.members:type_name -> protoraft.Member
-	1, // 2: protoraft.Configuration.next:type_name -> protoraft.Member
-	1, // 3: protoraft.Configuration.leaving:type_name -> protoraft.Member
-	1, // 4: protoraft.ChangeMembers.add:type_name -> protoraft.Member
-	1, // 5: protoraft.ChangeStatus.target:type_name -> protoraft.Member
-	8, // 6: protoraft.ChangeStatus.newcomers:type_name -> protoraft.NewcomerStatus
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	0,  // 0: protoraft.Member.role:type_name -> protoraft.Role
+	1,  // 1: protoraft.Configuration.members:type_name -> protoraft.Member
+	1,  // 2: protoraft.Configuration.next:type_name -> protoraft.Member
+	1,  // 3: protoraft.Configuration.leaving:type_name -> protoraft.Member
+	1,  // 4: protoraft.ChangeMembers.add:type_name -> protoraft.Member
+	1,  // 5: protoraft.ChangeStatus.target:type_name -> protoraft.Member
+	11, // 6: protoraft.ChangeStatus.newcomers:type_name -> protoraft.NewcomerStatus
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_messages_membership_proto_init() }
@@ -760,7 +992,7 @@ func file_messages_membership_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messages_membership_proto_rawDesc), len(file_messages_membership_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

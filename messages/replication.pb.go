@@ -164,7 +164,7 @@ type EntryBlock struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Checksum      uint32                 `protobuf:"fixed32,1,opt,name=checksum,proto3" json:"checksum,omitempty"` // CRC32C (Castagnoli) of every byte after this field
 	Group         uint64                 `protobuf:"fixed64,2,opt,name=group,proto3" json:"group,omitempty"`
-	Incarnation   uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the group; a group deleted and made anew has a higher one
+	Incarnation   uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the group, always 1 so far: for groups made anew
 	Term          uint64                 `protobuf:"fixed64,4,opt,name=term,proto3" json:"term,omitempty"`
 	FirstIndex    uint64                 `protobuf:"fixed64,5,opt,name=first_index,json=firstIndex,proto3" json:"first_index,omitempty"`
 	PrevTerm      uint64                 `protobuf:"fixed64,6,opt,name=prev_term,json=prevTerm,proto3" json:"prev_term,omitempty"` // term of the entry before the first
@@ -280,7 +280,8 @@ type AppendEntries struct {
 	PrevIndex     uint64                 `protobuf:"varint,5,opt,name=prev_index,json=prevIndex,proto3" json:"prev_index,omitempty"`
 	PrevTerm      uint64                 `protobuf:"varint,6,opt,name=prev_term,json=prevTerm,proto3" json:"prev_term,omitempty"`
 	Commit        uint64                 `protobuf:"varint,7,opt,name=commit,proto3" json:"commit,omitempty"`
-	Block         []byte                 `protobuf:"bytes,8,opt,name=block,proto3" json:"block,omitempty"` // an EntryBlock
+	Block         []byte                 `protobuf:"bytes,8,opt,name=block,proto3" json:"block,omitempty"`             // an EntryBlock
+	Resets        []uint64               `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -371,6 +372,13 @@ func (x *AppendEntries) GetBlock() []byte {
 	return nil
 }
 
+func (x *AppendEntries) GetResets() []uint64 {
+	if x != nil {
+		return x.Resets
+	}
+	return nil
+}
+
 // Raft(follower) → Replicator, wire.
 // Everything up to match_index is durable here and equal to the leader's log;
 // match_index is never beyond the end of the append it answers.
@@ -382,6 +390,7 @@ type AppendAccepted struct {
 	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
 	Session       uint64                 `protobuf:"varint,4,opt,name=session,proto3" json:"session,omitempty"`
 	MatchIndex    uint64                 `protobuf:"varint,5,opt,name=match_index,json=matchIndex,proto3" json:"match_index,omitempty"`
+	Recovering    uint64                 `protobuf:"fixed64,15,opt,name=recovering,proto3" json:"recovering,omitempty"` // nonce of the follower's life while it does not count, else 0
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -447,6 +456,13 @@ func (x *AppendAccepted) GetSession() uint64 {
 func (x *AppendAccepted) GetMatchIndex() uint64 {
 	if x != nil {
 		return x.MatchIndex
+	}
+	return 0
+}
+
+func (x *AppendAccepted) GetRecovering() uint64 {
+	if x != nil {
+		return x.Recovering
 	}
 	return 0
 }
@@ -568,7 +584,8 @@ type Heartbeat struct {
 	Round  uint64                 `protobuf:"varint,5,opt,name=round,proto3" json:"round,omitempty"` // unique within the term, grows (ReadIndex, thesis §6.4)
 	// To a witness: every voter with state holds the log up to here, and it is
 	// committed. The witness may cut its log that far. Never untrue later.
-	Spare         uint64 `protobuf:"varint,6,opt,name=spare,proto3" json:"spare,omitempty"`
+	Spare         uint64   `protobuf:"varint,6,opt,name=spare,proto3" json:"spare,omitempty"`
+	Resets        []uint64 `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -645,6 +662,13 @@ func (x *Heartbeat) GetSpare() uint64 {
 	return 0
 }
 
+func (x *Heartbeat) GetResets() []uint64 {
+	if x != nil {
+		return x.Resets
+	}
+	return nil
+}
+
 // Raft(follower) → Raft(leader), wire. Stale when term is not the receiver's.
 // A term above the leader's says: you are no longer leader.
 type HeartbeatAcked struct {
@@ -653,7 +677,9 @@ type HeartbeatAcked struct {
 	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
 	Round         uint64                 `protobuf:"varint,4,opt,name=round,proto3" json:"round,omitempty"`
-	Checkpoint    *Checkpoint            `protobuf:"bytes,20,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"` // a recent one of the follower's machine, where it has one
+	Recovering    uint64                 `protobuf:"fixed64,15,opt,name=recovering,proto3" json:"recovering,omitempty"`           // nonce of the follower's life while it does not count, else 0
+	DiskFull      bool                   `protobuf:"varint,5,opt,name=disk_full,json=diskFull,proto3" json:"disk_full,omitempty"` // the follower's disk takes no entries for now
+	Checkpoint    *Checkpoint            `protobuf:"bytes,20,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`             // a recent one of the follower's machine, where it has one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -714,6 +740,20 @@ func (x *HeartbeatAcked) GetRound() uint64 {
 		return x.Round
 	}
 	return 0
+}
+
+func (x *HeartbeatAcked) GetRecovering() uint64 {
+	if x != nil {
+		return x.Recovering
+	}
+	return 0
+}
+
+func (x *HeartbeatAcked) GetDiskFull() bool {
+	if x != nil {
+		return x.DiskFull
+	}
+	return false
 }
 
 func (x *HeartbeatAcked) GetCheckpoint() *Checkpoint {
@@ -793,8 +833,9 @@ type StateDiverged struct {
 	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
 	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
-	Checkpoint    *Checkpoint            `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"` // the majority's; the leader's own where it is split
-	Split         bool                   `protobuf:"varint,5,opt,name=split,proto3" json:"split,omitempty"`          // no state is a majority's: every member stops
+	Checkpoint    *Checkpoint            `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`   // the majority's; the leader's own where it is split
+	Split         bool                   `protobuf:"varint,5,opt,name=split,proto3" json:"split,omitempty"`            // no state is a majority's: every member stops
+	Resets        []uint64               `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -864,6 +905,13 @@ func (x *StateDiverged) GetSplit() bool {
 	return false
 }
 
+func (x *StateDiverged) GetResets() []uint64 {
+	if x != nil {
+		return x.Resets
+	}
+	return nil
+}
+
 // Replicator → Raft(leader), local.
 // The peer has durably stored everything up to match_index.
 // Stale when term is not the receiver's.
@@ -872,6 +920,7 @@ type PeerAdvanced struct {
 	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
 	Peer          string                 `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"`
 	MatchIndex    uint64                 `protobuf:"varint,3,opt,name=match_index,json=matchIndex,proto3" json:"match_index,omitempty"`
+	Recovering    uint64                 `protobuf:"fixed64,15,opt,name=recovering,proto3" json:"recovering,omitempty"` // as the peer said
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -923,6 +972,13 @@ func (x *PeerAdvanced) GetPeer() string {
 func (x *PeerAdvanced) GetMatchIndex() uint64 {
 	if x != nil {
 		return x.MatchIndex
+	}
+	return 0
+}
+
+func (x *PeerAdvanced) GetRecovering() uint64 {
+	if x != nil {
+		return x.Recovering
 	}
 	return 0
 }
@@ -981,9 +1037,11 @@ func (x *HigherTermSeen) GetPeer() string {
 }
 
 // Raft(leader) → Replicator, local, at every heartbeat: look whether the peer
-// still answers, and send again from the break where it does not.
+// still answers, and send again from the break where it does not. A peer whose disk is
+// full is sent nothing: it would keep it in memory.
 type CheckProgress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	DiskFull      bool                   `protobuf:"varint,1,opt,name=disk_full,json=diskFull,proto3" json:"disk_full,omitempty"` // the peer's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1016,6 +1074,13 @@ func (x *CheckProgress) ProtoReflect() protoreflect.Message {
 // Deprecated: Use CheckProgress.ProtoReflect.Descriptor instead.
 func (*CheckProgress) Descriptor() ([]byte, []int) {
 	return file_messages_replication_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *CheckProgress) GetDiskFull() bool {
+	if x != nil {
+		return x.DiskFull
+	}
+	return false
 }
 
 // Replicator → Raft(leader), local, after every CheckProgress: for whoever looks at
@@ -1134,7 +1199,7 @@ const file_messages_replication_proto_rawDesc = "" +
 	"\tprev_term\x18\x06 \x01(\x06R\bprevTerm\x12\x12\n" +
 	"\x04time\x18\a \x01(\x06R\x04time\x12\x14\n" +
 	"\x05count\x18\b \x01(\aR\x05count\x12*\n" +
-	"\aentries\x18\t \x03(\v2\x10.protoraft.EntryR\aentries\"\xd5\x01\n" +
+	"\aentries\x18\t \x03(\v2\x10.protoraft.EntryR\aentries\"\xed\x01\n" +
 	"\rAppendEntries\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
@@ -1144,14 +1209,18 @@ const file_messages_replication_proto_rawDesc = "" +
 	"prev_index\x18\x05 \x01(\x04R\tprevIndex\x12\x1b\n" +
 	"\tprev_term\x18\x06 \x01(\x04R\bprevTerm\x12\x16\n" +
 	"\x06commit\x18\a \x01(\x04R\x06commit\x12\x14\n" +
-	"\x05block\x18\b \x01(\fR\x05block\"\x89\x01\n" +
+	"\x05block\x18\b \x01(\fR\x05block\x12\x16\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"\xa9\x01\n" +
 	"\x0eAppendAccepted\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\tR\x04from\x12\x18\n" +
 	"\asession\x18\x04 \x01(\x04R\asession\x12\x1f\n" +
 	"\vmatch_index\x18\x05 \x01(\x04R\n" +
-	"matchIndex\"\xe2\x01\n" +
+	"matchIndex\x12\x1e\n" +
+	"\n" +
+	"recovering\x18\x0f \x01(\x06R\n" +
+	"recovering\"\xe2\x01\n" +
 	"\x0eAppendRejected\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
@@ -1163,19 +1232,24 @@ const file_messages_replication_proto_rawDesc = "" +
 	"hint_index\x18\x06 \x01(\x04R\thintIndex\x12\x1b\n" +
 	"\thint_term\x18\a \x01(\x04R\bhintTerm\x12\x1d\n" +
 	"\n" +
-	"last_index\x18\b \x01(\x04R\tlastIndex\"\x91\x01\n" +
+	"last_index\x18\b \x01(\x04R\tlastIndex\"\xa9\x01\n" +
 	"\tHeartbeat\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x16\n" +
 	"\x06commit\x18\x04 \x01(\x04R\x06commit\x12\x14\n" +
 	"\x05round\x18\x05 \x01(\x04R\x05round\x12\x14\n" +
-	"\x05spare\x18\x06 \x01(\x04R\x05spare\"\x9b\x01\n" +
+	"\x05spare\x18\x06 \x01(\x04R\x05spare\x12\x16\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"\xd8\x01\n" +
 	"\x0eHeartbeatAcked\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\tR\x04from\x12\x14\n" +
-	"\x05round\x18\x04 \x01(\x04R\x05round\x125\n" +
+	"\x05round\x18\x04 \x01(\x04R\x05round\x12\x1e\n" +
+	"\n" +
+	"recovering\x18\x0f \x01(\x06R\n" +
+	"recovering\x12\x1b\n" +
+	"\tdisk_full\x18\x05 \x01(\bR\bdiskFull\x125\n" +
 	"\n" +
 	"checkpoint\x18\x14 \x01(\v2\x15.protoraft.CheckpointR\n" +
 	"checkpoint\"R\n" +
@@ -1183,7 +1257,7 @@ const file_messages_replication_proto_rawDesc = "" +
 	"Checkpoint\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x18\n" +
 	"\areplies\x18\x02 \x01(\x06R\areplies\x12\x14\n" +
-	"\x05state\x18\x03 \x01(\x06R\x05state\"\x9a\x01\n" +
+	"\x05state\x18\x03 \x01(\x06R\x05state\"\xb2\x01\n" +
 	"\rStateDiverged\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
@@ -1191,16 +1265,21 @@ const file_messages_replication_proto_rawDesc = "" +
 	"\n" +
 	"checkpoint\x18\x04 \x01(\v2\x15.protoraft.CheckpointR\n" +
 	"checkpoint\x12\x14\n" +
-	"\x05split\x18\x05 \x01(\bR\x05split\"W\n" +
+	"\x05split\x18\x05 \x01(\bR\x05split\x12\x16\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"w\n" +
 	"\fPeerAdvanced\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x1f\n" +
 	"\vmatch_index\x18\x03 \x01(\x04R\n" +
-	"matchIndex\"8\n" +
+	"matchIndex\x12\x1e\n" +
+	"\n" +
+	"recovering\x18\x0f \x01(\x06R\n" +
+	"recovering\"8\n" +
 	"\x0eHigherTermSeen\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
-	"\x04peer\x18\x02 \x01(\tR\x04peer\"\x0f\n" +
-	"\rCheckProgress\"\xd5\x01\n" +
+	"\x04peer\x18\x02 \x01(\tR\x04peer\",\n" +
+	"\rCheckProgress\x12\x1b\n" +
+	"\tdisk_full\x18\x01 \x01(\bR\bdiskFull\"\xd5\x01\n" +
 	"\x10ProgressReported\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x14\n" +

@@ -132,8 +132,9 @@ type OfferSnapshot struct {
 	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	Leader        string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
 	Meta          *SnapshotMeta          `protobuf:"bytes,4,opt,name=meta,proto3" json:"meta,omitempty"`
-	Size          uint64                 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`          // of the file, in bytes; 0 to a witness, for whom meta is all there is
-	Checksum      uint64                 `protobuf:"fixed64,6,opt,name=checksum,proto3" json:"checksum,omitempty"` // of all of it: with meta and size it names the bytes for good
+	Size          uint64                 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`              // of the file, in bytes; 0 to a witness, for whom meta is all there is
+	Checksum      uint64                 `protobuf:"fixed64,6,opt,name=checksum,proto3" json:"checksum,omitempty"`     // of all of it: with meta and size it names the bytes for good
+	Resets        []uint64               `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -208,6 +209,13 @@ func (x *OfferSnapshot) GetChecksum() uint64 {
 		return x.Checksum
 	}
 	return 0
+}
+
+func (x *OfferSnapshot) GetResets() []uint64 {
+	if x != nil {
+		return x.Resets
+	}
+	return nil
 }
 
 // SnapshotSender → Snapshotter(peer), wire; answered with SnapshotReceived.
@@ -773,14 +781,15 @@ const file_messages_snapshot_proto_rawDesc = "" +
 	"\rconfiguration\x18\x05 \x01(\v2\x18.protoraft.ConfigurationR\rconfiguration\x12/\n" +
 	"\x13configuration_index\x18\x06 \x01(\x04R\x12configurationIndex\x12\x12\n" +
 	"\x04time\x18\a \x01(\x03R\x04time\x12\x18\n" +
-	"\amachine\x18\b \x01(\tR\amachine\"\xae\x01\n" +
+	"\amachine\x18\b \x01(\tR\amachine\"\xc6\x01\n" +
 	"\rOfferSnapshot\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12+\n" +
 	"\x04meta\x18\x04 \x01(\v2\x17.protoraft.SnapshotMetaR\x04meta\x12\x12\n" +
 	"\x04size\x18\x05 \x01(\x04R\x04size\x12\x1a\n" +
-	"\bchecksum\x18\x06 \x01(\x06R\bchecksum\"\x83\x01\n" +
+	"\bchecksum\x18\x06 \x01(\x06R\bchecksum\x12\x16\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"\x83\x01\n" +
 	"\rSnapshotChunk\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x1a\n" +

@@ -153,6 +153,10 @@ func (a *Agreement) anyDiffers() bool {
 	return false
 }
 
+// InDoubt says whether a peer is known to differ, and not whose state is wrong. Whoever
+// was judged is forgotten, or the leader has stopped.
+func (a *Agreement) InDoubt() bool { return a.anyDiffers() }
+
 // Compared is the last index at which a peer was seen to be equal, and the first at
 // which it was not; 0 for none.
 func (a *Agreement) Compared(id NodeID) (agreed, differs Index) {

@@ -40,6 +40,9 @@ type Voter struct {
 	// voter is a leader with a quorum. It protects that leader from members that
 	// were cut off (thesis §4.2.3, §9.6).
 	HearsLeader bool
+	// Recovering: the voter has lost memory. It does not know whom it has voted for,
+	// nor what it has acknowledged.
+	Recovering bool
 }
 
 // Candidacy is what a candidate brings.
@@ -53,7 +56,7 @@ type Candidacy struct {
 // GrantPreVote says whether the voter would vote for the candidate (thesis §9.6).
 // Granting changes nothing, so several candidates may be granted.
 func (v Voter) GrantPreVote(c Candidacy) bool {
-	return c.Term > v.Term && !v.HearsLeader && c.Last.FreshAs(v.Last)
+	return !v.Recovering && c.Term > v.Term && !v.HearsLeader && c.Last.FreshAs(v.Last)
 }
 
 // HeedVote says whether a RequestVote is taken notice of at all. A voter that
@@ -67,5 +70,5 @@ func (v Voter) HeedVote(c Candidacy) bool {
 // one vote a term, first come, first served, and only for a log at least as fresh
 // (paper §5.2, §5.4.1). The log is compared on a repeated request too.
 func (v Voter) GrantVote(c Candidacy) bool {
-	return c.Term == v.Term && (v.Vote == "" || v.Vote == c.Candidate) && c.Last.FreshAs(v.Last)
+	return !v.Recovering && c.Term == v.Term && (v.Vote == "" || v.Vote == c.Candidate) && c.Last.FreshAs(v.Last)
 }

@@ -40,6 +40,10 @@ type Configuration struct {
 	// Removed are ids that were members once and may never be again: who comes back
 	// under one may have forgotten what it promised.
 	Removed []NodeID
+
+	// Resets names the history that the group has: a number for each time that a lost
+	// majority was given up, in order. See membership_reset.go.
+	Resets []uint64
 }
 
 // Everyone is whoever receives the log: members, those leaving and those that are to

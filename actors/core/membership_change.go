@@ -44,7 +44,7 @@ func (c *Configuration) Begin(at Index, r Change) (Configuration, error) {
 	if err != nil {
 		return Configuration{}, err
 	}
-	moved := Configuration{Members: c.Members, Next: next, Removed: c.Removed}
+	moved := Configuration{Members: c.Members, Next: next, Removed: c.Removed, Resets: c.Resets}
 	switch {
 	case sameIDs(voters(next), c.Voters()):
 		return moved.Joint().Final(), nil // the quorums are the same
@@ -155,7 +155,7 @@ func checkNext(next []Member, named int) error {
 
 // Joint is what follows when the new voters have caught up.
 func (c *Configuration) Joint() Configuration {
-	j := Configuration{Members: c.Next, Outgoing: c.Voters(), Removed: c.Removed}
+	j := Configuration{Members: c.Next, Outgoing: c.Voters(), Removed: c.Removed, Resets: c.Resets}
 	for _, m := range c.Members {
 		if index(c.Next, m.ID) < 0 {
 			j.Leaving = append(j.Leaving, m)
@@ -166,7 +166,7 @@ func (c *Configuration) Joint() Configuration {
 
 // Final is what follows a joint configuration.
 func (c Configuration) Final() Configuration {
-	f := Configuration{Members: c.Members, Removed: slices.Clone(c.Removed)}
+	f := Configuration{Members: c.Members, Removed: slices.Clone(c.Removed), Resets: c.Resets}
 	for _, m := range c.Leaving {
 		f.Removed = append(f.Removed, m.ID)
 	}
@@ -176,7 +176,7 @@ func (c Configuration) Final() Configuration {
 // RollBack is what undoes a change whose new voters do not catch up. They may be
 // asked for again: they never had a voice.
 func (c *Configuration) RollBack() Configuration {
-	return Configuration{Members: c.Members, Removed: c.Removed}
+	return Configuration{Members: c.Members, Removed: c.Removed, Resets: c.Resets}
 }
 
 // NewVoters are those that must catch up before the group becomes joint.

@@ -15,8 +15,8 @@ func NewTally(q Quorum, termStart, commit Index) *Tally {
 }
 
 // Advance notes that a member durably holds the log up to match and returns the
-// commit index, and whether it moved. Within a leadership a match never falls: a
-// late or repeated answer changes nothing.
+// commit index, and whether it moved. A late or repeated answer changes nothing: a
+// match falls only by Forget.
 func (t *Tally) Advance(id NodeID, match Index) (commit Index, moved bool) {
 	if match <= t.match[id] {
 		return t.commit, false
@@ -43,6 +43,10 @@ func (t *Tally) count() (commit Index, moved bool) {
 	}
 	return t.commit, false
 }
+
+// Forget notes that a member has lost what it held. The commit index stays: what it
+// has acknowledged was committed then, and it does not vote until it holds it again.
+func (t *Tally) Forget(id NodeID) { delete(t.match, id) }
 
 // Match is what a member is known to hold durably.
 func (t *Tally) Match(id NodeID) Index { return t.match[id] }

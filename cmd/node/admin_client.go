@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -34,14 +35,22 @@ func (f *adminFlags) register(cmd *cobra.Command, timeout time.Duration, bounds 
 }
 
 func (f *adminFlags) check() (err error) {
-	if f.output != "table" && f.output != "json" {
-		return usage("--output %q, expected table or json", f.output)
+	if err := checkOutput(f.output, "table"); err != nil {
+		return err
 	}
 	if time.Duration(f.timeout) < time.Millisecond || time.Duration(f.timeout) > time.Hour {
 		return usage("--timeout %v, expected 1ms to 1h", &f.timeout)
 	}
 	f.addresses, err = parseHTTP(f.http)
 	return err
+}
+
+// checkOutput wants one of the two formats of --output: that for people or json.
+func checkOutput(output, people string) error {
+	if output != people && output != "json" {
+		return usage("--output %q, expected %s or json", output, people)
+	}
+	return nil
 }
 
 // parseHTTP reads --http.
@@ -57,10 +66,12 @@ func parseHTTP(text string) (addresses []string, err error) {
 
 // adminCall is a request to a node's /v1/admin.
 type adminCall struct {
-	method  string // GET, or POST
-	path    string // after /v1/admin/
-	body    any    // of a POST, nil for {}
-	answer  any    // where to put what comes back
+	method  string     // GET, or POST
+	path    string     // after /v1/admin/
+	query   url.Values // besides timeout
+	body    any        // of a POST, nil for {}
+	answer  any        // where to put what comes back
+	file    io.Writer  // where it goes instead, byte by byte: timeout is for the first
 	timeout time.Duration
 }
 
@@ -91,7 +102,7 @@ func (e *adminError) exit() int {
 // answerBytesMax bounds what is read of an answer: whoever is at the port.
 const answerBytesMax = 8 << 20
 
-// grace is what an answer may take beyond the time the node was given.
+// adminGrace is what an answer may take beyond the time the node was given.
 const adminGrace = 5 * time.Second
 
 // errNotReached: the request was surely not received.
@@ -99,9 +110,24 @@ var errNotReached = errors.New("not reached")
 
 // at asks the node at one address. The error is an *exitError.
 func (c *adminCall) at(ctx context.Context, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout+adminGrace)
-	defer cancel()
-	code, body, err := c.send(ctx, address)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	patience := time.AfterFunc(c.timeout+adminGrace, func() { cancel(context.DeadlineExceeded) })
+	defer patience.Stop()
+	res, err := c.send(ctx, address)
+	if err != nil {
+		return c.unanswered(address, err)
+	}
+	defer res.Body.Close()
+	code := res.StatusCode
+	if code == http.StatusOK && c.file != nil {
+		patience.Stop()
+		if _, err := io.Copy(c.file, res.Body); err != nil {
+			return &exitError{exitFailed, fmt.Errorf("--http: the file from %s broke off: %w", address, err)}
+		}
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, answerBytesMax))
 	if err != nil {
 		return c.unanswered(address, err)
 	}
@@ -118,29 +144,25 @@ func (c *adminCall) at(ctx context.Context, address string) error {
 	return &exitError{refused.exit(), refused}
 }
 
-func (c *adminCall) send(ctx context.Context, address string) (code int, body []byte, err error) {
+func (c *adminCall) send(ctx context.Context, address string) (res *http.Response, err error) {
 	content := []byte("{}")
 	if c.body != nil {
 		if content, err = json.Marshal(c.body); err != nil {
-			return 0, nil, err
+			return nil, err
 		}
 	}
-	at := "http://" + address + "/v1/admin/" + c.path + "?timeout=" + c.timeout.String()
+	query := url.Values{"timeout": {c.timeout.String()}}
+	maps.Copy(query, c.query)
+	at := "http://" + address + "/v1/admin/" + c.path + "?" + query.Encode()
 	req, err := http.NewRequestWithContext(ctx, c.method, at, nil)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	if c.method == http.MethodPost {
 		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(content)), int64(len(content))
 		req.Header.Set("Content-Type", "application/json")
 	}
-	res, err := directHTTP.Do(req)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer res.Body.Close()
-	body, err = io.ReadAll(io.LimitReader(res.Body, answerBytesMax))
-	return res.StatusCode, body, err
+	return directHTTP.Do(req)
 }
 
 // unanswered tells a request that never arrived from one nobody knows the fate of.

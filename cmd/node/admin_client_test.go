@@ -4,8 +4,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestAdminAnswers: whatever is at the port, the exit code says what is known.
@@ -62,5 +64,38 @@ func TestAdminAsksTheNext(t *testing.T) {
 	var out, errs strings.Builder
 	if code := run([]string{"members", "list", "--http", freeAddress(t) + "," + up + "," + up}, &out, &errs); code != exitOK || asked != 1 || !strings.Contains(out.String(), "n1    voter") {
 		t.Errorf("exit %d, asked %d times: %s%s", code, asked, out.String(), errs.String())
+	}
+}
+
+// TestAdminFile: a file goes where it is to go, and one that breaks off is no whole one.
+func TestAdminFile(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		answer http.HandlerFunc
+		code   int
+		want   string // in the file, or in the error
+	}{
+		{func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.RawQuery) }, exitOK, "newest=true&timeout=1m0s"},
+		{func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "9")
+			_, _ = io.WriteString(w, "half")
+		}, exitFailed, "broke off"},
+		{func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusConflict)
+			_, _ = io.WriteString(w, `{"error":"there is none yet","outcome":"not_applied","reason":"no_snapshot"}`)
+		}, exitFailed, "there is none yet"},
+	} {
+		s := httptest.NewServer(test.answer)
+		var file strings.Builder
+		call := adminCall{method: http.MethodGet, path: "backup", query: url.Values{"newest": {"true"}}, file: &file, timeout: time.Minute}
+		err := call.at(t.Context(), strings.TrimPrefix(s.URL, "http://"))
+		got := file.String()
+		if err != nil {
+			got = err.Error()
+		}
+		if exitCode(err) != test.code || !strings.Contains(got, test.want) {
+			t.Errorf("exit %d, %q; expected exit %d and %q", exitCode(err), got, test.code, test.want)
+		}
+		s.Close()
 	}
 }

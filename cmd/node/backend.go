@@ -90,7 +90,7 @@ func (s *respStatus) Status() resp.Status {
 			s.last.Role, s.last.Leader, s.last.LeaderAddress = g.Role, g.Leader, g.LeaderAddress
 			s.last.Term, s.last.LastIndex = g.Term, g.LastIndex
 			s.last.CommitIndex, s.last.AppliedIndex = g.CommitIndex, g.AppliedIndex
-			s.last.Failure = g.Failure
+			s.last.Failure, s.last.DiskFull = g.Failure, g.DiskFull
 		}
 	}
 	s.taken = time.Now()
@@ -123,16 +123,18 @@ func webGroup(g cluster.GroupStatus) web.GroupStatus {
 	shown := web.GroupStatus{
 		Group: g.Group, Role: g.Role, Term: g.Term, Leader: g.Leader, LeaderAddress: g.LeaderAddress,
 		FirstIndex: g.FirstIndex, LastIndex: g.LastIndex, DurableIndex: g.DurableIndex,
-		CommitIndex: g.CommitIndex, AppliedIndex: g.AppliedIndex, SnapshotIndex: g.SnapshotIndex, Failure: g.Failure,
+		CommitIndex: g.CommitIndex, AppliedIndex: g.AppliedIndex, SnapshotIndex: g.SnapshotIndex, Failure: g.Failure, DiskFull: g.DiskFull,
+		Recovering: g.Recovering, Awaits: g.Awaits,
 	}
-	for _, m := range g.Members {
+	for _, m := range g.Members() {
 		shown.Members = append(shown.Members, m.ID)
 	}
 	for _, p := range g.Peers {
 		shown.Peers = append(shown.Peers, web.PeerStatus{
 			Node: p.ID, State: p.State, MatchIndex: p.MatchIndex, NextIndex: p.NextIndex,
-			Inflight: p.Inflight, Active: p.Active,
+			Inflight: p.Inflight, Active: p.Active, DiskFull: p.DiskFull,
 			SnapshotSent: p.SnapshotSent, SnapshotSize: p.SnapshotSize,
+			ComparedIndex: p.ComparedIndex, DivergedIndex: p.DivergedIndex,
 		})
 	}
 	return shown

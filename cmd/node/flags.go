@@ -57,26 +57,28 @@ func parseMembers(text string) ([]cluster.Member, error) {
 	var members []cluster.Member
 	ids, addresses := map[string]bool{}, map[string]string{}
 	for part := range strings.SplitSeq(text, ",") {
-		id, address, found := strings.Cut(part, "=")
+		m, err := parseMember(part)
 		switch {
-		case !found || id == "" || strings.ContainsAny(id, " \t\r\n/"):
-			return nil, usage("--cluster: %q is not a node, expected id=host:port with an id without spaces and slashes", part)
-		case ids[id]:
-			return nil, usage("--cluster: node %s appears twice, expected each id once", id)
+		case err != nil:
+			return nil, usage("--cluster: %v", err)
+		case ids[m.ID]:
+			return nil, usage("--cluster: node %s appears twice, expected each id once", m.ID)
+		case addresses[m.Address] != "":
+			return nil, usage("--cluster: nodes %s and %s have the same address %s, expected one each", addresses[m.Address], m.ID, m.Address)
 		}
-		if err := checkAddress("--cluster: node "+id, address, 1); err != nil {
-			return nil, err
-		}
-		if host, _, _ := net.SplitHostPort(address); host == "" {
-			return nil, usage("--cluster: node %s: address %q has no host, expected host:port as the other nodes reach it", id, address)
-		}
-		if other := addresses[address]; other != "" {
-			return nil, usage("--cluster: nodes %s and %s have the same address %s, expected one each", other, id, address)
-		}
-		ids[id], addresses[address] = true, id
-		members = append(members, cluster.Member{ID: id, Address: address})
+		ids[m.ID], addresses[m.Address] = true, m.ID
+		members = append(members, m)
 	}
 	return members, nil
+}
+
+// parseMember reads id=host:port.
+func parseMember(text string) (m cluster.Member, err error) {
+	var found bool
+	if m.ID, m.Address, found = strings.Cut(text, "="); !found || m.ID == "" {
+		return m, fmt.Errorf("%q is not a member, expected id=host:port", text)
+	}
+	return m, cluster.CheckMember(m)
 }
 
 func findMember(members []cluster.Member, id string) (cluster.Member, bool) {

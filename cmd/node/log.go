@@ -77,12 +77,10 @@ func (f *dumpFlags) check(args []string) error {
 	switch {
 	case len(args) != 1:
 		return usage("%d arguments, expected one: the data directory of a node that does not run", len(args))
-	case f.output != "text" && f.output != "json":
-		return usage("--output %q, expected text or json", f.output)
 	case f.to != 0 && f.to < f.from:
 		return usage("--from %d --to %d, expected --to at or above --from", f.from, f.to)
 	}
-	return nil
+	return checkOutput(f.output, "text")
 }
 
 func (f *dumpFlags) shows(index uint64) bool {

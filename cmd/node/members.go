@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"text/tabwriter"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/protoraft/protoraft/cluster"
 	"github.com/protoraft/protoraft/cmd/node/web"
 )
 
@@ -214,17 +214,11 @@ func parseNewMembers(args []string) (added []web.Member, err error) {
 		return nil, usage("no member, expected each as id=host:port, such as n4=127.0.0.1:7004")
 	}
 	for _, arg := range args {
-		id, address, found := strings.Cut(arg, "=")
-		if !found || id == "" || strings.ContainsAny(id, " \t\r\n/,") {
-			return nil, usage("%q is not a member, expected id=host:port with an id without spaces, slashes and commas", arg)
+		m, err := parseMember(arg)
+		if err != nil {
+			return nil, usage("%v", err)
 		}
-		if err := checkAddress("member "+id, address, 1); err != nil {
-			return nil, err
-		}
-		if host, _, _ := net.SplitHostPort(address); host == "" {
-			return nil, usage("member %s: address %q has no host, expected host:port as the other nodes reach it", id, address)
-		}
-		added = append(added, web.Member{ID: id, Address: address})
+		added = append(added, web.Member{ID: m.ID, Address: m.Address})
 	}
 	return added, nil
 }
@@ -235,7 +229,7 @@ func (f *membersFlags) changeByID(cmd *cobra.Command, ids []string, fill func(*w
 		return usage("no member, expected at least one id, as 'node members list' shows them")
 	}
 	for _, id := range ids {
-		if id == "" || strings.ContainsAny(id, " \t\r\n/=,") {
+		if cluster.CheckMemberID(id) != nil {
 			return usage("%q is not the id of a member, expected one as 'node members list' shows them", id)
 		}
 	}

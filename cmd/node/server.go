@@ -165,7 +165,7 @@ func (s *server) handOver() {
 		return
 	}
 	for _, g := range st.Groups {
-		if g.Role != "leader" || len(g.Members) < 2 {
+		if g.Role != "leader" || len(g.Members()) < 2 {
 			continue
 		}
 		if err := s.node.TransferLeadership(ctx, g.Group, ""); err != nil {

@@ -77,8 +77,8 @@ when no node answers, or none of them knows a leader.`,
 }
 
 func (f *statusFlags) check() (addresses []string, err error) {
-	if f.output != "table" && f.output != "json" {
-		return nil, usage("--output %q, expected table or json", f.output)
+	if err := checkOutput(f.output, "table"); err != nil {
+		return nil, err
 	}
 	return parseHTTP(f.http)
 }
@@ -177,9 +177,7 @@ func (c *clusterStatus) print(out io.Writer, format string) error {
 	var notes []string
 	for _, n := range c.Nodes {
 		fmt.Fprintln(w, strings.Join(n.row(), "\t"))
-		if g := n.group(); g != nil && g.Failure != "" {
-			notes = append(notes, fmt.Sprintf("%s: group %d stopped: %s", n.Status.Node, g.Group, oneLine(g.Failure)))
-		}
+		notes = append(notes, n.notes()...)
 		if !n.Reachable {
 			notes = append(notes, fmt.Sprintf("%s: %s", n.HTTP, n.Error))
 		}
@@ -194,6 +192,32 @@ func (c *clusterStatus) print(out io.Writer, format string) error {
 		fmt.Fprintln(out, note)
 	}
 	return nil
+}
+
+// notes is what an operator must not miss.
+func (n nodeStatus) notes() (notes []string) {
+	g := n.group()
+	if g == nil {
+		return nil
+	}
+	if g.Failure != "" {
+		notes = append(notes, fmt.Sprintf("%s: group %d stopped: %s", n.Status.Node, g.Group, oneLine(g.Failure)))
+	}
+	if g.Recovering != "" {
+		notes = append(notes, fmt.Sprintf("%s: group %d: memory lost: %s", n.Status.Node, g.Group, oneLine(g.Recovering)))
+	}
+	if len(g.Awaits) > 0 {
+		notes = append(notes, fmt.Sprintf("%s: group %d waits for %s", n.Status.Node, g.Group, strings.Join(g.Awaits, ", ")))
+	}
+	if g.DiskFull {
+		notes = append(notes, fmt.Sprintf("%s: disk full: nothing is written there until it has room", n.Status.Node))
+	}
+	for _, p := range g.Peers {
+		if p.DivergedIndex > 0 {
+			notes = append(notes, fmt.Sprintf("%s: group %d: its state is another than the leader's, %s, since entry %d at the latest", p.Node, g.Group, n.Status.Node, p.DivergedIndex))
+		}
+	}
+	return notes
 }
 
 func (n nodeStatus) row() []string {

@@ -62,18 +62,17 @@ func versionCommand() *cobra.Command {
 func printVersion(cmd *cobra.Command, output string) error {
 	b := currentBuild()
 	out := cmd.OutOrStdout()
-	switch output {
-	case "json":
-		return json.NewEncoder(out).Encode(b)
-	case "text":
-		commit := b.Commit
-		if commit == "" {
-			commit = "unknown (not built from a repository)"
-		}
-		_, err := fmt.Fprintf(out, "protoraft %s\ncommit    %s\ngo        %s %s/%s\nformats   data directory %d, log %d, protocol %d\n",
-			b.Version, commit, b.Go, b.OS, b.Arch, b.Formats.DataDir, b.Formats.Log, b.Formats.Protocol)
+	if err := checkOutput(output, "text"); err != nil {
 		return err
-	default:
-		return usage("--output %q, expected text or json", output)
 	}
+	if output == "json" {
+		return json.NewEncoder(out).Encode(b)
+	}
+	commit := b.Commit
+	if commit == "" {
+		commit = "unknown (not built from a repository)"
+	}
+	_, err := fmt.Fprintf(out, "protoraft %s\ncommit    %s\ngo        %s %s/%s\nformats   data directory %d, log %d, protocol %d\n",
+		b.Version, commit, b.Go, b.OS, b.Arch, b.Formats.DataDir, b.Formats.Log, b.Formats.Protocol)
+	return err
 }

@@ -27,6 +27,9 @@ const (
 	tagOverflow = 2 << 3
 )
 
+// Format is the name of the counter's snapshots, for good.
+const Format = "protoraft-counter"
+
 // Add is the command that adds delta. Parse its reply for the sum.
 func Add(delta int64) []byte { return binary.AppendVarint([]byte{tagNumber}, delta) }
 
@@ -113,6 +116,9 @@ func (v view) WriteTo(w io.Writer) (int64, error) {
 }
 
 func (view) Release() {}
+
+// SnapshotFormat implements fsm.Formatted.
+func (m *Machine) SnapshotFormat() string { return Format }
 
 // Restore implements fsm.StateMachine.
 func (m *Machine) Restore(r io.Reader) error {

@@ -83,7 +83,7 @@ func (m *model) do(c Command, reply []byte) Verdict {
 			if len(a.reply) > m.limits.ReplyBytes {
 				return Verdict{Decision: Expired, Session: s.id}
 			}
-			return Verdict{Repeat, s.id, a.index, a.reply}
+			return Verdict{Decision: Repeat, Session: s.id, Index: a.index, Reply: a.reply}
 		}
 	}
 	s.answers = append(s.answers, modelAnswer{c.Sequence, c.Index, reply})

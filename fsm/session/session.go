@@ -43,6 +43,12 @@ type Limits struct {
 	// Bytes is the size of all answers kept, each with overhead. Above it the oldest
 	// are forgotten.
 	Bytes int
+	// Lossy is for a machine that is not given the whole log again at a start: what it
+	// replied to the rest nobody knows any more. Replies then decide nothing, so that
+	// members which know different ones decide alike: they do not count for Bytes, a
+	// repeat of a command whose reply is lost is a Repeat all the same, and none is in a
+	// snapshot. Those that are known are kept in memory, up to Bytes of their own.
+	Lossy bool
 }
 
 // answerOverhead is what an answer weighs beside its reply, about.
@@ -83,7 +89,7 @@ type Decision int
 const (
 	// Apply: it is new. Applied must be told its reply, in order.
 	Apply Decision = iota
-	// Repeat: it was applied at Verdict.Index with Verdict.Reply.
+	// Repeat: it was applied at Verdict.Index with Verdict.Reply, unless that is Lost.
 	Repeat
 	// Expired: its session is not known, or its answer was forgotten. It may have been
 	// applied before and must not be applied now.
@@ -105,4 +111,5 @@ type Verdict struct {
 	Session uint64 // the session's number, also of one with a name: the index it began at
 	Index   uint64
 	Reply   []byte // shared, and not to be changed
+	Lost    bool   // the reply is: of a Repeat of a Lossy table
 }

@@ -15,19 +15,20 @@ import (
 //	order of last use:
 //	length of the name (0 for an opened one), name, id, floor, last use, answers,
 //	then each answer by sequence: sequence, index, length of the reply + 1 (0 for one
-//	that was too large), reply
+//	that was too large, and for each of a Lossy table), reply
 const version = 1
 
 // View is a table as it was at one entry. It satisfies fsm.View.
 type View struct {
 	sessions []session // of which only what never changes is looked at
+	lossy    bool
 }
 
 // View returns the table as it is now, cheaply: answers are shared. Every command
 // admitted must have been Applied.
 func (t *Table) View() *View {
 	t.mustBeSettled("View")
-	v := &View{sessions: make([]session, 0, t.Sessions())}
+	v := &View{sessions: make([]session, 0, t.Sessions()), lossy: t.limits.Lossy}
 	for _, l := range []*list{&t.openedByUse, &t.namedByUse} {
 		for s := l.first; s != nil; s = s.next {
 			shared := session{id: s.id, name: s.name, floor: s.floor, lastUsed: s.lastUsed, answers: slices.Clone(s.answers)}
@@ -54,7 +55,7 @@ func (v *View) WriteTo(w io.Writer) (written int64, err error) {
 		b = binary.AppendUvarint(binary.AppendVarint(b, s.lastUsed), uint64(len(s.answers)))
 		for _, a := range s.answers {
 			b = binary.AppendUvarint(binary.AppendUvarint(b, a.sequence), a.index)
-			if a.tooLarge {
+			if v.lossy || a.tooLarge {
 				b = binary.AppendUvarint(b, 0)
 			} else {
 				b = append(binary.AppendUvarint(b, uint64(len(a.reply))+1), a.reply...)

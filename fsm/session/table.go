@@ -18,6 +18,9 @@ type Table struct {
 	bytes         int       // of kept answers
 	pending       []*answer // admitted, and Applied not called, from settled on; in order
 	settled       int
+
+	replies int     // bytes of those a Lossy table has
+	replied *answer // of a Lossy table: no answer before it, among the kept, has a reply
 }
 
 // session is one client's.
@@ -38,7 +41,7 @@ type answer struct {
 	sequence uint64
 	index    uint64
 	reply    []byte
-	tooLarge bool // the reply was not kept
+	tooLarge bool // the reply was not kept, or is lost; a Lossy table's View does not look
 	state    answerState
 	session  *session
 
@@ -64,6 +67,9 @@ func New(l Limits) *Table {
 // Sessions is how many sessions there are, Bytes the size of all answers kept.
 func (t *Table) Sessions() int { return len(t.opened) + len(t.named) }
 func (t *Table) Bytes() int    { return t.bytes }
+
+// Lossy says whether replies decide nothing: see Limits.
+func (t *Table) Lossy() bool { return t.limits.Lossy }
 
 // Open begins the session of the entry at index. Every command admitted before must
 // have been Applied.
@@ -102,10 +108,10 @@ func (t *Table) Admit(c Command) Verdict {
 	at, found := s.at(c.Sequence)
 	if found {
 		a := s.answers[at]
-		if a.tooLarge {
+		if a.tooLarge && !t.limits.Lossy {
 			return Verdict{Decision: Expired, Session: s.id}
 		}
-		return Verdict{Repeat, s.id, a.index, a.reply}
+		return Verdict{Repeat, s.id, a.index, a.reply, a.tooLarge}
 	}
 	t.insert(s, at, c)
 	return Verdict{Decision: Apply, Session: s.id}
@@ -120,7 +126,11 @@ func (t *Table) mustWait(c Command) bool {
 	if len(t.pending) == 0 {
 		return false
 	}
-	if t.bytes+(len(t.pending)-t.settled+1)*(t.limits.ReplyBytes+answerOverhead) > t.limits.Bytes {
+	most := answerOverhead
+	if !t.limits.Lossy {
+		most += t.limits.ReplyBytes
+	}
+	if t.bytes+(len(t.pending)-t.settled+1)*most > t.limits.Bytes {
 		return true
 	}
 	s := t.find(c)
@@ -182,7 +192,18 @@ func (t *Table) insert(s *session, at int, c Command) {
 
 // Applied keeps the reply of the first command that was admitted and has none. The
 // reply must not be changed afterwards.
-func (t *Table) Applied(reply []byte) {
+func (t *Table) Applied(reply []byte) { t.settle(reply, len(reply) <= t.limits.ReplyBytes) }
+
+// Lost says that the first command that was admitted and has no reply was applied in an
+// earlier life, and what the machine replied is not known. It is for a Lossy table.
+func (t *Table) Lost() {
+	if !t.limits.Lossy {
+		panic("session: a reply is lost, and the table is not lossy")
+	}
+	t.settle(nil, false)
+}
+
+func (t *Table) settle(reply []byte, known bool) {
 	a := t.pending[t.settled]
 	t.pending[t.settled] = nil
 	if t.settled++; t.settled == len(t.pending) {
@@ -192,7 +213,7 @@ func (t *Table) Applied(reply []byte) {
 		return // its session has gone on meanwhile
 	}
 	a.state = stateKept
-	if a.tooLarge = len(reply) > t.limits.ReplyBytes; !a.tooLarge {
+	if a.tooLarge = !known; known {
 		a.reply = reply
 	}
 	t.keep(a)
@@ -201,16 +222,37 @@ func (t *Table) Applied(reply []byte) {
 	}
 }
 
-func (a *answer) size() int { return answerOverhead + len(a.reply) }
+// size is what an answer counts for in Bytes.
+func (t *Table) size(a *answer) int {
+	if t.limits.Lossy {
+		return answerOverhead
+	}
+	return answerOverhead + len(a.reply)
+}
+
+// loseReplies drops the oldest replies of a Lossy table that has too many bytes of them.
+func (t *Table) loseReplies() {
+	for t.limits.Lossy && t.replies > t.limits.Bytes {
+		a := t.replied
+		t.replies -= len(a.reply)
+		a.reply, a.tooLarge = nil, true
+		t.replied = a.next
+	}
+}
 
 func (t *Table) keep(a *answer) {
-	t.bytes += a.size()
+	t.bytes += t.size(a)
+	t.replies += len(a.reply)
 	if a.prev = t.young; a.prev == nil {
 		t.oldest = a
 	} else {
 		a.prev.next = a
 	}
 	t.young = a
+	if t.replied == nil {
+		t.replied = a
+	}
+	t.loseReplies()
 }
 
 // forgetBelow forgets a session's answers below a sequence. Commands below it are
@@ -233,7 +275,11 @@ func (t *Table) forgetBelow(s *session, sequence uint64) {
 
 func (t *Table) forget(a *answer) {
 	if a.state == stateKept {
-		t.bytes -= a.size()
+		t.bytes -= t.size(a)
+		t.replies -= len(a.reply)
+		if t.replied == a {
+			t.replied = a.next
+		}
 		if a.prev == nil {
 			t.oldest = a.next
 		} else {

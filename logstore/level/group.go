@@ -17,6 +17,7 @@ type group struct {
 
 	loading sync.Mutex // held while cur is read from disk
 	loaded  bool       // under Store.mu
+	damaged uint64     // salvaged: what is stored from here on is not whole, 0 for none
 
 	cur view
 
@@ -25,6 +26,7 @@ type group struct {
 	staged   bool
 	changed  bool // next's log state differs from the stored one
 	sweeping bool // is in Store.sweep
+	reset    bool // what was damaged goes with this batch
 }
 
 // view is a group's log without its bytes. Its slices are shared between cur and

@@ -20,6 +20,7 @@ const (
 	keyHardState = 0x01 // ‖ group
 	keyLogState  = 0x02 // ‖ group
 	keyBlock     = 0x03 // ‖ group ‖ first index
+	keyNote      = 0x04 // ‖ group
 )
 
 const formatVersion = 1
@@ -115,6 +116,9 @@ func readLogState(key, value []byte) (s logState, err error) {
 func appendHardState(to, key []byte, hs logstore.HardState) []byte {
 	to = protowire.AppendVarint(append(to, 1<<3), hs.Term)
 	to = protowire.AppendString(append(to, 2<<3|2), hs.Vote)
+	if hs.Machine != 0 {
+		to = protowire.AppendVarint(append(to, 4<<3), hs.Machine)
+	}
 	return seal(key, to)
 }
 
@@ -127,7 +131,7 @@ func readHardState(key, value []byte) (hs logstore.HardState, err error) {
 	if err := proto.Unmarshal(body, &m); err != nil {
 		return hs, fmt.Errorf("%w: %w", errValue, err)
 	}
-	return logstore.HardState{Term: m.GetTerm(), Vote: m.GetVote()}, nil
+	return logstore.HardState{Term: m.GetTerm(), Vote: m.GetVote(), Machine: m.GetMachine()}, nil
 }
 
 func encodeFormat() []byte {

@@ -23,6 +23,12 @@ type Options struct {
 	// grow. Beyond it bytes are rewritten once more, and removed ones stay on disk
 	// longer. Default 512 MiB.
 	LogBytes int
+
+	// ReserveBytes is how much of the disk the store keeps for when it is full. It
+	// should hold two memtables and some more: one that is being written as a table
+	// when the disk fills, and one that the next start finds in its journal. Default
+	// 5/2 of MemtableBytes.
+	ReserveBytes int
 }
 
 const (
@@ -47,6 +53,12 @@ func (o *Options) fill() error {
 		case *f.value < 0:
 			return fmt.Errorf("level: %s is %d, expected a positive number of bytes", f.name, *f.value)
 		}
+	}
+	switch {
+	case o.ReserveBytes == 0:
+		o.ReserveBytes = 2*o.MemtableBytes + o.MemtableBytes/2
+	case o.ReserveBytes < 0:
+		return fmt.Errorf("level: ReserveBytes is %d, expected a positive number of bytes", o.ReserveBytes)
 	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()

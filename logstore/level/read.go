@@ -119,6 +119,9 @@ func (s *Store) scanStates(db getter, id uint64, v *view, to *logstore.GroupStat
 	case !errors.Is(err, leveldb.ErrNotFound):
 		return state, s.engineError(id, err)
 	}
+	if err := scanNote(db, id, to); err != nil {
+		return state, s.noteError(id, err)
+	}
 	k = key.group(keyLogState, id)
 	value, err := db.Get(k, nil)
 	switch {

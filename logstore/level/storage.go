@@ -35,10 +35,14 @@ type fileStorage struct {
 	log    hclog.Logger
 	lock   io.Closer
 	ahead  int64 // bytes of zeros to keep ahead in journals
+	room   room
 	failed atomic.Pointer[failure]
 
 	// Where a store is only looked at: what would be cut off, by name.
 	cuts map[string]int64
+	// Of the goroutine that writes journals.
+	journal *writer // the newest
+	batch   batchRoom
 }
 
 type failure struct{ err error }
@@ -108,7 +112,7 @@ func (s *fileStorage) setCurrent(line []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(line)
+	_, err = s.writeAll(f, line, storage.TypeManifest)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -127,13 +131,16 @@ func (s *fileStorage) setCurrent(line []byte) error {
 // createFresh creates a file in place of one that stood there, never over its bytes.
 func (s *fileStorage) createFresh(name string) (vfs.File, error) {
 	f, err := s.fs.Create(s.path(name))
-	if !errors.Is(err, fs.ErrExist) {
-		return f, err
+	if errors.Is(err, fs.ErrExist) {
+		if err := s.fs.Remove(s.path(name)); err != nil {
+			return nil, err
+		}
+		f, err = s.fs.Create(s.path(name))
 	}
-	if err := s.fs.Remove(s.path(name)); err != nil {
-		return nil, err
+	if vfs.IsFull(err) && s.room.take(reserveStep, storage.TypeManifest) { // a name takes little
+		f, err = s.fs.Create(s.path(name))
 	}
-	return s.fs.Create(s.path(name))
+	return f, err
 }
 
 func encodeCurrent(fd storage.FileDesc) []byte {
@@ -239,24 +246,45 @@ type reader struct {
 
 func (r *reader) Close() error { return r.f.Close() }
 
-// Create implements storage.Storage. The name is durable when it returns.
+// Create implements storage.Storage. The name is durable when it returns. A journal has
+// room for the batch that it is made for.
 func (s *fileStorage) Create(fd storage.FileDesc) (storage.Writer, error) {
 	if err := s.failure(); err != nil {
 		return nil, err
 	}
 	f, err := s.createFresh(fd.String())
 	if err != nil {
-		return nil, s.fail(err)
+		return nil, s.failUnlessFull(fd.Type, err)
 	}
 	if err := s.fs.SyncDir(s.dir); err != nil {
 		f.Close()
 		return nil, s.fail(err)
 	}
 	w := &writer{s: s, f: f, fd: fd}
-	if fd.Type == storage.TypeJournal {
-		w.ahead = s.ahead
+	if fd.Type != storage.TypeJournal {
+		return w, nil
 	}
+	w.ahead = s.ahead
+	if need := s.batch; need.bytes > 0 && !need.written {
+		// The journal before this one goes when its table is written: what this one takes
+		// from the reserve is soon given back, whatever the batch.
+		need.small = true
+		if err := w.makeRoom(need); err != nil {
+			f.Close()
+			return nil, errors.Join(err, s.fs.Remove(s.file(fd)))
+		}
+	}
+	s.journal = w
 	return w, nil
+}
+
+// failUnlessFull fails the store, except for want of room for a table or a whole
+// journal: nothing refers to it yet, and the engine begins it anew.
+func (s *fileStorage) failUnlessFull(of storage.FileType, err error) error {
+	if vfs.IsFull(err) && (of == storage.TypeTable || of == storage.TypeJournal) {
+		return err
+	}
+	return s.fail(err)
 }
 
 // Remove implements storage.Storage. The name may be back after a crash; a file
@@ -269,7 +297,10 @@ func (s *fileStorage) Remove(fd storage.FileDesc) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return os.ErrNotExist
 		}
-		return s.fail(err)
+		return s.failUnlessFull(fd.Type, err)
+	}
+	if err := s.room.fill(); err != nil {
+		s.log.Debug("the reserve is not whole", "removed", s.file(fd), "error", err)
 	}
 	return nil
 }
@@ -290,4 +321,4 @@ func (s *fileStorage) Rename(from, to storage.FileDesc) error {
 }
 
 // Close implements storage.Storage.
-func (s *fileStorage) Close() error { return s.lock.Close() }
+func (s *fileStorage) Close() error { return errors.Join(s.room.close(), s.lock.Close()) }

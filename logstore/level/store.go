@@ -73,6 +73,9 @@ func Open(f vfs.FS, dir string, opts Options) (*Store, error) {
 }
 
 func (s *Store) open(opts *Options) error {
+	if err := s.storage.openRoom(int64(opts.ReserveBytes)); err != nil {
+		return err
+	}
 	if err := s.storage.check(); err != nil {
 		return err
 	}
@@ -83,6 +86,9 @@ func (s *Store) open(opts *Options) error {
 	s.db = db
 	if err := s.openFormat(); err != nil {
 		return err
+	}
+	if err := s.storage.room.fill(); err != nil {
+		s.log.Warn("the disk is full: only terms and votes are written until there is room", "dir", s.storage.dir, "error", err)
 	}
 	return s.findGroups()
 }
@@ -191,8 +197,8 @@ func (s *Store) Close() error {
 		return nil
 	}
 	err := s.db.Close()
-	if s.storage.failed.Load() != nil {
-		err = nil // it has been reported by the Write that met it
+	if s.storage.failed.Load() != nil || vfs.IsFull(err) {
+		err = nil // it has been reported by the Write that met it, or by none
 	}
 	return errors.Join(err, s.storage.Close())
 }

@@ -1,7 +1,7 @@
 package level_test
 
 import (
-	"syscall"
+	"errors"
 	"testing"
 
 	"github.com/protoraft/protoraft/logstore"
@@ -19,27 +19,33 @@ func TestStore(t *testing.T) {
 	storetest.Run(t, func(fs vfs.FS, dir string) (logstore.Store, error) { return level.Open(fs, dir, opts) })
 }
 
+func TestFullDisk(t *testing.T) {
+	opts := small
+	opts.MemtableBytes = crashMemtableBytes
+	storetest.Full(t, func(fs vfs.FS, dir string) (logstore.Store, error) { return level.Open(fs, dir, opts) })
+}
+
 // TestStoreWithoutZerosAhead runs the suite where journals grow record by record.
 func TestStoreWithoutZerosAhead(t *testing.T) {
 	opts := small
 	opts.MemtableBytes = crashMemtableBytes
-	storetest.Run(t, func(fs vfs.FS, dir string) (logstore.Store, error) { return level.Open(fullFS{fs}, dir, opts) })
+	storetest.Run(t, func(fs vfs.FS, dir string) (logstore.Store, error) { return level.Open(noZerosFS{fs}, dir, opts) })
 }
 
-// fullFS has no space for anything but what Write writes.
-type fullFS struct{ vfs.FS }
+// noZerosFS writes at the end of files only.
+type noZerosFS struct{ vfs.FS }
 
-func (f fullFS) Create(name string) (vfs.File, error) {
+func (f noZerosFS) Create(name string) (vfs.File, error) {
 	file, err := f.FS.Create(name)
 	if err != nil {
 		return nil, err
 	}
-	return fullFile{file}, nil
+	return endFile{file}, nil
 }
 
-type fullFile struct{ vfs.File }
+type endFile struct{ vfs.File }
 
-func (fullFile) WriteAt([]byte, int64) (int, error) { return 0, syscall.ENOSPC }
+func (endFile) WriteAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
 
 func TestContractOnRealFiles(t *testing.T) {
 	storetest.Contract(t, func(t *testing.T) logstore.Store {

@@ -1,6 +1,7 @@
 package level
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 
@@ -20,6 +21,9 @@ const (
 // keepBatchBytes is the largest batch whose memory is used again.
 const keepBatchBytes = 8 << 20
 
+// smallBatchBytes is the largest batch that may take from the reserve.
+const smallBatchBytes = 64 << 10
+
 // Write implements logstore.Store. All updates are one journal record, so they
 // are durable together or not at all.
 func (s *Store) Write(updates []logstore.Update) error {
@@ -36,6 +40,11 @@ func (s *Store) Write(updates []logstore.Update) error {
 		return nil
 	}
 	s.sweepSome()
+	small := len(s.written) == 0 && len(s.batch.Dump()) <= smallBatchBytes
+	if err := s.storage.makeRoom(len(s.batch.Dump()), small); err != nil {
+		s.sweepLater()
+		return err
+	}
 	return s.commit()
 }
 
@@ -59,8 +68,12 @@ func (s *Store) commit() error {
 	err := s.db.Write(s.batch, synced)
 	if err != nil {
 		// The journal may hold the batch, and goleveldb would give its sequence
-		// numbers to the next one. Never write again.
-		err = s.storage.fail(s.engineError(0, err))
+		// numbers to the next one: unless it surely does not, never write again.
+		err = s.storage.judge(s.engineError(0, err))
+	}
+	if errors.Is(err, logstore.ErrFull) {
+		s.sweepLater()
+		return err
 	}
 	if !s.destroy {
 		s.mu.Lock()
@@ -72,6 +85,9 @@ func (s *Store) commit() error {
 			continue
 		}
 		g.cur, g.loaded = g.next, true
+		if g.reset {
+			g.damaged = 0
+		}
 		if len(g.cur.sweep) > 0 && !g.sweeping {
 			s.sweep, g.sweeping = append(s.sweep, g), true
 		}
@@ -82,7 +98,7 @@ func (s *Store) commit() error {
 // unstage forgets what a Write put together.
 func (s *Store) unstage() {
 	for i, g := range s.touched {
-		g.next, g.staged, g.changed = view{}, false, false
+		g.next, g.staged, g.changed, g.reset = view{}, false, false, false
 		s.touched[i] = nil
 	}
 	s.touched = s.touched[:0]
@@ -133,6 +149,12 @@ func (s *Store) stage(u *logstore.Update) error {
 		s.value = appendHardState(s.value[:0], key, *u.HardState)
 		s.batch.Put(key, s.value)
 		g.changed = g.changed || !v.exists
+	}
+	if u.Note != nil {
+		s.stageNote(g, u.Note)
+	}
+	if err := s.stageReset(g, u); err != nil {
+		return err
 	}
 	if u.TruncateFrom != 0 {
 		if err := s.stageTruncate(g, u.TruncateFrom); err != nil {
@@ -253,6 +275,7 @@ func (s *Store) stageDelete(id uint64) error {
 	}
 	s.batch.Delete(s.key.group(keyHardState, id))
 	s.batch.Delete(s.key.group(keyLogState, id))
+	s.batch.Delete(s.key.group(keyNote, id))
 	if g.staged {
 		g.next = view{first: 1}
 	} else {
@@ -288,6 +311,15 @@ func (s *Store) sweepSome() {
 		budget -= n
 		if len(v.sweep) == 0 {
 			s.sweep, g.sweeping = s.sweep[:len(s.sweep)-1], false
+		}
+	}
+}
+
+// sweepLater: of what was to be swept along nothing is, for the batch was not written.
+func (s *Store) sweepLater() {
+	for _, g := range s.touched {
+		if len(g.cur.sweep) > 0 && !g.sweeping {
+			s.sweep, g.sweeping = append(s.sweep, g), true
 		}
 	}
 }

@@ -1,8 +1,11 @@
 package level
 
 import (
+	"fmt"
+
 	"github.com/syndtr/goleveldb/leveldb/storage"
 
+	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/logstore/vfs"
 )
 
@@ -37,6 +40,9 @@ func (w *writer) Write(p []byte) (int, error) {
 	if err := w.s.failure(); err != nil {
 		return 0, err
 	}
+	if w.fd.Type == storage.TypeJournal && len(p) > 0 {
+		w.s.batch.written, w.s.batch.synced = true, false
+	}
 	w.buf = append(w.buf, p...)
 	if len(w.buf) >= bufferBytes {
 		if err := w.Flush(); err != nil {
@@ -54,43 +60,58 @@ func (w *writer) Flush() error {
 	if len(w.buf) == 0 {
 		return nil
 	}
-	n, err := w.f.Write(w.buf)
+	n, err := w.s.writeAll(w.f, w.buf, w.fd.Type)
 	w.size += int64(n)
 	w.buf = w.buf[:0]
-	if err != nil {
-		return w.s.fail(err)
-	}
-	return nil
+	return w.failed(err)
 }
 
-// Sync implements storage.Syncer. One sync covers the record that reached beyond the
-// zeros and the zeros for those after it.
+// failed fails the store for a failure of this file. A table is not missed: goleveldb
+// drops it, and writes another when there is room. A journal is: part of a record may
+// be in it.
+func (w *writer) failed(err error) error {
+	if err == nil || w.fd.Type == storage.TypeTable && vfs.IsFull(err) {
+		return err
+	}
+	return w.s.fail(err)
+}
+
+// Sync implements storage.Syncer. One sync covers the records and the zeros that were
+// written ahead of them.
 func (w *writer) Sync() error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	if w.ahead > 0 && w.size > w.filled {
-		w.writeAhead()
-	}
 	if err := w.f.Sync(); err != nil {
-		return w.s.fail(err)
+		return w.failed(err)
+	}
+	if w.fd.Type == storage.TypeJournal {
+		w.s.batch.synced = true
 	}
 	return nil
 }
 
-// writeAhead fills the file with zeros behind what was written. Nobody needs them, so
-// where they fail the file just grows; should the disk be to blame, the sync says so.
-func (w *writer) writeAhead() {
-	end := (w.size + w.ahead) &^ (pageBytes - 1)
-	if end <= w.size {
-		return
+// makeRoom fills the journal with zeros ahead of a batch, where they do not reach
+// beyond it, and further while there is room. Where zeros cannot be written the file
+// just grows; should the disk be to blame, the sync says so.
+func (w *writer) makeRoom(need batchRoom) error {
+	least := w.size + int64(len(w.buf)) + need.bytes
+	for w.ahead > 0 && w.filled < least {
+		from := max(w.size, w.filled)
+		end := max(least+pageBytes, w.size+w.ahead) &^ (pageBytes - 1)
+		n, err := w.f.WriteAt(zeros[:min(end-from, int64(len(zeros)))], from)
+		w.filled = from + int64(n)
+		switch {
+		case err == nil:
+		case !vfs.IsFull(err):
+			w.s.log.Debug("no zeros ahead in this journal, its syncs are slower", "file", w.s.file(w.fd), "error", err)
+			w.ahead = 0
+		case w.filled >= least: // it just fits
+		case !need.small || !w.s.room.take(least-w.filled, storage.TypeJournal):
+			return fmt.Errorf("%w: %w", logstore.ErrFull, err)
+		}
 	}
-	if _, err := w.f.WriteAt(zeros[:end-w.size], w.size); err != nil {
-		w.s.log.Debug("no zeros ahead in this journal, its syncs are slower", "file", w.s.file(w.fd), "error", err)
-		w.ahead = 0
-		return
-	}
-	w.filled = end
+	return nil
 }
 
 // Close closes the file. goleveldb has synced what counts: each of our batches asks

@@ -74,21 +74,17 @@ func TestJournalIsFilledAhead(t *testing.T) {
 	}
 }
 
-// TestNoSpaceAhead refuses the zeros and nothing else.
-func TestNoSpaceAhead(t *testing.T) {
+// TestLittleSpaceAhead has room for fewer zeros than are wished for, and for records.
+func TestLittleSpaceAhead(t *testing.T) {
 	const writes, size = 5, 1000
-	disk, refused := memDisk(), 0
+	disk := memDisk()
 	disk.Inject(func(op vfs.Op) vfs.Fault {
 		if op.Kind != vfs.OpWrite || op.Len < aheadBytes/2 {
 			return vfs.Fault{}
 		}
-		refused++
 		return vfs.Fault{Err: syscall.ENOSPC, Keep: 5000}
 	})
 	sizes := appendTo(t, disk, Options{}, writes, size)
-	if refused != 1 {
-		t.Fatalf("zeros were refused %d times, expected a single attempt", refused)
-	}
 	if last := sizes[writes-1]; last > 5000+writes*(size+500) {
 		t.Fatalf("the journal has %d bytes", last)
 	}

@@ -22,6 +22,7 @@ type Store struct {
 	groups map[uint64]group
 	next   *failure
 	failed error
+	full   bool
 	closed bool
 }
 
@@ -34,6 +35,8 @@ type failure struct {
 type group struct {
 	incarnation uint64
 	hard        logstore.HardState
+	note        []byte
+	rotten      uint64 // entries from here on cannot be read, 0 for none; see Rot
 	first       uint64
 	prevTerm    uint64
 	blocks      []messages.Block // never changed in place, only appended to
@@ -50,6 +53,14 @@ func (s *Store) FailNext(err error, kept bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next = &failure{err, kept}
+}
+
+// Fill makes the store's disk full, or gives it room again. On a full one, a Write that
+// brings blocks returns ErrFull.
+func (s *Store) Fill(full bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full = full
 }
 
 // Restart returns a store with the same contents that has not failed nor been
@@ -85,8 +96,15 @@ func (s *Store) Load(id uint64) (logstore.GroupState, error) {
 	if !ok {
 		return logstore.GroupState{}, nil
 	}
+	if g.rotten != 0 {
+		return logstore.GroupState{}, rotten(id, g.rotten)
+	}
+	return describe(id, &g)
+}
+
+func describe(id uint64, g *group) (logstore.GroupState, error) {
 	state := logstore.GroupState{
-		Incarnation: g.incarnation, HardState: g.hard,
+		Incarnation: g.incarnation, HardState: g.hard, Note: bytes.Clone(g.note),
 		FirstIndex: g.first, PrevTerm: g.prevTerm, LastIndex: g.last(),
 	}
 	for i := range g.blocks {
@@ -146,6 +164,9 @@ func (s *Store) Write(updates []logstore.Update) error {
 			return err
 		}
 	}
+	if s.full && slices.ContainsFunc(updates, func(u logstore.Update) bool { return len(u.Blocks) > 0 }) {
+		return fmt.Errorf("memory: write: %w", logstore.ErrFull)
+	}
 	failing := s.next
 	if failing == nil || failing.kept {
 		s.groups = groups
@@ -171,6 +192,15 @@ func apply(groups map[uint64]group, u *logstore.Update) error {
 	if u.HardState != nil {
 		g.hard = *u.HardState
 	}
+	if u.Note != nil {
+		g.note = bytes.Clone(u.Note)
+	}
+	if err := g.reset(u.ResetFrom); err != nil {
+		return invalid(u.Group, err)
+	}
+	if g.rotten != 0 && len(u.Blocks) > 0 {
+		return rotten(u.Group, g.rotten)
+	}
 	if err := g.truncate(u.TruncateFrom); err != nil {
 		return invalid(u.Group, err)
 	}
@@ -185,7 +215,7 @@ func apply(groups map[uint64]group, u *logstore.Update) error {
 	if err := g.compact(u.CompactTo, u.CompactTerm); err != nil {
 		return invalid(u.Group, err)
 	}
-	if exists || u.Incarnation != 0 || u.HardState != nil || len(g.blocks) > 0 || g.first > 1 {
+	if exists || u.Incarnation != 0 || u.HardState != nil || u.Note != nil || len(g.blocks) > 0 || g.first > 1 {
 		groups[u.Group] = g
 	}
 	return nil
@@ -270,6 +300,8 @@ func (s *Store) Read(id, first, last uint64, maxBytes int) ([]messages.Block, er
 		return nil, fmt.Errorf("%w: group %d, read from %d, the log begins at %d", logstore.ErrCompacted, id, first, g.first)
 	case first > g.last():
 		return nil, fmt.Errorf("%w: group %d, read from %d, the log ends at %d", logstore.ErrOutOfRange, id, first, g.last())
+	case g.rotten != 0 && last >= g.rotten:
+		return nil, rotten(id, g.rotten)
 	}
 	var blocks []messages.Block
 	size := 0

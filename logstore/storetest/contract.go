@@ -112,14 +112,14 @@ func testInvalid(t *testing.T, s logstore.Store) {
 // testOrder checks that the parts of an update happen in the order of its fields, and
 // the updates of one group in theirs.
 func testOrder(t *testing.T, s logstore.Store) {
-	write(t, s, logstore.Update{Group: 1, Incarnation: 3, HardState: &logstore.HardState{Term: 1, Vote: "a"},
+	write(t, s, logstore.Update{Group: 1, Incarnation: 3, HardState: &logstore.HardState{Term: 1, Vote: "a", Machine: 7},
 		Blocks: []messages.Block{block(1, 1, 0, 1, 4, 10)}})
 	write(t, s,
 		logstore.Update{Group: 1, TruncateFrom: 3, Blocks: []messages.Block{block(1, 2, 1, 3, 4, 10)}, CompactTo: 4, CompactTerm: 2},
 		logstore.Update{Group: 1, TruncateFrom: 6, Blocks: []messages.Block{block(1, 3, 2, 6, 2, 10)}},
 	)
 	want := logstore.GroupState{
-		Incarnation: 3, HardState: logstore.HardState{Term: 1, Vote: "a"}, FirstIndex: 5, PrevTerm: 2,
+		Incarnation: 3, HardState: logstore.HardState{Term: 1, Vote: "a", Machine: 7}, FirstIndex: 5, PrevTerm: 2,
 		Runs: []logstore.TermRun{{Term: 2, First: 5, Last: 5}, {Term: 3, First: 6, Last: 7}}, LastIndex: 7, LastTime: 1e9 + 6,
 	}
 	if got := load(t, s, 1); !reflect.DeepEqual(got, want) {

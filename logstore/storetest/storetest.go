@@ -1,5 +1,6 @@
 // Package storetest is what any engine of a logstore.Store must pass: the contract,
-// a crash at every change of the disk, a failure of every call, and flipped bits.
+// a crash at every change of the disk, a failure of every call, a full disk, and
+// flipped bits.
 //
 // Passing means: nothing acknowledged is lost, nothing else is half there, an
 // interrupted write opens, and damage is named, never an empty or shortened log
@@ -183,7 +184,7 @@ func goOn(t testing.TB, disk *vfs.Mem, s logstore.Store, open Factory, seed uint
 			prevTerm = st.Runs[n-1].Term
 		}
 		u := []logstore.Update{{
-			Group: group, Incarnation: 9, HardState: &logstore.HardState{Term: 100, Vote: "me"},
+			Group: group, Incarnation: 9, HardState: &logstore.HardState{Term: 100, Vote: "me"}, Note: []byte("another"),
 			Blocks: []messages.Block{block(group, 100, prevTerm, first, 2, 30)},
 		}, {Group: group, CompactTo: first - 1, CompactTerm: prevTerm}}
 		if err := s.Write(u); err != nil {

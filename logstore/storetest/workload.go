@@ -31,9 +31,9 @@ func workload(size int) [][]logstore.Update {
 			{Group: 2, Blocks: b(2, 1, 1, 2, 5)},
 			{Group: 3, Incarnation: 1, HardState: vote(9), CompactTo: 40, CompactTerm: 8},
 		},
-		{{Group: 3, HardState: vote(10)}},
+		{{Group: 3, HardState: vote(10), Note: []byte("a note")}},
 		{ // a conflict within a block, in the same write as the entries that replace it
-			{Group: 1, HardState: vote(3), TruncateFrom: 6, Blocks: b(1, 3, 2, 6, 2)},
+			{Group: 1, HardState: vote(3), Note: []byte("one more"), TruncateFrom: 6, Blocks: b(1, 3, 2, 6, 2)},
 			{Group: 3, Blocks: b(3, 9, 8, 41, 6)},
 		},
 		{

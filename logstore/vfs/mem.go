@@ -31,6 +31,10 @@ type Mem struct {
 	ops    int
 	reads  int
 	dead   bool
+
+	limited bool
+	limit   int // of all files together, in bytes
+	refused int // writes refused for it
 }
 
 // OpKind is what an Op does.
@@ -110,6 +114,59 @@ func (m *Mem) Inject(f func(Op) Fault) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.inject = f
+}
+
+// Limit bounds the length of all files together, in bytes. A write that would make them
+// longer writes what fits and fails with ENOSPC; nothing else does, and a file that is
+// cut or removed makes room. A limit below what there is refuses all growth.
+func (m *Mem) Limit(bytes int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.limited, m.limit = true, bytes
+}
+
+// NoLimit undoes Limit.
+func (m *Mem) NoLimit() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.limited = false
+}
+
+// Refused is how many writes did not fit since the disk was made, cloned or crashed.
+func (m *Mem) Refused() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.refused
+}
+
+// Used is the length of all files together, in bytes.
+func (m *Mem) Used() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.root.used()
+}
+
+func (n *node) used() int {
+	sum := len(n.data)
+	for _, child := range n.names {
+		sum += child.used()
+	}
+	return sum
+}
+
+// fits is how many bytes of a write at off of file n there is room for. It is called
+// with the lock held.
+func (m *Mem) fits(n *node, off, length int) int {
+	grows := off + length - len(n.data)
+	if !m.limited || grows <= 0 {
+		return length
+	}
+	short := grows - max(m.limit-m.root.used(), 0)
+	if short <= 0 {
+		return length
+	}
+	m.refused++
+	return max(length-short, 0)
 }
 
 // Ops is how many changing calls there were.

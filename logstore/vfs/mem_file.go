@@ -3,6 +3,7 @@ package vfs
 import (
 	"io"
 	"io/fs"
+	"syscall"
 )
 
 type memFile struct {
@@ -57,6 +58,9 @@ func (f *memFile) writeAt(p []byte, off int) (int, error) {
 			keep = max(keep-end%SectorBytes, 0)
 		}
 		p = p[:keep]
+	}
+	if fit := f.m.fits(f.n, off, len(p)); fit < len(p) {
+		p, err = p[:fit], &fs.PathError{Op: "write", Path: f.name, Err: syscall.ENOSPC}
 	}
 	if len(p) > 0 {
 		f.n.write(p, off)

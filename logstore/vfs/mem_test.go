@@ -262,3 +262,33 @@ func TestDeterminism(t *testing.T) {
 		}
 	}
 }
+
+// TestLimit: a disk takes what fits, and has room again for what was cut or removed.
+func TestLimit(t *testing.T) {
+	disk := vfs.NewMem(newRand(1))
+	one := create(t, disk, "/one", make([]byte, 100))
+	two := create(t, disk, "/two", make([]byte, 100))
+	disk.Limit(250)
+	if n, err := one.Write(make([]byte, 60)); n != 50 || !vfs.IsFull(err) {
+		t.Fatalf("wrote %d: %v, expected 50 and a full disk", n, err)
+	}
+	if n, err := one.WriteAt(make([]byte, 100), 20); n != 100 || err != nil {
+		t.Fatalf("wrote %d over old bytes: %v", n, err)
+	}
+	must(t, one.Sync())
+	must(t, one.Truncate(120))
+	if n, err := two.Write(make([]byte, 30)); n != 30 || err != nil {
+		t.Fatalf("wrote %d: %v, with room for 30", n, err)
+	}
+	must(t, disk.Remove("/one"))
+	if n, err := two.Write(make([]byte, 120)); n != 120 || err != nil {
+		t.Fatalf("wrote %d: %v, with room for 120", n, err)
+	}
+	if n, err := two.Write([]byte{1}); n != 0 || !vfs.IsFull(err) || disk.Refused() != 2 {
+		t.Fatalf("wrote %d: %v, refused %d times, expected nothing and 2", n, err, disk.Refused())
+	}
+	disk.NoLimit()
+	if _, err := two.Write([]byte{1}); err != nil || disk.Used() != 251 {
+		t.Fatalf("%v, %d bytes used, expected 251", err, disk.Used())
+	}
+}

@@ -19,8 +19,8 @@ var (
 )
 
 const (
-	valueBytes  = 64 << 10
-	paceClients = 8
+	bulkValueBytes = 64 << 10
+	paceClients    = 8
 )
 
 // bulk writes so many bytes, in values that are all kept, through a node.
@@ -29,9 +29,9 @@ func bulk(t testing.TB, n *node, prefix string, bytes int) {
 	s := &respSession{address: n.resp, timeout: patience}
 	defer s.close()
 	r := rand.New(rand.NewPCG(1, uint64(bytes)))
-	value := make([]byte, valueBytes)
+	value := make([]byte, bulkValueBytes)
 	const batch = 16
-	for i := 0; i < bytes/valueBytes; i += batch {
+	for i := 0; i < bytes/bulkValueBytes; i += batch {
 		var commands [][]string
 		for k := range batch {
 			for j := range value {
@@ -205,7 +205,7 @@ func TestInstallCutShort(t *testing.T) {
 	e.awaitCaughtUp(lags)
 	e.awaitEqual()
 	var keys []string
-	for i := range *bytesFlag / valueBytes {
+	for i := range *bytesFlag / bulkValueBytes {
 		keys = append(keys, fmt.Sprint("bulk-", i))
 	}
 	e.compare(keys)

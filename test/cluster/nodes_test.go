@@ -154,6 +154,7 @@ type status struct {
 	AppliedIndex  uint64       `json:"applied_index"`
 	SnapshotIndex uint64       `json:"snapshot_index"`
 	Failure       string       `json:"failure"`
+	DiskFull      bool         `json:"disk_full"`
 	Peers         []peerStatus `json:"peers"`
 }
 
@@ -212,6 +213,12 @@ type ensemble struct {
 // than the usual ones where there are some.
 func startEnsemble(t testing.TB, size int, election time.Duration, flags ...string) *ensemble {
 	t.Helper()
+	return startEnsembleOn(t, size, election, func(n *node) { n.args = append(n.args, flags...) })
+}
+
+// startEnsembleOn has prepare see to each node's place before it starts.
+func startEnsembleOn(t testing.TB, size int, election time.Duration, prepare func(*node)) *ensemble {
+	t.Helper()
 	e := &ensemble{t: t, election: election}
 	dir := t.TempDir()
 	if *keepFlag != "" {
@@ -236,11 +243,12 @@ func startEnsemble(t testing.TB, size int, election time.Duration, flags ...stri
 	}
 	t.Cleanup(e.end)
 	for _, n := range e.nodes {
-		n.args = append([]string{
+		n.args = []string{
 			"serve", "--id", n.id, "--cluster", strings.Join(members, ","), "--data", n.dir,
 			"--resp", n.resp, "--http", n.http, "--log-level", *levelFlag,
 			"--election-timeout", election.String(), "--heartbeat", (election / 10).String(),
-		}, flags...)
+		}
+		prepare(n)
 		n.start()
 	}
 	e.awaitReady()

@@ -23,10 +23,11 @@ type mutant struct {
 	idea      string
 	// killer is who should notice: a package with the name of a test, or "sim" with
 	// the name of an invariant.
-	killer   killer
-	seeds    int  // of simulation it may live through; 0 where simulation cannot reach it
-	liveness bool // a proof that hangs has killed it
-	packages []string
+	killer    killer
+	seeds     int    // of simulation it may live through; 0 where that is no part of the proof
+	unreached string // why it is none
+	liveness  bool   // a proof that hangs has killed it
+	packages  []string
 }
 
 type killer struct{ where, what string }
@@ -90,11 +91,13 @@ func readMutant(path string) (*mutant, error) {
 			m.killer.where, m.killer.what, _ = strings.Cut(value, " ")
 		case "Seeds":
 			seeds = value
+		case "Unreached":
+			m.unreached = value
 		case "Liveness":
 			m.liveness = true
 		case "":
 		default:
-			return nil, fmt.Errorf("header line %q, expected Mutant, Catalogue, Idea, Killer, Seeds or Liveness", key)
+			return nil, fmt.Errorf("header line %q, expected Mutant, Catalogue, Idea, Killer, Seeds, Unreached or Liveness", key)
 		}
 	}
 	for _, match := range touched.FindAllStringSubmatch(string(text), -1) {
@@ -110,7 +113,7 @@ func (m *mutant) check(seeds string) (err error) {
 	named := fileName.FindStringSubmatch(m.file)
 	switch m.seeds, err = strconv.Atoi(seeds); {
 	case err != nil || m.seeds < 0:
-		return fmt.Errorf("header Seeds: %q, expected a number, 0 where simulation cannot reach it", seeds)
+		return fmt.Errorf("header Seeds: %q, expected a number, 0 where simulation is no part of the proof", seeds)
 	case named == nil || named[1] != m.name:
 		return fmt.Errorf("header Mutant: %q, expected the name of the file without its number", m.name)
 	case m.idea == "" || m.catalogue == "":
@@ -119,6 +122,8 @@ func (m *mutant) check(seeds string) (err error) {
 		return fmt.Errorf("header Killer: %q %q, expected a package and a test, or sim and an invariant", m.killer.where, m.killer.what)
 	case m.killer.sim() && m.seeds == 0:
 		return errors.New("header Seeds: 0, but simulation is the killer")
+	case (m.seeds == 0) != (m.unreached != ""):
+		return fmt.Errorf("header Seeds: %d, Unreached: %q, expected why simulation is no part of the proof where Seeds is 0, and only there", m.seeds, m.unreached)
 	case len(m.packages) == 0:
 		return errors.New("no Go file is changed")
 	}

@@ -57,12 +57,21 @@ func TestHeadersAreChecked(t *testing.T) {
 		"no killer":    func(m *mutant) { m.killer = killer{} },
 		"a bare test":  func(m *mutant) { m.killer = killer{"TestX", "y"} },
 		"no code":      func(m *mutant) { m.packages = nil },
+		"a reason why simulation does not reach what it kills": func(m *mutant) { m.unreached = "x" },
 	} {
 		m := good
 		spoil(&m)
 		if m.check("5") == nil {
 			t.Errorf("%s is accepted", what)
 		}
+	}
+	unit := good
+	unit.killer = killer{"./actors", "TestX"}
+	if unit.check("0") == nil {
+		t.Error("no seeds and no reason for it are accepted")
+	}
+	if unit.unreached = "why"; unit.check("0") != nil {
+		t.Error("no seeds are refused, with the reason given")
 	}
 	if good.check("0") == nil || good.check("many") == nil || good.check("-1") == nil {
 		t.Error("a killer that is simulation without seeds is accepted, or seeds that are no number")

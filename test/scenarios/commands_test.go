@@ -29,6 +29,13 @@ var commands = map[string]func(*play, *arguments) error{
 		id := a.next()
 		return p.script.FailDisk(id, a.next())
 	},
+	"lose":    func(p *play, a *arguments) error { return p.each(a, p.script.Lose) },
+	"keep":    func(p *play, a *arguments) error { return p.each(a, p.script.Keep) },
+	"putback": func(p *play, a *arguments) error { return p.each(a, p.script.PutBack) },
+	"rot": func(p *play, a *arguments) error {
+		group, index := a.group(), a.number("index", 1)
+		return p.each(a, func(id string) error { return p.script.Rot(id, group, index) })
+	},
 	"break": func(p *play, a *arguments) error {
 		group := a.group()
 		return p.each(a, func(id string) error { return p.script.Break(id, group) })
@@ -124,6 +131,10 @@ var commands = map[string]func(*play, *arguments) error{
 			Add: a.names("add"), Remove: a.names("remove"), Promote: a.names("promote"), Demote: a.names("demote"),
 			Expected: a.number("expect", 0),
 		})
+	},
+	"reset": func(p *play, a *arguments) error {
+		accept := a.word("accept")
+		return p.script.ResetPeers(a.next(), a.group(), accept)
 	},
 	"receive": func(p *play, a *arguments) error {
 		id, group := a.next(), a.group()

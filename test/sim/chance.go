@@ -28,6 +28,8 @@ const (
 	chanceGuest
 	chanceDisk
 	chanceSessions
+	chanceLost
+	chanceMachines
 )
 
 func (w *World) newSource(kind, order uint64) *source {

@@ -42,6 +42,9 @@ const (
 	strikeStand
 	strikeDrift
 	strikeMembers
+	strikeDiskLost
+	strikeDiskOld
+	strikeBitRot
 	strikeLease
 	strikeLateIndex
 	strikeNews
@@ -52,12 +55,10 @@ func (s strike) String() string {
 	return [...]string{"crash", "crash in turn", "crash all", "freeze", "partition", "one-way", "bridge", "ring", "mend",
 		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer", "snapshot",
 		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk", "stand", "drift", "change members",
-		"lease", "late index", "late news"}[s]
+		"disk lost", "disk put back", "bit rot", "lease", "late index", "late news"}[s]
 }
 
-// everyStrike is all of them but those with an aim, for which a setup has to be made. A disk that was lost or put back to an older state is
-// not among them: the product does not promise yet that such a member cannot vote
-// twice, so a run that broke would say nothing.
+// everyStrike is all of them but those with an aim, for which a setup has to be made.
 var everyStrike = func() (all []strike) {
 	for s := strike(0); s < strikeLease; s++ {
 		all = append(all, s)
@@ -147,7 +148,7 @@ func (w *World) strikeNode(s strike, n *node) {
 	case strikeDiskError:
 		n.inject("EIO", 1+w.chaos.IntN(8), vfs.Fault{Err: syscall.EIO, Keep: w.chaos.IntN(1024)}, vfs.OpRead, false)
 	case strikeDiskFull:
-		n.inject("ENOSPC", 1+w.chaos.IntN(8), vfs.Fault{Err: syscall.ENOSPC, Keep: w.chaos.IntN(512)}, vfs.OpWrite, true)
+		n.fillDisk(w.chaos.IntN(2000), draw{w.chaos}.time(w.setup.heartbeat, 20*w.setup.electionTimeout))
 	case strikeFailedSync:
 		n.inject("failed sync", 1+w.chaos.IntN(4), vfs.Fault{Err: errors.New("sync failed")}, vfs.OpSync, false)
 	case strikeSnapshot:
@@ -169,6 +170,8 @@ func (w *World) strikeNode(s strike, n *node) {
 		w.cover.add("disk slower than elections")
 	case strikeRead:
 		n.badReads = 1 + w.chaos.IntN(3)
+	case strikeDiskLost, strikeDiskOld, strikeBitRot:
+		w.strikeMemory(s, n)
 	case strikeStand:
 		if !n.outsider {
 			group := uint64(1 + w.chaos.IntN(w.setup.groups))

@@ -42,8 +42,8 @@ func (m *memberModel) claim(what string, term, commit uint64) {
 
 func (m *memberModel) checkOwnTerm() {
 	counted := m.g.counts(m.counting(m.termStart), func(o *memberModel) bool {
-		start := m.termStart
-		return start <= uint64(len(o.disk)) && o.disk[start-1].term == m.leads
+		held, start := o.held(), m.termStart
+		return start <= uint64(len(held)) && held[start-1].term == m.leads
 	})
 	if !counted {
 		m.c.w.violate("commit of the own term", "group %d: %s commits in term %d, whose first entry, %d, is not on the disks of a quorum of %v",
@@ -65,7 +65,11 @@ func (g *groupModel) checkQuorum(first, last uint64, when string) {
 
 // holds says whether the member's disk has the committed entry.
 func (m *memberModel) holds(i uint64) bool {
-	return i <= m.snapshots.durable || i <= uint64(len(m.disk)) && m.disk[i-1].chain == m.g.committed[i-1].chain
+	held, snapshot := m.held(), m.snapshots.durable
+	if m.forgot {
+		snapshot = m.beforeSnapshot
+	}
+	return i <= snapshot || i <= uint64(len(held)) && held[i-1].chain == m.g.committed[i-1].chain
 }
 
 // checkComplete compares a leader's log with what leaders of earlier terms have
@@ -93,8 +97,9 @@ func (m *memberModel) onApplyCommitted(commit uint64) {
 func (m *memberModel) becomesDurable(now image) {
 	m.checkHard(now.hard)
 	before := m.disk
-	m.disk, m.hard, m.snapshots.purged = now.log, now.hard, now.purged
+	m.disk, m.hard, m.note, m.snapshots.purged = now.log, now.hard, now.note, now.purged
 	m.voted()
+	m.remembers()
 	// Only where the new image lacks what the old one had can a quorum have got lost.
 	last := min(uint64(len(before)), uint64(len(m.g.committed)))
 	same := min(last, uint64(len(m.disk)))

@@ -11,6 +11,7 @@ import (
 
 func (m *memberModel) onPersistHardState(p *actors.PersistHardState) {
 	m.moves("asks for", m.asked, p.State)
+	m.notesMachine(p)
 	m.asked = p.State
 }
 
@@ -24,6 +25,7 @@ func (m *memberModel) moves(what string, from, to logstore.HardState) {
 
 // saysVote: a RequestVote or a grant leaves when the vote for candidate is durable.
 func (m *memberModel) saysVote(what string, term uint64, candidate string) {
+	m.counts(what, 0)
 	if m.hard.Term != term || m.hard.Vote != candidate {
 		m.c.w.violate("persisted before reply", "group %d: %s for %s in term %d from %s, whose disk has %+v", m.g.id, what, candidate, term, m.n.id, m.hard)
 	}

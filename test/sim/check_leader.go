@@ -28,7 +28,8 @@ func (m *memberModel) entersOffice(t *turn) {
 		m.contact[o.n.id] = t.now
 	}
 	clear(m.matches)
-	m.round, m.handingOver, m.lackingSince, m.since = 0, 0, 0, t.now
+	clear(m.losses)
+	m.round, m.handingOver, m.lackingSince, m.latestBeat, m.since = 0, 0, 0, 0, t.now
 }
 
 // onContact: a peer has answered.
@@ -86,7 +87,10 @@ func (m *memberModel) checkOffice(t *turn) {
 // checkOrder: the leader goes on leading, so this is a hand-over.
 func (m *memberModel) checkOrder(to *node) {
 	target, last := m.g.members[to.number], len(m.log)
-	has := func(o *memberModel) bool { return len(o.disk) >= last && o.disk[last-1].chain == m.log[last-1].chain }
+	has := func(o *memberModel) bool { // or had, before it lost its disk unnoticed: then it does not stand
+		held := o.held()
+		return len(held) >= last && held[last-1].chain == m.log[last-1].chain
+	}
 	if !has(target) || !m.g.counts(m.current(), has) {
 		m.c.w.violate("leadership goes to a whole log", "group %d: %s of %v hands term %d over to %s, its log ends at %d, the other's has %d entries",
 			m.g.id, m.n.id, m.current(), m.leads, to.id, last, len(target.disk))
@@ -102,10 +106,18 @@ func (t *turn) beats() bool {
 
 // checkReplicators: every peer has a Replicator that is asked.
 func (m *memberModel) checkReplicators(t *turn) {
+	due, beat := false, uint64(0)
+	t.find(func(message any) bool {
+		if h, ok := message.(*messages.HeartbeatTimeout); ok {
+			// One of a lower generation is of a timer that was stopped, and comes late.
+			due, beat = due || h.Generation >= m.latestBeat, max(beat, h.Generation)
+		}
+		return false
+	})
 	switch {
-	case !t.beats():
+	case !due:
 	case t.checked >= t.members.peers(m.n.id):
-		m.lackingSince = 0
+		m.lackingSince, m.latestBeat = 0, beat
 	case m.lackingSince == 0:
 		m.lackingSince = t.now
 	case t.now-m.lackingSince > 2*m.c.w.setup.electionTimeout && m.c.w.script == nil:

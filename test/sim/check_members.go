@@ -121,7 +121,10 @@ func (m *memberModel) current() *members {
 // one before, by which it may have been counted in the same turn.
 func (m *memberModel) counting(i uint64) *members {
 	now, n := m.current(), len(m.configs)
-	holds := func(o *memberModel) bool { return i <= uint64(len(o.disk)) && o.disk[i-1].chain == m.log[i-1].chain }
+	holds := func(o *memberModel) bool {
+		disk := o.held()
+		return i <= uint64(len(disk)) && disk[i-1].chain == m.log[i-1].chain
+	}
 	if n < 2 || i >= uint64(m.configs[n-1]) || m.g.counts(now, holds) {
 		return now
 	}
@@ -190,7 +193,8 @@ func (m *memberModel) changesMembers(before, after *members) {
 	// that count here.
 	held := func(i uint64) bool {
 		return g.counts(before, func(o *memberModel) bool {
-			return i <= uint64(len(o.disk)) && o.disk[i-1].chain == m.log[i-1].chain
+			disk := o.held()
+			return i <= uint64(len(disk)) && disk[i-1].chain == m.log[i-1].chain
 		})
 	}
 	n := len(m.configs)
@@ -278,8 +282,8 @@ func (c *checks) memberAnswer(group uint64, item *messages.ResultItem) {
 	}
 	w.cover.add("members: change answered")
 	held := g.counts(g.configs[digest(item.Data)], func(m *memberModel) bool {
-		i := item.Index
-		return i > 0 && i <= uint64(len(m.disk)) && m.disk[i-1].data == digest(item.Data) && m.disk[i-1].kind == messages.EntryKind_CONFIGURATION
+		i, disk := item.Index, m.held()
+		return i > 0 && i <= uint64(len(disk)) && disk[i-1].data == digest(item.Data) && disk[i-1].kind == messages.EntryKind_CONFIGURATION
 	})
 	if !held {
 		w.violate("members", "group %d: a change is said to have ended with the configuration of %d, which is not committed, or another", g.id, item.Index)

@@ -1,9 +1,9 @@
 package sim
 
 import (
-	"strings"
-
+	"errors"
 	"slices"
+	"strings"
 
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/messages"
@@ -14,10 +14,13 @@ import (
 
 func (m *memberModel) read(store logstore.Store) (image, error) {
 	st, err := store.Load(m.g.id)
+	if errors.Is(err, logstore.ErrCorrupt) {
+		st, _, err = store.Salvage(m.g.id)
+	}
 	if err != nil || !st.Exists() {
 		return image{}, err
 	}
-	im := image{hard: st.HardState}
+	im := image{hard: st.HardState, note: string(st.Note)}
 	if st.FirstIndex > 1 {
 		im.purged = st.FirstIndex - 1
 		if im.log, err = m.compacted(im.purged, st.PrevTerm); err != nil {
@@ -45,7 +48,11 @@ func (m *memberModel) read(store logstore.Store) (image, error) {
 func (m *memberModel) recovered(found image) {
 	w := m.c.w
 	switch {
-	case found.equal(image{m.disk, m.hard, m.snapshots.purged}):
+	case m.lossy:
+		m.lossy, m.maybe = false, nil
+		m.disk, m.hard, m.note, m.stale, m.snapshots.purged = found.log, found.hard, found.note, found.note, found.purged
+		return
+	case found.equal(image{m.disk, m.hard, m.note, m.snapshots.purged}):
 		if m.maybe != nil {
 			w.cover.add("crash in a write that was lost")
 		}
@@ -59,7 +66,7 @@ func (m *memberModel) recovered(found image) {
 }
 
 func (im image) equal(o image) bool {
-	return im.hard == o.hard && im.purged == o.purged && slices.Equal(im.log, o.log)
+	return im.hard == o.hard && im.note == o.note && im.purged == o.purged && slices.Equal(im.log, o.log)
 }
 
 // onMemberFailed: only a failed disk is a reason to stop, or a state that has drifted.
@@ -68,7 +75,7 @@ func (m *memberModel) onMemberFailed(reason string) {
 	if w := m.c.w; w.script != nil && w.script.broken[m] {
 		return
 	}
-	if m.driftNoticed(reason) {
+	if m.driftNoticed(reason) || m.refusalDue(reason) {
 		return
 	}
 	if m.n.panicked || m.n.misread || strings.Contains(reason, errBroken.Error()) {

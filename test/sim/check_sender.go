@@ -26,6 +26,7 @@ type sending struct {
 	last     uint64 // of the leader's log
 	reading  bool
 	transfer bool // of a snapshot, in this session
+	held     bool // the peer's disk is full
 
 	// Of this turn.
 	hint    uint64 // of the refusal heard
@@ -47,6 +48,7 @@ func (s *sending) hear(t *turn) {
 			s.current = true
 			s.last = m.Block.LastIndex()
 		case *messages.CheckProgress:
+			s.held = m.DiskFull
 			s.current, s.asked = true, true
 		case *messages.AppendAccepted:
 			if m.Term == term && m.Session == s.session {
@@ -177,7 +179,7 @@ func (s *sending) checkMoved(w *World, t *turn, what string) {
 func (s *sending) endTurn(t *turn) {
 	w := t.box.n.w
 	window := w.setup.limits.Window
-	if s.known && !s.reading && s.next <= s.last && len(t.heard) > 0 &&
+	if s.known && !s.held && !s.reading && s.next <= s.last && len(t.heard) > 0 &&
 		(len(s.inflight) == 0 || len(s.inflight) < window.Messages && s.bytes < window.Bytes) {
 		w.violate("room in the window is used", "%s on %s waits with %d messages of %d bytes in flight, the window is %+v, next %d of %d",
 			t.box.pid.Id, t.box.n.id, len(s.inflight), s.bytes, window, s.next, s.last)

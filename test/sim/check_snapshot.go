@@ -114,7 +114,7 @@ func (m *memberModel) onCompactLog(c *actors.CompactLog) {
 		w.violate("compaction behind a durable snapshot", "group %d: %s compacts up to %d, its disk has a snapshot up to %d", g.id, m.n.id, to, m.snapshots.durable)
 	case to > uint64(len(g.committed)) || g.committed[to-1].term != uint64(c.To.Term):
 		w.violate("compaction of what is committed", "group %d: %s compacts up to %v, committed are %d", g.id, m.n.id, c.To, len(g.committed))
-	case c.TruncateFrom == 0:
+	case c.TruncateFrom == 0 && c.ResetFrom == 0:
 		w.cover.add("log compacted")
 		m.checkSpared(to)
 		if to > m.reported || to > uint64(len(m.log)) {
@@ -184,6 +184,9 @@ func (m *memberModel) viewed(sum uint64) {
 // applying the log up to there gives.
 func (m *memberModel) restored(state, sum uint64) {
 	w, g := m.c.w, m.g
+	for len(m.snapshots.restores) > 0 && m.snapshots.restores[0].Index <= m.durable.ahead {
+		m.snapshots.restores = m.snapshots.restores[1:] // of what the machine has by itself
+	}
 	if len(m.snapshots.restores) == 0 {
 		w.violate("snapshot equivalence", "group %d: %s restores a state it was not given", g.id, m.n.id)
 		return

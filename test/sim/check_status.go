@@ -60,6 +60,11 @@ func (p *probe) hear(n *node, message any) {
 		p.w.cover.add("election on demand")
 	case *messages.ElectionRefused:
 		p.w.cover.add("election on demand refused")
+	case *messages.PeersReset:
+		p.w.checks.member(n, m.Group).wasReset(m)
+	case *messages.PeersKept:
+		p.w.cover.add("reset refused")
+		p.w.trace.printf("%s, group %d does not go on alone: %s", n.id, m.Group, m.Reason)
 	default:
 		p.w.violate("no stray message", "%T for the probe on %s", message, n.id)
 	}

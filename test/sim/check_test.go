@@ -205,6 +205,14 @@ var brokenByMembers = map[string][]func(x bad){
 		func(x bad) { x.a.described(&messages.GroupStatus{Group: 1, Role: "leader", FirstIndex: 1}) },
 		func(x bad) { x.a.described(&messages.GroupStatus{Group: 1, Role: "follower", FirstIndex: 1, Term: 9}) },
 	},
+	"a reset keeps what is held": {
+		func(x bad) { x.a.wasReset(&messages.PeersReset{Group: 1, Index: 9, LastIndex: 8}) },
+		func(x bad) {
+			x.a.log = entries(1, 1)
+			x.g.before = &heldBefore{commit: 1, chain: x.a.log[0].chain + 1}
+			x.g.checkKept(x.a, &messages.PeersReset{Group: 1, CommitIndex: 1}, x.g.before)
+		},
+	},
 	"no stray message": {func(x bad) { (&probe{x.w}).hear(x.a.n, "what?") }},
 	"bounded queues": {func(x bad) {
 		x.w.setup.limits.ApplyBacklogBytes = 1

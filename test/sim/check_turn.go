@@ -52,7 +52,8 @@ type turn struct {
 	before hardState
 	takesPart,
 	atOnce, // what it says leaves at once: its term and vote are on disk, and it knows
-	hears bool // a leader of its term, lately, or it is one
+	hears, // a leader, lately, or it is one
+	mayHear bool // the same as far as can be told
 	leads     uint64
 	members   *members // that it went by
 	lastIndex int
@@ -89,7 +90,8 @@ func (c *checks) turnBegins(b *stepMailbox, heard []any) {
 		t.takesPart = m.takesPart && !m.failed
 		t.atOnce, t.leads, t.lastIndex = m.atOnce(), m.leads, len(m.log)
 		t.members = m.current()
-		t.hears = m.leads != 0 || m.hearsLeader(t.now)
+		t.hears = m.leads != 0 || m.hearsLeader(m.heardAt, t.now)
+		t.mayHear = t.hears || m.hearsLeader(m.perhapsAt, t.now)
 		m.hear(t)
 	case replicatorActor:
 		b.sends.hear(t)
@@ -165,10 +167,11 @@ func (t *turn) checkPanic(b *stepMailbox) {
 // member has heard so: until then it holds back what it says.
 func (m *memberModel) atOnce() bool { return m.change == m.knownChange }
 
-// hearsLeader says whether the member has heard a leader of its term within an
-// election timeout, or may have before it started again.
-func (m *memberModel) hearsLeader(now time.Duration) bool {
-	return now < m.cautiousUntil || m.heardTerm != 0 && m.heardTerm == m.asked.Term && now-m.heardAt < m.c.w.setup.electionTimeout
+// hearsLeader says whether the member has heard a leader, at last then, within an election
+// timeout, or may have before it started again. What its term is by now does not matter:
+// that leader may not have heard of it, and hold a lease.
+func (m *memberModel) hearsLeader(at, now time.Duration) bool {
+	return now < m.cautiousUntil || m.everHeard && now-at < m.c.w.setup.electionTimeout
 }
 
 // hear takes notes before a turn.
@@ -177,8 +180,15 @@ func (m *memberModel) hear(t *turn) {
 		_, inner, sender := actor.UnwrapEnvelope(item)
 		switch message := inner.(type) {
 		case *messages.HeartbeatAcked:
-			m.onContact(t, message.Term, message.From, message.Round)
+			m.hearsOfLoss(message.Term, message.Recovering)
+			if message.Recovering == 0 {
+				m.onContact(t, message.Term, message.From, message.Round)
+			}
 		case *messages.PeerAdvanced:
+			if message.Recovering != 0 {
+				m.hearsOfLoss(message.Term, message.Recovering)
+				continue
+			}
 			m.onContact(t, message.Term, message.Peer, 0)
 			if m.leads != 0 && message.Term == m.leads {
 				m.matches[message.Peer] = max(m.matches[message.Peer], message.MatchIndex)
@@ -234,20 +244,23 @@ func (m *memberModel) noteTurn(t *turn) {
 			if s := &m.c.w.setup; stored && s.clockDrift > 0 && m.c.w.script == nil {
 				m.cautiousUntil = t.now + s.electionTimeout
 			}
-			waits := len(m.n.bootstrap().Members) == 0
-			part = part || (m.loaded > 0 || waits) && !m.snapshots.resets
-		case *messages.LogCompacted:
-			part = part || m.snapshots.resets
-		case *messages.EntriesPersisted:
-			part = true
 		}
 	}
-	m.takesPart = m.takesPart || part
+	m.takesPart = m.takesPart || m.begins
 }
 
+// heardLeader notes what was said by a leader of the member's term. Where the turn has
+// brought a later one too, or is the one in which the member began to take part, it
+// depends on which came first.
 func (m *memberModel) heardLeader(t *turn, part bool, term uint64) {
-	if part && term == m.asked.Term {
-		m.heardTerm, m.heardAt = term, t.now
+	if !part && !m.begins || term < t.before.term {
+		return
+	}
+	if !m.everHeard {
+		m.everHeard, m.heardAt = true, t.now-m.c.w.setup.electionTimeout
+	}
+	if m.perhapsAt = t.now; part && term == m.asked.Term {
+		m.heardAt = t.now
 	}
 }
 

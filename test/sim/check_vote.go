@@ -71,7 +71,7 @@ func (m *memberModel) stands(term uint64) {
 	if t.find(func(message any) bool {
 		order, ok := message.(*messages.TimeoutNow)
 		return ok && order.Term+1 == term
-	}) {
+	}) || t.resets() {
 		return
 	}
 	for c, who := range m.preVotes {
@@ -92,8 +92,8 @@ func (m *memberModel) stands(term uint64) {
 // votesFor: the member gives its vote to another. Its log is as it was when it decided.
 func (m *memberModel) votesFor(term uint64, candidate string) {
 	t := &m.c.turn
-	if !t.own(m) {
-		return
+	if !t.own(m) || t.find(func(message any) bool { _, restored := message.(*messages.MemoryRestored); return restored }) {
+		return // it keeps its word to the leader that has restored it
 	}
 	m.checkFresh(t, term, candidate)
 	m.grantedAt, m.grantedTerm, m.grantedCampaign = t.now, term, m.campaign
@@ -135,7 +135,8 @@ func (m *memberModel) saysPreVote(to *node, number uint64, granted bool) {
 		if !ok || r.Candidate != to.id || r.Campaign != number {
 			return false
 		}
-		if may := r.Term > m.asked.Term && !t.hears && fresh(r.LastTerm, r.LastIndex, m.log); may != granted {
+		fit := !m.recovers && r.Term > m.asked.Term && fresh(r.LastTerm, r.LastIndex, m.log)
+		if granted && (!fit || t.hears) || !granted && fit && !t.mayHear {
 			m.c.w.violate("pre-votes have a reason", "group %d: %s, in term %d, hears a leader: %v, answers %s in term %d: %v",
 				m.g.id, m.n.id, m.asked.Term, t.hears, to.id, r.Term, granted)
 		}
@@ -166,7 +167,7 @@ func (m *memberModel) asksPreVote(p *messages.RequestPreVote) {
 
 // checkVote compares a turn of one RequestVote with the rule.
 func (m *memberModel) checkVote(t *turn) {
-	if len(t.heard) != 1 || t.hears {
+	if len(t.heard) != 1 || t.mayHear {
 		return
 	}
 	_, inner, _ := actor.UnwrapEnvelope(t.heard[0])
@@ -178,7 +179,7 @@ func (m *memberModel) checkVote(t *turn) {
 	if r.Term > want.term {
 		want = hardState{r.Term, ""}
 	}
-	if r.Term == want.term && (want.vote == "" || want.vote == r.Candidate) && fresh(r.LastTerm, r.LastIndex, m.log) {
+	if !m.recovers && r.Term == want.term && (want.vote == "" || want.vote == r.Candidate) && fresh(r.LastTerm, r.LastIndex, m.log) {
 		want.vote = r.Candidate
 	}
 	got := hardState{m.asked.Term, m.asked.Vote}
@@ -281,6 +282,7 @@ func (m *memberModel) checkOlderLeaderTold(t *turn) {
 // asksHardState sees term and vote change as the member asks its disk for it.
 func (m *memberModel) asksHardState(p *actors.PersistHardState) {
 	m.change = p.Change
+	m.notes(p.Note)
 	switch vote := p.State.Vote; {
 	case !m.takesPart || vote == "" || m.asked.Term == p.State.Term && m.asked.Vote == vote:
 	case vote == m.n.id:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/protoraft/protoraft/logstore/vfs"
 )
@@ -43,6 +44,7 @@ func (f *diskFault) clear(c Coverage) {
 func (n *node) leaveDisk(power bool) {
 	w := n.w
 	n.disk.Inject(nil)
+	n.disk.NoLimit()
 	left := n.disk
 	switch {
 	case power || n.disk.Crashed():
@@ -57,4 +59,30 @@ func (n *node) leaveDisk(power bool) {
 	}
 	n.disk = left
 	n.fault.clear(w.cover)
+}
+
+// fillDisk leaves so many bytes of the disk, for a while or until the process ends. It is
+// no fault: nothing may fail for it.
+func (n *node) fillDisk(spare int, d time.Duration) {
+	if n.outsider {
+		return
+	}
+	n.disk.Limit(n.disk.Used() + spare)
+	life := n.life
+	n.w.after(d, func() {
+		if n.up && n.life == life {
+			n.emptyDisk()
+		}
+	})
+}
+
+// emptyDisk gives it room again. An engine with goroutines looks for that in real time,
+// which is far too late here: its process starts again instead.
+func (n *node) emptyDisk() {
+	refused := n.disk.Refused() > 0
+	n.disk.NoLimit()
+	if n.up && refused && n.w.engine != nil {
+		n.crash(false)
+		n.restartIn(n.w.drawDowntime())
+	}
 }

@@ -11,7 +11,8 @@ import (
 // state goes wrong, so that nothing but the comparison between members can notice.
 // One member of a group drifts at a time, through restarts, until it is noticed: a
 // majority never does, where there are more than two; so not where there are spares, or
-// members change. Whoever stops for it is started again, as an operator would.
+// members change. Whoever stops for it is started again, as an operator would. Nor where
+// there are snapshots: the own one would bring the drift back, until somebody removes it.
 
 // hashing is the world's machine, with a hash of its state.
 type hashing struct{ *machine }
@@ -53,6 +54,9 @@ func (g *groupModel) drifts() bool {
 func (m *memberModel) driftNoticed(reason string) bool {
 	split := strings.Contains(reason, "no state is a majority's")
 	switch w := m.c.w; {
+	case strings.Contains(reason, "the state restored is") && m.g.drifted:
+		w.cover.add("snapshot of a state that drifts refused")
+		return true
 	case !strings.HasPrefix(reason, "state diverged"):
 		return false
 	case split && m.g.drifted && len(m.g.members) == 2:

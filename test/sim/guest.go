@@ -43,6 +43,7 @@ func (w *World) invite(g *Guest, rng *rand.Rand) {
 	w.guests = &guests{w: w, Guest: *g, rng: rng, groups: map[uint64]*guestGroup{}}
 	w.setup.limits.CommandBytes = 1 << 20 // a guest's commands are as large as they are
 	w.setup.kinds[opLarge] = 0
+	w.setup.durable, w.setup.sessions.Lossy = false, false
 }
 
 // newMachine makes what a member replicates.
@@ -51,6 +52,8 @@ func (w *World) newMachine(n *node, group uint64) fsm.StateMachine {
 	switch {
 	case w.script != nil:
 		return &scripted{machine: own, s: w.script}
+	case w.guests == nil && w.setup.durable:
+		return newDurable(own, n, group)
 	case w.guests == nil && w.setup.hashing:
 		return &hashing{own}
 	case w.guests == nil:

@@ -18,6 +18,10 @@ func (w *World) healPhase() {
 	}
 	w.heal()
 	if !w.settles() {
+		if w.failure == nil && w.beyondRepair() {
+			w.cover.add("memory lost that a change of members needed")
+			return
+		}
 		if w.failure == nil {
 			w.violate("converges after healing", "%s after %v", w.whyNot(), w.settleTime())
 		}
@@ -34,7 +38,7 @@ func (w *World) healPhase() {
 		w.violate("converges after healing", "%s after fresh writes", w.whyNot())
 	}
 	// An answer that got lost is made up for at the deadline.
-	w.runUntil(w.now+2*w.setup.requestTimeout+time.Second, nil)
+	w.runUntil(max(w.now, w.thawed)+2*w.setup.requestTimeout+time.Second, nil)
 	if w.failure == nil {
 		w.checks.history.finish()
 		w.guests.compare()
@@ -53,7 +57,9 @@ func (w *World) heal() {
 	w.endDrift()
 	for _, n := range w.everyone {
 		n.actsLeft = -1
+		w.thawed = max(w.thawed, n.frozenUntil)
 		n.disk.Inject(nil)
+		n.emptyDisk()
 		n.mend()
 		if n.frozenUntil > max(w.now, n.sleepsUntil) {
 			// What was put off until then comes then; the rest need not wait.
@@ -139,7 +145,7 @@ func (g *groupModel) whyNot() string {
 		}
 	}
 	if leader == nil {
-		return "there is no leader"
+		return "there is no leader: " + g.whoCould()
 	}
 	if leader.n.witness() || g.members[0].c.w.setup.priority(leader.n.number) < 0 {
 		return leader.n.id + " leads and is not to"
@@ -151,6 +157,9 @@ func (g *groupModel) whyNot() string {
 	for _, m := range g.belonging() {
 		if m.asked.Term != leader.leads || uint64(len(m.log)) != last || uint64(len(m.disk)) != last || m.commit != last || m.reported != last {
 			return m.n.id + " is behind the leader " + leader.n.id
+		}
+		if m.forgot {
+			return m.n.id + " has not recovered what it forgot"
 		}
 	}
 	return ""
@@ -195,6 +204,7 @@ func (w *World) scan() {
 			w.violate("a disk that works can be opened", "%s: %v", n.id, err)
 			return
 		}
+		n.decay(store)
 		w.checks.booted(n, store)
 		if err := errors.Join(store.Close(), n.snapshots.Close()); err != nil {
 			w.violate("a store can be closed", "%s: %v", n.id, err)

@@ -61,12 +61,12 @@ var onLevel = []string{
 	"crash in a write that was lost",
 	"crash within a turn",
 	"disk fault: EIO",
-	"disk fault: ENOSPC",
 	"disk fault: failed sync",
 	"disk fault: power cut",
 	"election while a disk has failed",
 	"log read from disk",
 	"storage failed",
+	"write refused on a full disk",
 }
 
 // TestOnGoleveldb runs a few seeds on the engine of production, whose goroutines no

@@ -27,6 +27,7 @@ type stepMailbox struct {
 
 	sends     sending       // what was seen of a Replicator
 	checkedAt time.Duration // when it was last asked how it does
+	toldFull  bool          // the peer's disk is, by what it was told last
 	poisoned  bool          // its next turn ends in a panic
 	stopped   bool
 	away      bool // held up within a turn
@@ -177,7 +178,7 @@ func (m *stepMailbox) turn() {
 		m.holdUp()
 		return
 	}
-	if m.n.holdsNews(m, m.batch.Messages) {
+	if !m.n.w.checks.turn.poisoned && m.n.holdsNews(m, m.batch.Messages) {
 		m.n.heldNews.release = m.withhold()
 		return
 	}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -54,6 +55,7 @@ type groupModel struct {
 	sessions     sessionModel
 	configs      map[uint64]*members // by digest of their entry
 	unwritten    *members            // of logs without any: nil, and in tests what they say
+	before       *heldBefore         // of a survivor that is to go on alone, until it does
 }
 
 // committedEntry is an entry and the term of the leader that committed it.
@@ -72,7 +74,10 @@ type memberModel struct {
 	log, disk   []entry // index i at i-1
 	configs     []int   // indexes of the configurations in log
 	asked, hard logstore.HardState
+	note        string // as a messages.MemberNote
 	maybe       *image // what the disk may have instead, after a write that failed
+
+	memoryModel
 
 	// Of this life.
 	leads     uint64 // term it leads in, 0 for none
@@ -85,6 +90,7 @@ type memberModel struct {
 	failed    bool
 
 	snapshots snapshotModel
+	durable   durableModel
 	drifts    bool // its machine's state is not what it should be, in every life until it is noticed
 
 	office
@@ -92,11 +98,12 @@ type memberModel struct {
 
 // office is what turns are compared with; see check_turn.go.
 type office struct {
-	takesPart           bool   // it has loaded its log
-	change, knownChange uint64 // of term and vote: asked for, and known to be on disk
-	heardTerm           uint64
+	takesPart           bool          // it has begun
+	begins              bool          // in this turn, or has
+	change, knownChange uint64        // of term and vote: asked for, and known to be on disk
+	everHeard           bool          // a leader, in this life, perhaps
 	cautiousUntil       time.Duration // it may have heard one before it started
-	heardAt             time.Duration
+	heardAt, perhapsAt  time.Duration
 
 	campaign        uint64 // latest that asked for pre-votes
 	preVotes        map[campaign]uint64
@@ -113,8 +120,10 @@ type office struct {
 	handingOver  int
 	since        time.Duration
 	matches      map[string]uint64 // what peers have acknowledged
+	losses       map[uint64]int    // of peers' memory, by the nonce of their life, and where its log ended
 	handOverAt   time.Duration
 	lackingSince time.Duration
+	latestBeat   uint64 // generation of the latest timer that had Replicators asked
 
 	given       []piece
 	givenBytes  int
@@ -132,6 +141,7 @@ type office struct {
 type image struct {
 	log    []entry // with what was compacted
 	hard   logstore.HardState
+	note   string
 	purged uint64 // what of it is compacted
 }
 
@@ -210,6 +220,10 @@ func (c *checks) posted(b *stepMailbox, message any) {
 			c.member(b.n, b.group).toldFailed = true
 		}
 	case *messages.CheckProgress:
+		if b.toldFull != m.DiskFull {
+			b.toldFull = m.DiskFull // said at once, besides the beats
+			break
+		}
 		c.member(b.n, b.group).checksProgress(b)
 	case *actors.EntriesRead:
 		c.turn.reads(m)
@@ -255,6 +269,7 @@ func (c *checks) sent(from, to *node, name string, message any) {
 		c.member(from, m.Group).saysVote("VoteGranted", m.Term, to.id)
 		c.member(from, m.Group).saysVoteNow(m.Term, to.id)
 	case *messages.AppendAccepted:
+		c.member(from, m.Group).counts("AppendAccepted", m.Recovering)
 		c.member(from, m.Group).saysDurable(m.Term, m.MatchIndex)
 		c.member(from, m.Group).saysTo(name, m.Term)
 	case *messages.AppendRejected:
@@ -265,6 +280,7 @@ func (c *checks) sent(from, to *node, name string, message any) {
 		c.w.cover.add("order to stop for a diverged state")
 		c.member(from, m.Group).saysTerm("StateDiverged", m.Term)
 	case *messages.HeartbeatAcked:
+		c.member(from, m.Group).counts("HeartbeatAcked", m.Recovering)
 		c.member(from, m.Group).saysTerm("HeartbeatAcked", m.Term)
 		c.turn.says(to, m)
 	case *messages.VoteRejected:
@@ -278,6 +294,8 @@ func (c *checks) sent(from, to *node, name string, message any) {
 	case *messages.ForwardRequests:
 		c.w.cover.add("proposal forwarded")
 		c.forwards(from, m)
+	case *messages.MemoryRestored:
+		c.member(from, m.Group).restores(to, m)
 	case *messages.MemberRemoved:
 		c.w.cover.add("members: a former member is told")
 	}
@@ -288,20 +306,23 @@ func (c *checks) writing(n *node, updates []logstore.Update) {
 	for i := range updates {
 		m := c.member(n, updates[i].Group)
 		if m.maybe == nil {
-			m.maybe = &image{m.disk, m.hard, m.snapshots.purged}
+			m.maybe = &image{m.disk, m.hard, m.note, m.snapshots.purged}
 		}
 		m.maybe.apply(m, &updates[i])
 	}
 }
 
-func (c *checks) wrote(n *node, ok bool) {
+func (c *checks) wrote(n *node, err error) {
 	for _, g := range c.groups {
 		m := g.members[n.number]
-		if m.maybe == nil || !ok {
-			continue
+		switch {
+		case m.maybe == nil:
+		case err == nil:
+			m.becomesDurable(*m.maybe)
+			m.maybe = nil
+		case errors.Is(err, logstore.ErrFull):
+			m.maybe = nil // surely not written
 		}
-		m.becomesDurable(*m.maybe)
-		m.maybe = nil
 	}
 }
 
@@ -310,6 +331,12 @@ func (c *checks) wrote(n *node, ok bool) {
 func (im *image) apply(m *memberModel, u *logstore.Update) {
 	if u.HardState != nil {
 		im.hard = *u.HardState
+	}
+	if u.Note != nil {
+		im.note = string(u.Note)
+	}
+	if u.ResetFrom != 0 {
+		im.log = im.log[: u.ResetFrom-1 : u.ResetFrom-1]
 	}
 	if u.TruncateFrom != 0 && u.TruncateFrom <= uint64(len(im.log)) {
 		im.log = im.log[: u.TruncateFrom-1 : u.TruncateFrom-1]
@@ -337,7 +364,12 @@ func (c *checks) booted(n *node, store logstore.Store) {
 			c.w.violate("a disk that works can be read", "%s, group %d: %v", n.id, g.id, err)
 			return
 		}
+		if m.lossy {
+			m.snapshots.durable = 0
+		}
 		m.recovered(found)
+		m.lastLife = takenFor(found.note)
+		m.recovers = m.lastLife.Recovering
 		m.log, m.asked = found.log[:len(found.log):len(found.log)], found.hard
 		m.asked.Term = max(m.asked.Term, lastTerm(m.log))
 		if m.asked.Term != found.hard.Term {

@@ -52,11 +52,13 @@ type node struct {
 	ending      bool // the process ends soon: it has lost an actor or its storage
 	actsLeft    int  // until it dies, -1 for no plan
 	fault       diskFault
-	panicked    bool // a turn of this life was made to panic
-	felled      bool // one of an actor that the storage rests on
-	badReads    int  // reads of the log that are still to fail
-	misread     bool // one has, in this life
-	storageDown bool // the Node has said so
+	panicked    bool              // a turn of this life was made to panic
+	felled      bool              // one of an actor that the storage rests on
+	badReads    int               // reads of the log that are still to fail
+	misread     bool              // one has, in this life
+	storageDown bool              // the Node has said so
+	image       *vfs.Mem          // the disk as it once was
+	rotten      map[uint64]uint64 // groups whose log cannot be read from an index on
 	restart     *event
 }
 
@@ -206,6 +208,7 @@ func (n *node) boot() {
 	w.trace.printf("%s boots", n.id)
 	w.trace.add(evFault, uint64(n.number), 1)
 	if !n.outsider {
+		n.keepImage()
 		store, err := w.openStore(n)
 		if err != nil {
 			n.bootFailed(err)
@@ -217,6 +220,7 @@ func (n *node) boot() {
 			n.bootFailed(err)
 			return
 		}
+		n.decay(store)
 		w.checks.booted(n, store)
 	}
 	n.host = w.hosts.take(n)
@@ -405,6 +409,9 @@ func (s logSpy) expects(alarm string) bool {
 func (s logSpy) Write(line []byte) (int, error) {
 	text := strings.TrimSpace(string(line))
 	s.w.trace.printf("%s", text)
+	if strings.Contains(text, "own disk full, handing over") {
+		s.w.cover.add("leader leaves its full disk")
+	}
 	for _, a := range alarms {
 		if strings.Contains(text, a) && !s.expects(a) && !s.w.script.expects(text) {
 			s.w.violate("no panic and no stray message", "%s", text)

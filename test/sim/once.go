@@ -38,6 +38,7 @@ func (s *setup) drawSessions(d draw) {
 	s.sessions = fsmsession.Limits{
 		Opened: d.one(1, 3, 100), Named: 100, Idle: d.time(200*time.Millisecond, time.Hour),
 		Window: d.one(1, 4, 100), NamedWindow: d.one(1, 4, 100), ReplyBytes: d.one(0, 13, 1000),
+		Lossy: s.durable,
 	}
 	s.sessions.Bytes = (s.sessions.ReplyBytes + 200) * d.one(1, 5, 100)
 }

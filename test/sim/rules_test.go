@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/actors/core"
@@ -26,7 +27,7 @@ import (
 	"github.com/protoraft/protoraft/messages"
 )
 
-var brokenTables = []map[string][]func(x bad){brokenByMembers, brokenByWorlds, brokenByReaders, brokenByMachines}
+var brokenTables = []map[string][]func(x bad){brokenByMembers, brokenByWorlds, brokenByReaders, brokenByMachines, brokenByLosses, brokenByDurables}
 
 // TestEveryRuleCanBeBroken shows each rule's check what it must not let pass.
 func TestEveryRuleCanBeBroken(t *testing.T) {
@@ -438,3 +439,22 @@ func (badStore) Close() error                             { return errWhim }
 type badClose struct{ logstore.Store }
 
 func (s badClose) Close() error { return errors.Join(s.Store.Close(), errWhim) }
+
+// brokenByLosses breaks the rules of members that lost memory.
+var brokenByLosses = map[string][]func(x bad){
+	"each start is a life of its own": {func(x bad) {
+		x.a.lastLife = &messages.MemberNote{Begun: true, Life: &messages.Life{Number: 2}}
+		note, _ := proto.Marshal(&messages.MemberNote{Begun: true, Life: &messages.Life{Number: 2, Nonce: 7}})
+		x.a.notes(note)
+	}},
+	"restored behind a barrier": {
+		func(x bad) { x.a.restores(x.b.n, &messages.MemoryRestored{Term: 2, Nonce: 7, Barrier: 1}) },
+		func(x bad) { // by an entry that was there when it heard of the loss
+			x.leads(2)
+			x.a.log = entries(2, 3)
+			x.a.hearsOfLoss(2, 7)
+			x.a.restores(x.b.n, &messages.MemoryRestored{Term: 2, Nonce: 7, Barrier: 3})
+		},
+	},
+	"who has forgotten does not count": {func(x bad) { x.a.forgot = true; x.a.counts("a vote", 0) }},
+}

@@ -228,6 +228,12 @@ func (s *Script) hear(n *node, message any) {
 		s.tell("%s: snapshot taken, up to %d@%d", n.id, m.Index, m.Term)
 	case *messages.SnapshotRefused:
 		s.tell("%s: no snapshot taken: %s", n.id, m.Reason)
+	case *messages.PeersReset:
+		s.w.checks.member(n, m.Group).wasReset(m)
+		s.tell("%s: goes on alone in term %d, by entry %d; kept up to %d, committed by this up to %d, removed %v",
+			n.id, m.Term, m.Index, m.CommitIndex, m.LastIndex, m.Removed)
+	case *messages.PeersKept:
+		s.tell("%s: does not go on alone: %s", n.id, m.Reason)
 	case *messages.LeadershipKept:
 		s.w.checks.member(n, m.Group).keeps()
 		s.tell("%s: leadership not handed over: %s", n.id, m.Reason)

@@ -147,7 +147,8 @@ func (s *Script) fateOf(n *node, store *simlog.Store, grown bool) (Fate, error) 
 	return Lost, nil
 }
 
-// FailDisk has a node's next write fail: "sync", "write" or "full".
+// FailDisk has a node's next write fail, "sync" or "write", or its disk be "full" until
+// it has "room".
 func (s *Script) FailDisk(id, what string) error {
 	n, err := s.running(id)
 	if err != nil {
@@ -159,9 +160,11 @@ func (s *Script) FailDisk(id, what string) error {
 	case "write":
 		n.inject("EIO", 1, vfs.Fault{Err: syscall.EIO}, vfs.OpWrite, false)
 	case "full":
-		n.inject("ENOSPC", 1, vfs.Fault{Err: syscall.ENOSPC}, vfs.OpWrite, true)
+		n.disk.Limit(n.disk.Used())
+	case "room":
+		n.disk.NoLimit()
 	default:
-		return fmt.Errorf("no fault %q, expected sync, write or full", what)
+		return fmt.Errorf("no fault %q, expected sync, write, full or room", what)
 	}
 	return nil
 }
@@ -222,12 +225,16 @@ func (s *Script) Fire(what, id string, group uint64) error {
 	if what == "election" && st.Leader != "" {
 		n.origin += 2 * ScriptElectionTimeout
 	}
-	for _, t := range s.timers {
+	fired := false
+	for _, t := range slices.Clone(s.timers) { // one that greets whom it has not met may be among them
 		if !t.dead && t.of.n == n && t.of.life == n.life && t.of.pid.Id == memberName(group) {
+			fired = true
 			t.f()
 			s.settle()
-			return nil
 		}
+	}
+	if fired {
+		return nil
 	}
 	return fmt.Errorf("%s, group %d: no timer is set", id, group)
 }

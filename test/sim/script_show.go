@@ -81,6 +81,9 @@ func (s *Script) memberLine(n *node, group uint64) string {
 	if (role == "follower" || role == "witness") && st.Leader != "" {
 		role += " of " + st.Leader
 	}
+	if st.Recovering != "" {
+		role = "recovering " + role
+	}
 	vote := ""
 	if m.asked.Vote != "" {
 		vote = " vote " + m.asked.Vote
@@ -88,12 +91,15 @@ func (s *Script) memberLine(n *node, group uint64) string {
 	if m.asked != m.hard && m.asked.Term != lastTerm(m.disk) {
 		vote += fmt.Sprintf(" (not on disk, where it is t%d)", m.hard.Term)
 	}
-	snapshot := ""
+	rest := ""
 	if st.SnapshotIndex > 0 {
-		snapshot = fmt.Sprintf(", snapshot %d, log from %d on", st.SnapshotIndex, st.FirstIndex)
+		rest = fmt.Sprintf(", snapshot %d, log from %d on", st.SnapshotIndex, st.FirstIndex)
+	}
+	if st.DiskFull {
+		rest += ", disk full"
 	}
 	return fmt.Sprintf("%s t%d%s, last %d@%d durable %d commit %d applied %d%s",
-		role, st.Term, vote, st.LastIndex, lastTerm(m.log), st.DurableIndex, st.CommitIndex, st.AppliedIndex, snapshot)
+		role, st.Term, vote, st.LastIndex, lastTerm(m.log), st.DurableIndex, st.CommitIndex, st.AppliedIndex, rest)
 }
 
 // Log tells what a member's log holds, as it is in mind; what is not on disk yet

@@ -17,7 +17,23 @@ type flying struct {
 
 // sent puts a message on the wire.
 func (s *Script) sent(from, to *node, message any, p *packet) {
+	if greeting(message) {
+		if to.up {
+			s.w.net.deliver(to, p)
+		}
+		return
+	}
 	s.flight = append(s.flight, &flying{from, to, p, s.message(message)})
+}
+
+// greeting says whether a message belongs to a start, which is not what scripts are
+// about: it arrives at once, unless the link is cut.
+func greeting(message any) bool {
+	switch message.(type) {
+	case *messages.Greet, *messages.Greeted, *messages.LostMemoryShown:
+		return true
+	}
+	return false
 }
 
 // Some selects messages on the wire. The zero Some is all of them.
@@ -167,7 +183,7 @@ func (s *Script) message(message any) string {
 	case *messages.AppendEntries:
 		return s.group(m.Group) + fmt.Sprintf("append t%d%s after %d@%d: %s; commit %d", m.Term, session(m.Session), m.PrevIndex, m.PrevTerm, s.block(m.Block, m.Term), m.Commit)
 	case *messages.AppendAccepted:
-		return s.group(m.Group) + fmt.Sprintf("accepted t%d%s up to %d", m.Term, session(m.Session), m.MatchIndex)
+		return s.group(m.Group) + fmt.Sprintf("accepted t%d%s up to %d%s", m.Term, session(m.Session), m.MatchIndex, recovering(m.Recovering))
 	case *messages.AppendRejected:
 		if m.LastIndex == 0 && m.HintIndex == 0 {
 			return s.group(m.Group) + fmt.Sprintf("refused: the term is %d", m.Term)
@@ -178,7 +194,13 @@ func (s *Script) message(message any) string {
 	case *messages.StateDiverged:
 		return s.group(m.Group) + fmt.Sprintf("stop t%d: your state after %d is not a majority's", m.Term, m.Checkpoint.GetIndex())
 	case *messages.HeartbeatAcked:
-		return s.group(m.Group) + fmt.Sprintf("alive t%d%s", m.Term, round(m.Round))
+		full := ""
+		if m.DiskFull {
+			full = ", disk full"
+		}
+		return s.group(m.Group) + fmt.Sprintf("alive t%d%s%s%s", m.Term, round(m.Round), recovering(m.Recovering), full)
+	case *messages.MemoryRestored:
+		return s.group(m.Group) + fmt.Sprintf("restored t%d at %d", m.Term, m.Barrier)
 	}
 	return s.election(message)
 }
@@ -260,6 +282,13 @@ func session(n uint64) string {
 		return ""
 	}
 	return fmt.Sprintf(" (session %d)", n)
+}
+
+func recovering(nonce uint64) string {
+	if nonce == 0 {
+		return ""
+	}
+	return ", recovering"
 }
 
 func round(n uint64) string {

@@ -54,6 +54,9 @@ type setup struct {
 	think         time.Duration
 	padding       int
 	hashing       bool         // the machine keeps a hash of its state
+	durable       bool         // the machine has a disk of its own,
+	keepEvery     int          // where it keeps its state after one in so many commands,
+	backwards     float64      // and starts from an older one so often
 	kinds         [opKinds]int // weights
 	once          float64      // how often an append belongs to a session
 	sessions      fsmsession.Limits
@@ -130,6 +133,7 @@ func drawSetup(rng *rand.Rand) setup {
 	s.drawRare(d)
 	s.hashing = d.chance(0.5)
 	s.drawAimed(d)
+	s.drawDurable(d)
 	s.witness = s.nodes >= 3 && d.chance(0.2)
 	return s
 }
@@ -263,6 +267,11 @@ func (s *setup) drawAimed(d draw) {
 		s.strikes = append(s.strikes, strikeNews)
 	}
 	s.crowded = d.maybe(0.3, 0.05, 1)
+}
+
+func (s *setup) drawDurable(d draw) {
+	s.durable, s.keepEvery, s.backwards = d.chance(0.25), d.one(1, 2, 5, 20), d.maybe(0.5, 0.05, 0.5)
+	s.hashing = s.hashing && !s.durable
 }
 
 func (s *setup) String() string {

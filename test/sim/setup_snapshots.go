@@ -21,7 +21,7 @@ type snapshotSetup struct {
 // and sent in crumbs.
 func (s *setup) drawSnapshots(d draw) {
 	s.snapshots = snapshotSetup{
-		// A state that has drifted spreads with its snapshots before it is noticed.
+		// A state that has drifted comes back with its member's own snapshots.
 		off: d.chance(0.1) || slices.Contains(s.strikes, strikeDrift),
 		policy: core.SnapshotPolicy{
 			Entries: core.Index(d.one(0, 3, 3, 5, 10, 40)), Bytes: d.one(0, 0, 200, 1000, 20_000),

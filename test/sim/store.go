@@ -1,6 +1,9 @@
 package sim
 
 import (
+	"errors"
+	"slices"
+
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/logstore/vfs"
 	"github.com/protoraft/protoraft/messages"
@@ -11,11 +14,13 @@ import (
 // is by a crash or by a process that ended.
 type Engine func(disk vfs.FS, dir string) (logstore.Store, error)
 
-func (w *World) openStore(n *node) (logstore.Store, error) {
+func (w *World) openStore(n *node) (logstore.Store, error) { return w.openStoreOn(n.disk) }
+
+func (w *World) openStoreOn(disk *vfs.Mem) (logstore.Store, error) {
 	if w.engine != nil {
-		return w.engine(n.disk, logDir)
+		return w.engine(disk, logDir)
 	}
-	return simlog.Open(n.disk, logDir)
+	return simlog.Open(disk, logDir)
 }
 
 // watchedStore shows the checks every write and what became of it. It is the one
@@ -25,8 +30,9 @@ type watchedStore struct {
 	life  int
 	inner logstore.Store
 
-	writes int
-	failed bool // a write has
+	writes  int
+	failed  bool // a write has
+	refused bool // for want of room, and since then no blocks were written
 }
 
 var _ logstore.Store = (*watchedStore)(nil)
@@ -34,6 +40,10 @@ var _ logstore.Store = (*watchedStore)(nil)
 func (s *watchedStore) Groups() ([]uint64, error) { return s.inner.Groups() }
 
 func (s *watchedStore) Load(group uint64) (logstore.GroupState, error) { return s.inner.Load(group) }
+
+func (s *watchedStore) Salvage(group uint64) (logstore.GroupState, *logstore.CorruptError, error) {
+	return s.inner.Salvage(group)
+}
 
 func (s *watchedStore) Read(group, first, last uint64, maxBytes int) ([]messages.Block, error) {
 	s.n.w.cover.add("log read from disk")
@@ -61,12 +71,32 @@ func (s *watchedStore) Write(updates []logstore.Update) error {
 	failed := uint64(0)
 	if err != nil {
 		failed = 1
-		s.failed = true
+		s.failed = s.failed || !errors.Is(err, logstore.ErrFull)
 		w.trace.printf("%s write failed: %v", s.n.id, err)
 	}
 	w.trace.add(evDisk, uint64(s.n.number), uint64(len(updates)), failed)
-	w.checks.wrote(s.n, err == nil)
+	s.lookForRoom(updates, err)
+	w.checks.wrote(s.n, err)
+	if err == nil {
+		s.n.mended(updates)
+	}
 	return err
+}
+
+// lookForRoom counts what became of writes on a full disk.
+func (s *watchedStore) lookForRoom(updates []logstore.Update, err error) {
+	blocks := slices.ContainsFunc(updates, func(u logstore.Update) bool { return len(u.Blocks) > 0 })
+	switch {
+	case errors.Is(err, logstore.ErrFull):
+		s.n.w.cover.add("write refused on a full disk")
+		s.refused = s.refused || blocks
+	case err != nil || !s.refused:
+	case blocks:
+		s.n.w.cover.add("written when a full disk had room again")
+		s.refused = false
+	default:
+		s.n.w.cover.add("term and vote written on a full disk")
+	}
 }
 
 func (s *watchedStore) Close() error { return s.inner.Close() }

@@ -66,7 +66,7 @@ func (news *heldNews) end() {
 	}
 }
 
-// holds says whether a Replicator's turn is the one to be held up, and cuts its peer off.
+// holdsNews says whether a Replicator's turn is the one to be held up, and cuts its peer off.
 func (n *node) holdsNews(b *stepMailbox, heard []any) bool {
 	news := n.heldNews
 	if news == nil || news.release != nil || b.kind != replicatorActor || b.group != news.m.g.id || b.term != news.term {

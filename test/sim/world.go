@@ -61,6 +61,7 @@ type World struct {
 	// fate of messages; see source.
 	rng, chaos, work, wire *rand.Rand
 	again                  *rand.Rand // what clients do in sessions
+	machines               *rand.Rand // of machines with disks of their own
 	decisions              decisions
 	hosts                  *Hosts
 	engine                 Engine
@@ -80,6 +81,7 @@ type World struct {
 	hunter    *hunter // one of them
 	probe     *probe
 	healed    bool
+	thawed    time.Duration // when all that was put off by freezes has come
 
 	memberRequest uint64 // counts requests about members
 
@@ -110,6 +112,7 @@ func Run(o Options) Result {
 	w.setup.drawSessions(draw{stream(o.Seed, chanceSessions, 0)})
 	w.decide(o)
 	w.again = rand.New(w.newSource(chanceSessions, 1))
+	w.machines = rand.New(w.newSource(chanceMachines, 0))
 	w.invite(o.Guest, stream(o.Seed, chanceGuest, 0))
 	w.trace = trace{w: w, out: o.Trace}
 	w.trace.printf("seed %d: %s", o.Seed, w.setup.String())
@@ -117,6 +120,7 @@ func Run(o Options) Result {
 	w.build()
 	w.chaosPhase()
 	w.healPhase()
+	w.lostPhase()
 	w.end()
 	return Result{
 		Seed: o.Seed, Failure: w.failure, Steps: w.steps, Virtual: w.now,

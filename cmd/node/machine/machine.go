@@ -39,6 +39,12 @@ var (
 // New returns an empty machine.
 func New() *Machine { return &Machine{keys: kv.New(), locks: lock.New()} }
 
+// Format is the name of the machine's snapshots, for good.
+const Format = "protoraft-node"
+
+// SnapshotFormat implements fsm.Formatted.
+func (m *Machine) SnapshotFormat() string { return Format }
+
 // Apply implements fsm.StateMachine. The error is always nil.
 func (m *Machine) Apply(e fsm.Entry) ([]byte, error) {
 	if len(e.Data) == 0 || e.Data[0] != lockByte {

@@ -43,4 +43,5 @@ type Status struct {
 	CommitIndex   uint64
 	AppliedIndex  uint64
 	Failure       string // why the member stopped, empty while it runs
+	DiskFull      bool   // its disk takes nothing but terms and votes
 }

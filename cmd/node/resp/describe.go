@@ -175,6 +175,7 @@ func (s *Server) infoSections() []infoSection {
 			{"raft_leader", st.Leader}, {"raft_leader_address", st.LeaderAddress}, {"raft_term", st.Term},
 			{"raft_last_index", st.LastIndex}, {"raft_commit_index", st.CommitIndex},
 			{"raft_applied_index", st.AppliedIndex}, {"raft_failure", strings.Join(strings.Fields(st.Failure), " ")},
+			{"raft_disk_full", fmt.Sprint(st.DiskFull)},
 		}},
 	}
 }

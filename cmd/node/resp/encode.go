@@ -96,6 +96,8 @@ func failureText(err error, read bool) string {
 	case errors.Is(e.Reason, cluster.ErrTooLarge), errors.Is(e.Reason, cluster.ErrRefused),
 		errors.Is(e.Reason, cluster.ErrNoGroup): // sent again, it would fail again
 		return "ERR " + detailed(e)
+	case errors.Is(e.Reason, cluster.ErrDiskFull): // safe to send again, but not at once
+		return "DISKFULL not applied: " + detailed(e)
 	case errors.Is(e.Reason, cluster.ErrBusy), errors.Is(e.Reason, cluster.ErrTimeout),
 		errors.Is(e.Reason, cluster.ErrLeadershipLost):
 		return "TRYAGAIN not applied: " + detailed(e)

@@ -293,6 +293,7 @@ func TestFailures(t *testing.T) {
 		write, read string
 	}{
 		{&cluster.Error{Outcome: cluster.NotApplied, Reason: cluster.ErrNoLeader}, "CLUSTERDOWN ", "CLUSTERDOWN "},
+		{&cluster.Error{Outcome: cluster.NotApplied, Reason: cluster.ErrDiskFull}, "DISKFULL not applied", "DISKFULL not applied"},
 		{&cluster.Error{Outcome: cluster.NotApplied, Reason: cluster.ErrStorageFailed}, "CLUSTERDOWN ", "CLUSTERDOWN "},
 		{&cluster.Error{Outcome: cluster.NotApplied, Reason: cluster.ErrBusy}, "TRYAGAIN ", "TRYAGAIN "},
 		{&cluster.Error{Outcome: cluster.NotApplied, Reason: cluster.ErrTimeout}, "TRYAGAIN ", "TRYAGAIN "},

@@ -16,8 +16,8 @@ import (
 	"github.com/protoraft/protoraft/cluster"
 )
 
-// Admin is what an operator does to a running cluster through one of its nodes. Only
-// its own machine may ask for it, until callers can be told apart:
+// Admin is what an operator does to a running cluster through one of its nodes, besides
+// the paths of Recovery. Only its own machine may ask for it, until callers can be told apart:
 //
 //	GET  /v1/admin/status          AdminStatus: this node's, with its members in detail
 //	GET  /v1/admin/members         Members, as the leader knows them
@@ -27,7 +27,8 @@ import (
 //	POST /v1/admin/snapshot        {}: this node's member takes a snapshot
 //
 // A POST has Content-Type application/json and waits for its end, as long as
-// ?timeout=30s says; the outcome is unknown then, and what was begun may go on.
+// ?timeout=30s says; the outcome is unknown then, and what was begun may go on. So it is
+// after an error of reason "internal".
 type Admin interface {
 	Status(ctx context.Context) (AdminStatus, error)
 	Members(ctx context.Context) (Members, error)
@@ -124,7 +125,7 @@ const (
 	adminBodyMax   = 64 << 10
 	adminTimeout   = 30 * time.Second
 	adminLongest   = time.Hour
-	adminPathsText = "status, members, members/abort, transfer and snapshot"
+	adminPathsText = "status, members, members/abort, transfer, snapshot, backup and reset-peers"
 )
 
 func (h *handler) serveAdmin(w http.ResponseWriter, r *http.Request, path string) {
@@ -157,6 +158,10 @@ func (h *handler) serveAdmin(w http.ResponseWriter, r *http.Request, path string
 		})
 	case "snapshot":
 		adminPost(w, r, func(ctx context.Context, _ struct{}) (Snapshot, error) { return a.TakeSnapshot(ctx) })
+	case "backup":
+		h.serveBackup(w, r)
+	case "reset-peers":
+		h.serveResetPeers(w, r)
 	default:
 		writeError(w, http.StatusNotFound, problem{
 			Error: "no such path; under " + adminPrefix + " there are " + adminPathsText, Outcome: outcomeNotApplied, Reason: "no_such_path",
@@ -248,20 +253,32 @@ func readAdminBody[In any](w http.ResponseWriter, r *http.Request) (in In, ok bo
 	return in, err == nil
 }
 
+// adminLimit is how long the caller waits. Of the parameters it heeds timeout, and refuses
+// those that are not among the others.
+func adminLimit(w http.ResponseWriter, r *http.Request, others ...string) (limit time.Duration, ok bool) {
+	limit = adminTimeout
+	for name, values := range r.URL.Query() {
+		if slices.Contains(others, name) {
+			continue
+		}
+		if name != "timeout" {
+			badRequest(w, "bad_parameter", fmt.Sprintf("parameter %.40q is unknown; expected %s", name, strings.Join(append(others, "timeout or none"), ", ")))
+			return 0, false
+		}
+		var err error
+		if limit, err = time.ParseDuration(values[0]); err != nil || limit < time.Millisecond || limit > adminLongest {
+			badRequest(w, "bad_timeout", fmt.Sprintf("timeout %.40q, expected a duration from 1ms to %v, such as 30s", values[0], adminLongest))
+			return 0, false
+		}
+	}
+	return limit, true
+}
+
 // answerAdmin waits as long as the caller says.
 func answerAdmin[Out any](w http.ResponseWriter, r *http.Request, do func(context.Context) (Out, error)) {
-	limit := adminTimeout
-	for name, values := range r.URL.Query() {
-		d, err := time.ParseDuration(values[0])
-		switch {
-		case name != "timeout":
-			badRequest(w, "bad_parameter", fmt.Sprintf("parameter %.40q is unknown; expected timeout or none", name))
-			return
-		case err != nil || d < time.Millisecond || d > adminLongest:
-			badRequest(w, "bad_timeout", fmt.Sprintf("timeout %.40q, expected a duration from 1ms to %v, such as 30s", values[0], adminLongest))
-			return
-		}
-		limit = d
+	limit, ok := adminLimit(w, r)
+	if !ok {
+		return
 	}
 	// The server's own deadlines are for requests that are answered at once. A writer
 	// that has none cannot be cut off by one.
@@ -272,15 +289,21 @@ func answerAdmin[Out any](w http.ResponseWriter, r *http.Request, do func(contex
 	defer cancel()
 	out, err := do(ctx)
 	if err != nil {
-		writeAdminFailure(w, err)
+		writeAdminFailure(w, r, err)
 		return
 	}
 	writeJSON(w, http.StatusOK, out)
 }
 
-func writeAdminFailure(w http.ResponseWriter, err error) {
+// writeAdminFailure says what became of it. An error that does not tell leaves that open,
+// but for a GET, which changes nothing.
+func writeAdminFailure(w http.ResponseWriter, r *http.Request, err error) {
 	var refusal *Refusal
 	var op *cluster.Error
+	open := outcomeNotApplied
+	if r.Method == http.MethodPost {
+		open = outcomeUnknown
+	}
 	p := problem{Error: err.Error(), Outcome: outcomeNotApplied}
 	switch {
 	case errors.As(err, &refusal):
@@ -297,9 +320,12 @@ func writeAdminFailure(w http.ResponseWriter, err error) {
 	case errors.Is(err, cluster.ErrNoGroup):
 		p.Reason = "no_group"
 		writeError(w, http.StatusServiceUnavailable, p)
-	default:
-		p.Reason, p.Outcome = "timeout", outcomeUnknown
+	case errors.Is(err, context.DeadlineExceeded):
+		p.Reason, p.Outcome = "timeout", open
 		writeError(w, http.StatusGatewayTimeout, p)
+	default:
+		p.Reason, p.Outcome = "internal", open
+		writeError(w, http.StatusInternalServerError, p)
 	}
 }
 
@@ -315,24 +341,20 @@ func (c *MembersChange) Check() string {
 	}
 	var ids []string
 	for _, m := range slices.Concat(c.Add, c.AddLearners) {
-		host, port, err := net.SplitHostPort(m.Address)
-		switch {
-		case m.ID == "" || strings.ContainsAny(m.ID, " \t\r\n/=,"):
-			return fmt.Sprintf("id %.100q, expected a name without spaces, '/', '=' and ','", m.ID)
-		case err != nil || host == "" || port == "" || port == "0":
-			return fmt.Sprintf("address %.100q of member %s, expected host:port as the other nodes reach it", m.Address, m.ID)
+		if err := cluster.CheckMember(cluster.Member{ID: m.ID, Address: m.Address, Priority: m.Priority}); err != nil {
+			return err.Error()
 		}
 		ids = append(ids, m.ID)
 	}
 	if slices.ContainsFunc(c.AddLearners, func(m Member) bool { return m.Witness }) {
 		return "a learner is marked as a witness, expected it in add: a witness votes"
 	}
-	for _, id := range slices.Concat(ids, c.Remove, c.Promote, c.Demote) {
-		if id == "" {
-			return "an id is empty, expected a member's"
+	all := slices.Sorted(slices.Values(slices.Concat(ids, c.Remove, c.Promote, c.Demote)))
+	for _, id := range all {
+		if err := cluster.CheckMemberID(id); err != nil {
+			return err.Error()
 		}
 	}
-	all := slices.Sorted(slices.Values(slices.Concat(ids, c.Remove, c.Promote, c.Demote)))
 	for i := 1; i < len(all); i++ {
 		if all[i] == all[i-1] {
 			return fmt.Sprintf("member %.100s appears twice, expected each once", all[i])

@@ -203,7 +203,8 @@ func TestAdminFailures(t *testing.T) {
 		{fmt.Errorf("group 1: %w", cluster.ErrNoGroup), 503, problem{Outcome: "not_applied", Reason: "no_group"}},
 		{&Refusal{Code: 409, Reason: "not_leader", Text: "n2 leads", Leader: "n2"}, 409, problem{Outcome: "not_applied", Reason: "not_leader", Leader: "n2"}},
 		{context.DeadlineExceeded, 504, problem{Outcome: "unknown", Reason: "timeout"}},
-		{io.ErrUnexpectedEOF, 504, problem{Outcome: "unknown", Reason: "timeout"}},
+		{fmt.Errorf("raft-1 has not answered: %w", context.DeadlineExceeded), 504, problem{Outcome: "unknown", Reason: "timeout"}},
+		{io.ErrUnexpectedEOF, 500, problem{Outcome: "unknown", Reason: "internal"}},
 	} {
 		a.err = test.err
 		res, body := answer(h, request("POST", "members", `{"remove":["n1"]}`))
@@ -222,8 +223,10 @@ func TestMembersChangeCheck(t *testing.T) {
 		{MembersChange{Add: at("a=b", "127.0.0.1:1")}, "a=b"},
 		{MembersChange{AddLearners: at("n4", "127.0.0.1")}, "host:port"},
 		{MembersChange{Add: at("n4", ":7004")}, "host:port"},
-		{MembersChange{Add: at("n4", "127.0.0.1:0")}, "host:port"},
-		{MembersChange{Remove: []string{""}}, "empty"},
+		{MembersChange{Add: at("n4", "127.0.0.1:0")}, "1 to 65535"},
+		{MembersChange{Add: []Member{{ID: "n4", Address: "127.0.0.1:1", Priority: 1 << 31}}}, "priority 2147483648"},
+		{MembersChange{Remove: []string{""}}, `member id ""`},
+		{MembersChange{Promote: []string{"n 1"}}, `member id "n 1"`},
 		{MembersChange{Remove: []string{"n1"}, Demote: []string{"n1"}}, "n1 appears twice"},
 		{MembersChange{Add: at("n4", "127.0.0.1:1"), AddLearners: at("n4", "127.0.0.1:2")}, "n4 appears twice"},
 	} {

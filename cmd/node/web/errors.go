@@ -41,6 +41,7 @@ var reasonNames = []struct {
 	{cluster.ErrRefused, "refused", http.StatusBadRequest},
 	{cluster.ErrSessionExpired, "session_expired", http.StatusConflict},
 	{cluster.ErrMembersKept, "members_kept", http.StatusConflict},
+	{cluster.ErrDiskFull, "disk_full", http.StatusInsufficientStorage},
 }
 
 // writeFailure answers an operation that failed: 504 when its outcome is unknown.
@@ -62,7 +63,7 @@ func writeFailure(w http.ResponseWriter, err error) {
 				code = n.code
 			}
 		}
-		if e.Outcome == cluster.NotApplied && errors.Is(e.Reason, cluster.ErrBusy) {
+		if e.Outcome == cluster.NotApplied && (errors.Is(e.Reason, cluster.ErrBusy) || errors.Is(e.Reason, cluster.ErrDiskFull)) {
 			w.Header().Set("Retry-After", "1")
 		}
 	}

@@ -86,8 +86,11 @@ type GroupStatus struct {
 	DurableIndex  uint64       `json:"durable_index"`
 	CommitIndex   uint64       `json:"commit_index"`
 	AppliedIndex  uint64       `json:"applied_index"`
-	SnapshotIndex uint64       `json:"snapshot_index"`    // of the newest durable one, 0 for none
-	Failure       string       `json:"failure,omitempty"` // why the member stopped
+	SnapshotIndex uint64       `json:"snapshot_index"`       // of the newest durable one, 0 for none
+	Failure       string       `json:"failure,omitempty"`    // why the member stopped
+	Recovering    string       `json:"recovering,omitempty"` // what memory the member has lost, and what is done about it
+	Awaits        []string     `json:"awaits,omitempty"`     // who has not answered a member that starts and cannot begin without
+	DiskFull      bool         `json:"disk_full,omitempty"`
 	Members       []string     `json:"members,omitempty"`
 	Peers         []PeerStatus `json:"peers,omitempty"` // on the leader
 }
@@ -100,10 +103,15 @@ type PeerStatus struct {
 	NextIndex  uint64 `json:"next_index"`
 	Inflight   uint64 `json:"inflight"`
 	Active     bool   `json:"active"`
+	DiskFull   bool   `json:"disk_full,omitempty"`
 
 	// In state snapshot: how many bytes of how many the node has.
 	SnapshotSent uint64 `json:"snapshot_sent,omitempty"`
 	SnapshotSize uint64 `json:"snapshot_size,omitempty"`
+
+	// Where its state machine was last seen to equal the leader's, and first to differ.
+	ComparedIndex uint64 `json:"compared_index,omitempty"`
+	DivergedIndex uint64 `json:"diverged_index,omitempty"`
 }
 
 // Options tune the handler. The zero value is ready for use.

@@ -223,6 +223,7 @@ func TestFailures(t *testing.T) {
 		want problem
 	}{
 		{&cluster.Error{Outcome: cluster.NotApplied, Reason: cluster.ErrNoLeader}, 503, problem{Outcome: "not_applied", Reason: "no_leader"}},
+		{&cluster.Error{Outcome: cluster.NotApplied, Reason: cluster.ErrDiskFull}, 507, problem{Outcome: "not_applied", Reason: "disk_full"}},
 		{&cluster.Error{Outcome: cluster.NotApplied, Reason: cluster.ErrBusy, Leader: "n2"}, 503, problem{Outcome: "not_applied", Reason: "busy", Leader: "n2"}},
 		{&cluster.Error{Outcome: cluster.NotApplied, Reason: cluster.ErrTooLarge}, 413, problem{Outcome: "not_applied", Reason: "too_large"}},
 		{&cluster.Error{Outcome: cluster.NotApplied, Reason: cluster.ErrRefused}, 400, problem{Outcome: "not_applied", Reason: "refused"}},

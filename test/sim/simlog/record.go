@@ -91,7 +91,7 @@ func missing(sector []byte) bool {
 func encode(updates []logstore.Update) []byte {
 	size := 10
 	for i := range updates {
-		size += 100
+		size += 110 + len(updates[i].Note)
 		for k := range updates[i].Blocks {
 			size += 10 + updates[i].Blocks[k].Len()
 		}
@@ -106,13 +106,20 @@ func encode(updates []logstore.Update) []byte {
 		if u.HardState != nil {
 			flags |= 2
 		}
+		if u.Note != nil {
+			flags |= 4
+		}
 		b = append(b, flags)
-		for _, v := range []uint64{u.Group, u.Incarnation, u.TruncateFrom, u.CompactTo, u.CompactTerm} {
+		for _, v := range []uint64{u.Group, u.Incarnation, u.ResetFrom, u.TruncateFrom, u.CompactTo, u.CompactTerm} {
 			b = binary.AppendUvarint(b, v)
 		}
 		if u.HardState != nil {
 			b = binary.AppendUvarint(b, u.HardState.Term)
 			b = appendBytes(b, []byte(u.HardState.Vote))
+			b = binary.AppendUvarint(b, u.HardState.Machine)
+		}
+		if u.Note != nil {
+			b = appendBytes(b, u.Note)
 		}
 		b = binary.AppendUvarint(b, uint64(len(u.Blocks)))
 		for k := range u.Blocks {
@@ -164,11 +171,14 @@ func decode(payload []byte) (updates []logstore.Update, err error) {
 		flags := r.rest[0]
 		r.rest = r.rest[1:]
 		u := logstore.Update{Delete: flags&1 != 0}
-		for _, v := range []*uint64{&u.Group, &u.Incarnation, &u.TruncateFrom, &u.CompactTo, &u.CompactTerm} {
+		for _, v := range []*uint64{&u.Group, &u.Incarnation, &u.ResetFrom, &u.TruncateFrom, &u.CompactTo, &u.CompactTerm} {
 			*v = r.uint()
 		}
 		if flags&2 != 0 {
-			u.HardState = &logstore.HardState{Term: r.uint(), Vote: string(r.bytes())}
+			u.HardState = &logstore.HardState{Term: r.uint(), Vote: string(r.bytes()), Machine: r.uint()}
+		}
+		if flags&4 != 0 {
+			u.Note = r.bytes()
 		}
 		for blocks := r.uint(); blocks > 0 && r.err == nil; blocks-- {
 			b, err := messages.OpenBlock(r.bytes())
@@ -193,7 +203,7 @@ func dump(s *memory.Store) (updates []logstore.Update, err error) {
 		if err != nil {
 			return nil, err
 		}
-		u := logstore.Update{Group: group, Incarnation: st.Incarnation, HardState: &st.HardState}
+		u := logstore.Update{Group: group, Incarnation: st.Incarnation, HardState: &st.HardState, Note: st.Note}
 		if st.FirstIndex > 1 {
 			u.CompactTo, u.CompactTerm = st.FirstIndex-1, st.PrevTerm
 		}

@@ -7,6 +7,10 @@
 // write is one record, made of whole sectors that each carry a checksum: a sector
 // is then written or zero or missing, and anything else is damage. The first record
 // of a file is the state that the file before it had come to.
+//
+// A record is written over zeros that were written before it: where the disk has no room
+// for those, nothing has happened. The file RESERVE holds nothing; it is cut for records
+// without blocks, so that terms and votes are taken on a full disk.
 package simlog
 
 import (
@@ -37,6 +41,9 @@ type Store struct {
 	mu      sync.Mutex
 	state   *memory.Store // as on disk, and after a failed write as it may be
 	file    vfs.File
+	length  int64 // of the records
+	filled  int64 // of the file, with the zeros behind them
+	reserve reserve
 	lock    io.Closer
 	records uint64
 	failed  error
@@ -80,6 +87,13 @@ func (s *Store) start(d directory) error {
 		return err
 	}
 	s.records = 1
+	if s.length, err = s.file.Size(); err != nil {
+		return err
+	}
+	s.filled = s.length
+	if s.reserve, err = d.openReserve(); err != nil {
+		return err
+	}
 	if err := d.mark(); err != nil {
 		return err
 	}
@@ -242,10 +256,14 @@ func (s *Store) Write(updates []logstore.Update) error {
 	case s.failed != nil:
 		return fmt.Errorf("%w: %w", logstore.ErrFailed, s.failed)
 	}
+	record := sectors(s.records+1, encode(updates))
+	if err := s.makeRoom(int64(len(record)), updates); err != nil {
+		return err
+	}
 	if err := s.state.Write(updates); err != nil {
 		return err
 	}
-	_, err := s.file.Write(sectors(s.records+1, encode(updates)))
+	_, err := s.file.Write(record)
 	if err == nil {
 		err = s.file.Sync()
 	}
@@ -254,6 +272,7 @@ func (s *Store) Write(updates []logstore.Update) error {
 		return err
 	}
 	s.records++
+	s.length += int64(len(record))
 	return nil
 }
 
@@ -274,6 +293,19 @@ func (s *Store) Load(group uint64) (logstore.GroupState, error) {
 	}
 	return state.Load(group)
 }
+
+// Salvage implements logstore.Store.
+func (s *Store) Salvage(group uint64) (logstore.GroupState, *logstore.CorruptError, error) {
+	state, err := s.open("salvage")
+	if err != nil {
+		return logstore.GroupState{}, nil, err
+	}
+	return state.Salvage(group)
+}
+
+// Rot makes a group's entries from index on unreadable for this process; see
+// memory.Store. The next one finds them whole.
+func (s *Store) Rot(group, index uint64) bool { return s.state.Rot(group, index) }
 
 // Read implements logstore.Store.
 func (s *Store) Read(group, first, last uint64, maxBytes int) ([]messages.Block, error) {
@@ -302,8 +334,10 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	err := s.lock.Close()
-	if s.file != nil {
-		err = errors.Join(err, s.file.Close())
+	for _, f := range []vfs.File{s.file, s.reserve.file} {
+		if f != nil {
+			err = errors.Join(err, f.Close())
+		}
 	}
 	return err
 }

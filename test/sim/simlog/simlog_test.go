@@ -10,5 +10,9 @@ import (
 )
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(disk vfs.FS, dir string) (logstore.Store, error) { return simlog.Open(disk, dir) })
+	storetest.Run(t, open)
 }
+
+func TestFullDisk(t *testing.T) { storetest.Full(t, open) }
+
+func open(disk vfs.FS, dir string) (logstore.Store, error) { return simlog.Open(disk, dir) }
