@@ -188,9 +188,10 @@ func (f *follower) endTurn(ctx actor.Context) {
 	f.turnMemberReads(ctx)
 }
 
-// onTimeoutNow: the leader hands over. No pre-vote: it is the leader's own wish.
+// onTimeoutNow: the leader hands over. No pre-vote: it is the leader's own wish. A witness
+// hands over to one that is not to lead where there is no other.
 func (f *follower) onTimeoutNow(ctx actor.Context) {
-	if f.mayLead() {
+	if f.mayLead() || f.config().Witness(f.leader) && f.mayStand() && !f.opts.Witness {
 		f.logger.Info("standing for election by order of the leader", "term", f.term)
 		f.becomeCandidate(ctx, true)
 	}

@@ -44,6 +44,13 @@ func (l *leader) beyondWitness(id core.NodeID) bool {
 	return c.Witnessed() && !c.Witness(id) && l.tally.Match(id) < max(l.snapshots.newest.Index, l.tally.TermStart()-1)
 }
 
+// mayTakeOver says whether the office may go to id. A witness leaves it to any voter with
+// state: there may be none that is to lead, and while it leads nobody is served.
+func (l *leader) mayTakeOver(id core.NodeID) bool {
+	c := l.config()
+	return c.MayLead(id) || l.opts.Witness && c.MayStand(id) && !c.Witness(id)
+}
+
 // serves says whether one that must have caught up needs no looking after: an old voter
 // that lacks nothing. Whether it answers just now is another matter.
 func (l *leader) serves(id core.NodeID) bool {

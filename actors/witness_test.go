@@ -282,3 +282,83 @@ func TestMembersLeaveAWitnessBehindWithCompleteLogsOnly(t *testing.T) {
 	}
 	m.expectConfig(4, "n1,n3,n4 /  / n1,n2,n3,n4 / ")
 }
+
+// What a peer that has lost its disk once held spares a witness nothing until it holds it
+// again, and members do not change meanwhile.
+func TestNothingIsSparedByAPeerThatRecovers(t *testing.T) {
+	m := newMember(t, 3)
+	m.opts.Bootstrap.Members[2].Role = core.RoleWitness
+	m.begin().elect()
+	m.accept("n2")
+	m.accept("n3")
+	m.forget()
+	spare := func() uint64 {
+		t.Helper()
+		m.advance(heartbeat)
+		beats := take[*messages.Heartbeat](m.peer("n3"))
+		if len(beats) == 0 {
+			t.Fatal("no heartbeat to the witness")
+		}
+		for _, b := range take[*messages.Heartbeat](m.peer("n2")) {
+			if b.Spare != 0 {
+				t.Fatalf("%v to one with state", b)
+			}
+		}
+		return beats[len(beats)-1].Spare
+	}
+	if s := spare(); s != 2 {
+		t.Fatalf("spare %d, expected 2: all with state hold it", s)
+	}
+	const nonce = 7
+	m.send(m.peer("n2"), m.pid, &messages.HeartbeatAcked{Group: 1, Term: 2, From: "n2", Recovering: nonce})
+	m.sync()
+	m.tell(m.pid, &messages.PeerAdvanced{Term: 2, Peer: "n2", MatchIndex: 3, Recovering: nonce})
+	m.accept("n3")
+	if s := m.status(); s.CommitIndex != 3 {
+		t.Fatalf("commit %d, expected 3 by the leader and the witness", s.CommitIndex)
+	}
+	if s := spare(); s != 0 {
+		t.Fatalf("spare %d, expected 0: n2 recovers", s)
+	}
+}
+
+// A witness whose disk was lost neither votes nor counts until it is restored; where its
+// log begins it is told meanwhile.
+func TestWitnessRecovers(t *testing.T) {
+	m := witness(t, block(1, 2, 2, 1, "a"))
+	m.start()
+	m.lose(5)
+	if s := m.status(); s.Recovering == "" || s.Role != "witness" {
+		t.Fatalf("role %q, recovering %q", s.Role, s.Recovering)
+	}
+	m.heartbeatOf("n2", 2, 2)
+	m.clock.now += electionTimeout
+	m.askVote("n3", 3, 9, 2)
+	m.sync()
+	expectNone[*messages.VoteGranted](t, m.peer("n3"), "it may have voted before")
+	f := elsewhere(t, snapshotMeta(9, 2), "9@2 z")
+	f.info.Meta.Configuration.Members[0].Role = messages.Role_WITNESS
+	f.info.Size, f.info.Checksum = 0, 0
+	m.offer(f, 3)
+	m.sync()
+	if i := takeOne[*messages.SnapshotInstalled](t, m.snapshotSender()); i.Index != 9 {
+		t.Fatal(i)
+	}
+	m.expectSnapshot(10, 9, 9, 9, 9)
+	if s := m.status(); s.Recovering == "" {
+		t.Fatal("a snapshot alone restores nobody's memory")
+	}
+}
+
+// A witness has nothing to go on alone from, also one that waits for its peers.
+func TestWitnessDoesNotGoOnAlone(t *testing.T) {
+	m := witness(t, block(1, 2, 2, 1, "a"))
+	m.start()
+	m.advance(3 * electionTimeout)
+	m.resetPeers(true)
+	m.expectKept("it is a witness and has no state")
+	m.stop().arrive() // and meets nobody
+	m.resetPeers(true)
+	m.expectKept("it is a witness and has no state")
+	m.expectRole("starting", 2)
+}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -86,5 +87,49 @@ func TestWitnessIsPartOfTheCluster(t *testing.T) {
 	joins := Options{ID: "c", DataDir: "d", ClusterID: "x", Join: true, Members: three[1:]}
 	if err := joins.fill(); err != nil || !joins.witness() {
 		t.Errorf("%v; expected a witness that waits to be added", err)
+	}
+}
+
+// A witness's node is not backed up and does not go on alone. What another one gives is
+// restored into a cluster with a witness, which goes on without either of its voters.
+func TestWitnessOfRestoredCluster(t *testing.T) {
+	f := newFleet(t, "n3")
+	add(t, f.nodes["n1"], 1, 42)
+	for _, newest := range []bool{false, true} {
+		if _, err := f.nodes["n3"].Backup(t.Context(), 1, newest); !errors.Is(err, ErrNoSnapshot) || !strings.Contains(err.Error(), "n3 is a witness") {
+			t.Fatalf("%v, expected a refusal by name", err)
+		}
+	}
+	if _, err := f.nodes["n3"].ResetPeers(t.Context(), 1, true); !errors.Is(err, ErrMembersKept) {
+		t.Fatalf("%v, expected %v", err, ErrMembersKept)
+	}
+	path, info := backUp(t, f.awaitLeader(), false)
+	for id := range f.nodes {
+		f.stop(id)
+	}
+	o := RestoreOptions{Backups: []string{path}, ClusterID: NewClusterID(), Machine: counter.Format, ID: "n1", DataDir: filepath.Join(t.TempDir(), "n1")}
+	o.Members = []Member{{ID: "n1", Address: freeAddress(t)}, {ID: "n2", Address: freeAddress(t), Witness: true}}
+	if err := Restore(o); err == nil || !strings.Contains(err.Error(), "expected at least 2") {
+		t.Fatalf("%v, expected a refusal: a witness beside one voter", err)
+	}
+	o.Members = append(o.Members, Member{ID: "n3", Address: freeAddress(t)})
+	nodes := map[string]*Node{}
+	for _, m := range o.Members {
+		o.ID, o.DataDir = m.ID, filepath.Join(t.TempDir(), "new", m.ID)
+		if err := Restore(o); err != nil {
+			t.Fatal(err)
+		}
+		nodes[m.ID] = restored(t, o)
+	}
+	if sum := add(t, nodes["n2"], 1, 1); sum != 43 {
+		t.Fatalf("%d, expected the 42 of the backup and 1", sum)
+	}
+	s, err := nodes["n2"].Status(t.Context())
+	if err != nil || s.Groups[0].Role != "witness" || s.Groups[0].FirstIndex != info.Index+1 {
+		t.Fatalf("%+v, %v; expected a witness with a log behind %d", s, err, info.Index)
+	}
+	shutDown(t, nodes["n3"])
+	if sum := add(t, nodes["n2"], 1, 1); sum != 44 {
+		t.Fatalf("%d, expected 44", sum)
 	}
 }

@@ -109,7 +109,7 @@ func (f *serveFlags) check() (err error) {
 		return usage("--join without --cluster-id, expected the id of the cluster to join, as 'node members list' shows it")
 	case f.join && len(f.members) == 1:
 		return usage("--join with no node in --cluster but %s itself, expected those of the cluster to join, too", f.id)
-	case !f.knowsWitness():
+	case !markWitness(f.members, f.witness):
 		return usage("--witness %q is not in --cluster, expected one of: %s", f.witness, memberIDs(f.members))
 	case f.witness != "" && !f.join && len(f.members) < 3:
 		return usage("--witness %s of %d nodes, expected at least two beside it: a witness has no data", f.witness, len(f.members))
@@ -128,13 +128,14 @@ func (f *serveFlags) check() (err error) {
 	return f.checkAddresses(me)
 }
 
-// knowsWitness marks the witness among the members, if there is to be one.
-func (f *serveFlags) knowsWitness() bool {
-	i := slices.IndexFunc(f.members, func(m cluster.Member) bool { return m.ID == f.witness })
+// markWitness marks the witness among the members, if there is to be one, and says
+// whether it is one of them.
+func markWitness(members []cluster.Member, id string) bool {
+	i := slices.IndexFunc(members, func(m cluster.Member) bool { return m.ID == id })
 	if i >= 0 {
-		f.members[i].Witness = true
+		members[i].Witness = true
 	}
-	return i >= 0 || f.witness == ""
+	return i >= 0 || id == ""
 }
 
 func (f *serveFlags) checkAddresses(me cluster.Member) error {

@@ -42,9 +42,22 @@ func (m *memberModel) checkRested(to uint64) {
 	}
 	m.c.w.cover.add("witness is told where its log begins")
 	c, _ := m.g.settled()
-	if !c.votes(m.n.id) {
-		return // not yet: see checkJoins
+	if m.forgot || !c.votes(m.n.id) {
+		return // not yet: see checkRemembers and checkJoins
 	}
+	m.checkBegins(c, to)
+}
+
+// checkRemembers: a witness counts again after it had lost memory. Where its log begins
+// meanwhile it may have had a part in.
+func (m *memberModel) checkRemembers() {
+	if c, _ := m.g.settled(); m.n.witness() && c != nil && c.votes(m.n.id) {
+		m.c.w.cover.add("witness restored")
+		m.checkBegins(c, m.snapshots.durable)
+	}
+}
+
+func (m *memberModel) checkBegins(c *members, to uint64) {
 	if has := func(o *memberModel) bool { return !o.n.witness() && o.holds(to) }; !m.g.counts(c, has) {
 		m.c.w.violate("a witness keeps what others need", "group %d: the log of %s is to begin after %d, which no majority of %v has without it", m.g.id, m.n.id, to, c)
 	}
