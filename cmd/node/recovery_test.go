@@ -29,7 +29,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &taken); err != nil || code != exitOK || errs != "" {
 		t.Fatalf("exit %d, %v, stderr %q, stdout %s", code, err, errs, out)
 	}
-	if taken.Node != "n1" || taken.Machine != "protoraft-node" || len(taken.Voters) != 1 || len(taken.Sections) != 2 || taken.Index < 3 {
+	if taken.Node != "n1" || taken.Machine != "protoraft-node" || len(taken.Voters) != 1 || len(taken.Sections) != 3 || taken.Index < 3 {
 		t.Errorf("%+v", taken)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
