@@ -25,13 +25,13 @@ func (r *raft) onResetPeers(ctx actor.Context, m *messages.ResetPeers, sender *a
 		r.keepPeers(ctx, sender, reason)
 		return
 	}
-	if s, waits := r.role.(*starting); waits {
-		s.beginUnmet(ctx)
-	}
 	c, err := r.config().Reset(r.opts.Node, r.rand.Uint64()|1)
 	if err != nil {
 		r.keepPeers(ctx, sender, err.Error())
 		return
+	}
+	if s, waits := r.role.(*starting); waits { // not before: one that is refused goes on waiting
+		s.beginUnmet(ctx)
 	}
 	report := &messages.PeersReset{
 		Group: r.opts.Group, CommitIndex: uint64(r.commit), LastIndex: uint64(r.tail.last().Index),

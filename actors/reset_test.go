@@ -118,6 +118,19 @@ func TestSnapshotOfTheOldHistoryIsPassedOver(t *testing.T) {
 	}
 }
 
+// One that waits and cannot go on alone goes on waiting: it has not been told yet that it
+// has lost nothing.
+func TestResetThatIsRefusedBeginsNothing(t *testing.T) {
+	m := newMember(t, 3)
+	m.opts.Bootstrap = members("n2", "n3")
+	m.stored(1, "").arrive()
+	m.sync()
+	m.advance(2 * electionTimeout)
+	m.resetPeers(true)
+	m.expectKept("no member of the group")
+	m.expectRole("starting", 1)
+}
+
 // Where the process ends before the entry is durable, the member is what it was.
 func TestResetThatWasCutOffIsNone(t *testing.T) {
 	m := survivor(t)

@@ -111,20 +111,11 @@ func (f *membersFlags) witnesses(added []web.Member) []web.Member {
 }
 
 func removeMembersCommand() *cobra.Command {
-	var f membersFlags
-	cmd := &cobra.Command{
-		Use:   "remove ID...",
-		Short: "Remove members for good",
-		Long: `remove takes members out. Their ids do not come back: a node that returns gets a new
+	cmd := byIDCommand("remove", "Remove members for good", "  node members remove n1\n  node members remove n4 n5 --if-index 17",
+		func(c *web.MembersChange, ids []string) { c.Remove = ids })
+	cmd.Long = `remove takes members out. Their ids do not come back: a node that returns gets a new
 one, and an empty directory. A leader that is removed hands over. Stop the nodes
-afterwards.`,
-		Example: `  node members remove n1
-  node members remove n4 n5 --if-index 17`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.changeByID(cmd, args, func(c *web.MembersChange) { c.Remove = args })
-		},
-	}
-	f.register(cmd)
+afterwards.`
 	return cmd
 }
 
@@ -153,27 +144,24 @@ step: the cluster never has fewer members than before, nor more.`,
 }
 
 func promoteMembersCommand() *cobra.Command {
-	var f membersFlags
-	cmd := &cobra.Command{
-		Use:     "promote ID...",
-		Short:   "Make learners voters",
-		Example: `  node members promote n5`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.changeByID(cmd, args, func(c *web.MembersChange) { c.Promote = args })
-		},
-	}
-	f.register(cmd)
-	return cmd
+	return byIDCommand("promote", "Make learners voters", "  node members promote n5",
+		func(c *web.MembersChange, ids []string) { c.Promote = ids })
 }
 
 func demoteMembersCommand() *cobra.Command {
+	return byIDCommand("demote", "Make voters learners", "  node members demote n1",
+		func(c *web.MembersChange, ids []string) { c.Demote = ids })
+}
+
+// byIDCommand changes the members that its arguments name.
+func byIDCommand(name, short, example string, set func(c *web.MembersChange, ids []string)) *cobra.Command {
 	var f membersFlags
 	cmd := &cobra.Command{
-		Use:     "demote ID...",
-		Short:   "Make voters learners",
-		Example: `  node members demote n1`,
+		Use:     name + " ID...",
+		Short:   short,
+		Example: example,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return f.changeByID(cmd, args, func(c *web.MembersChange) { c.Demote = args })
+			return f.changeByID(cmd, args, func(c *web.MembersChange) { set(c, args) })
 		},
 	}
 	f.register(cmd)

@@ -62,7 +62,7 @@ func (d *durable) open() error {
 	if err != nil {
 		return err
 	}
-	if older := m.durable.older; len(older) > 0 && w.setup.backwards > 0 && w.machines.Float64() < w.setup.backwards {
+	if older := m.durable.older; !w.healed && len(older) > 0 && w.setup.backwards > 0 && w.machines.Float64() < w.setup.backwards {
 		if one := older[w.machines.IntN(len(older))]; len(b) > 0 && heldBy(one) < heldBy(b) {
 			b = one
 			w.cover.add("machine went backwards")

@@ -256,6 +256,7 @@ var regressions = []struct {
 	{5240, "a leader elected again was not announced in its later term, and what was forwarded to it named the earlier one"},
 	{23799, "a Replicator gave up sooner than a distant peer could answer, and began again for ever"},
 	{440, "the heartbeat timer of each leadership counted from 1, and a late wake-up of one was taken for the next one's"},
+	{6083, "a member took the answer to a question of its last life for one to this, and read within an age what was older"},
 	{572, "a change of members began with a voter that had lost its disk, and could neither go on nor back"},
 	{696, "leadership was handed over, again and again, to a member that recovered, which so never got its barrier"},
 }

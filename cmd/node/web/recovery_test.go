@@ -95,13 +95,15 @@ func TestBackupIsStreamed(t *testing.T) {
 	r := &rescuer{file: bytes.NewReader(content), size: int64(len(content))}
 	s := serveRecovery(t, r)
 	res, body, err := fetchRecovery(t, http.MethodGet, s.URL+"/v1/admin/backup?newest=true&timeout=5s", "")
+	s.Close() // when the handler has returned
 	if err != nil || res.StatusCode != http.StatusOK || body != string(content) || res.ContentLength != r.size || !r.newest || !r.closed {
 		t.Fatalf("HTTP %d, %d bytes, %v, newest %v, closed %v", res.StatusCode, len(body), err, r.newest, r.closed)
 	}
 	if name := res.Header.Get("Content-Disposition"); !strings.Contains(name, "c-1-7.backup") {
 		t.Errorf("Content-Disposition %q", name)
 	}
-	r.file = io.MultiReader(bytes.NewReader(content[:500_000]), failing{})
+	r = &rescuer{file: io.MultiReader(bytes.NewReader(content[:500_000]), failing{}), size: r.size}
+	s = serveRecovery(t, r)
 	if _, body, err := fetchRecovery(t, http.MethodGet, s.URL+"/v1/admin/backup", ""); err == nil || len(body) >= len(content) {
 		t.Errorf("%d bytes, %v: expected that the connection breaks", len(body), err)
 	}
