@@ -94,6 +94,9 @@ func (l *leader) turnTransfer(ctx actor.Context) {
 	if last := l.tail.last().Index; t == nil || t.told || l.tally.Match(t.target) < last || l.commit < last || l.raft.leased > 0 {
 		return
 	}
+	if l.raft.change != l.durableChange {
+		return // say would hold the order up until the hand-over may have been given up, and the log be longer
+	}
 	t.told = true
 	l.reads.lease.given = true
 	l.ask(ctx, l.peers[t.target], l.timeoutNow())
