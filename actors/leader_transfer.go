@@ -60,8 +60,8 @@ func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason stri
 
 // standAside hands over to whoever may lead, when this member is not to.
 func (l *leader) standAside(ctx actor.Context) {
-	own, ok := l.config().Member(l.opts.Node)
-	if reluctant := own.Priority < 0 || l.opts.Witness; ok && reluctant && l.transfer == nil && l.tally.Settled() {
+	own, _ := l.config().Member(l.opts.Node)
+	if reluctant := own.Priority < 0 && l.tally.Settled() || l.opts.Witness; reluctant && l.transfer == nil {
 		if _, reason := l.transferTarget(""); reason == "" {
 			l.onTransferLeadership(ctx, &messages.TransferLeadership{}, nil)
 		}
@@ -91,7 +91,7 @@ func (l *leader) turnTransfer(ctx actor.Context) {
 		l.keepLeadership(ctx, t.replyTo, "the disk of "+string(t.target)+" is full")
 		return
 	}
-	if last := l.tail.last().Index; t == nil || t.told || l.tally.Match(t.target) < last || l.commit < last || l.raft.leased > 0 {
+	if last := l.tail.last().Index; t == nil || t.told || l.tally.Match(t.target) < last || l.commit < last && !l.opts.Witness || l.raft.leased > 0 {
 		return
 	}
 	if l.raft.change != l.durableChange {

@@ -45,10 +45,15 @@ func (l *leader) beyondWitness(id core.NodeID) bool {
 }
 
 // mayTakeOver says whether the office may go to id. A witness leaves it to any voter with
-// state: there may be none that is to lead, and while it leads nobody is served.
+// state that has all of its log: there may be none that is to lead, and while it leads
+// nobody is served. Nor does it wait for a commit: others may lack what only a leader with
+// state can send.
 func (l *leader) mayTakeOver(id core.NodeID) bool {
 	c := l.config()
-	return c.MayLead(id) || l.opts.Witness && c.MayStand(id) && !c.Witness(id)
+	if l.opts.Witness {
+		return c.MayStand(id) && l.tally.Match(id) >= l.tail.last().Index
+	}
+	return c.MayLead(id)
 }
 
 // serves says whether one that must have caught up needs no looking after: an old voter

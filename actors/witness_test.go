@@ -206,6 +206,30 @@ func TestWitnessLeadsToHandOver(t *testing.T) {
 	takeOne[*messages.TimeoutNow](t, m.peer("n2"))
 }
 
+// It hands over to one with state that has all of its log, also where that is too few to
+// commit anything: the others may lack what only a leader with state can send.
+func TestWitnessHandsOverBeforeItCommits(t *testing.T) {
+	m := newMember(t, 5)
+	m.opts.Bootstrap.Members[0].Role = core.RoleWitness
+	m.opts.Bootstrap.Members[2].Priority = 3
+	m.opts.Machine, m.opts.Witness = nil, true
+	m.stored(2, "", block(1, 2, 2, 1, "a"))
+	m.start()
+	m.sync()
+	m.advance(14 * electionTimeout)
+	m.elect()
+	m.sync()
+	m.ack("n2", "n3")
+	m.advance(heartbeat)
+	for _, id := range []core.NodeID{"n2", "n3"} {
+		expectNone[*messages.TimeoutNow](t, m.peer(id), "nobody has its log")
+	}
+	m.accept("n2")
+	m.advance(heartbeat)
+	takeOne[*messages.TimeoutNow](t, m.peer("n2"))
+	m.expectLog(3, 3, 0)
+}
+
 // A witness is no place to read: its node's Gateway finds one.
 func TestWitnessIsNoPlaceToRead(t *testing.T) {
 	m := witness(t, block(1, 2, 2, 1, "a"))

@@ -90,10 +90,10 @@ func (c *Configuration) Voters() []NodeID {
 	return ids
 }
 
-// MayStand says whether id may be elected.
+// MayStand says whether id may be elected to serve: it has a voice, and state.
 func (c *Configuration) MayStand(id NodeID) bool {
 	m, ok := c.Member(id)
-	return c.Quorum().Contains(id) && (!ok || m.Role == RoleVoter)
+	return c.Quorum().Contains(id) && (!ok || m.Role == RoleVoter) && !c.Witness(id)
 }
 
 // MayLead says whether id is to lead. A witness is not, whatever its priority.

@@ -103,6 +103,9 @@ func TestChangesOfWitnesses(t *testing.T) {
 	if final := joint.Final(); !joint.Witness("w") || final.Witness("w") || !slices.Equal(final.Removed, ids("w")) {
 		t.Errorf("joint %+v, final %+v", joint, final)
 	}
+	if joint.MayStand("w") || joint.MayLead("w") || !joint.MayLead("a") {
+		t.Errorf("%+v: expected a to lead, and not w, which leaves", joint)
+	}
 	if q := joint.StateQuorum(); slices.Contains(q.Voters, "v") || slices.Contains(q.Outgoing, "w") || len(q.Voters) != 2 || len(q.Outgoing) != 2 {
 		t.Errorf("state is compared by %v, expected a and b", q)
 	}

@@ -13,9 +13,9 @@ import (
 // A leader in office: it goes on only while a majority has answered it within an
 // election timeout (check-quorum, thesis §6.2); it asks its Replicators how they do
 // once a heartbeat interval, all of them, those that have crashed started anew; it
-// hands over only to a member that has all of its log, all of it committed, appends
-// nothing meanwhile, and takes its office up again after an election timeout (thesis
-// §3.10). What it gives its Applier is bounded.
+// hands over only to a member that has all of its log, all of it committed unless it is a
+// witness, appends nothing meanwhile, and takes its office up again after an election
+// timeout (thesis §3.10). What it gives its Applier is bounded.
 
 func (m *memberModel) entersOffice(t *turn) {
 	clear(m.contact)
@@ -91,7 +91,7 @@ func (m *memberModel) checkOrder(to *node) {
 		held := o.held()
 		return len(held) >= last && held[last-1].chain == m.log[last-1].chain
 	}
-	if !has(target) || !m.g.counts(m.current(), has) {
+	if !has(target) || !m.n.witness() && !m.g.counts(m.current(), has) {
 		m.c.w.violate("leadership goes to a whole log", "group %d: %s of %v hands term %d over to %s, its log ends at %d, the other's has %d entries",
 			m.g.id, m.n.id, m.current(), m.leads, to.id, last, len(target.disk))
 	}
