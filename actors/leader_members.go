@@ -27,6 +27,8 @@ type memberChange struct {
 	failed   string // why it is being rolled back
 
 	catchUp map[core.NodeID]*core.CatchUp
+	ahead   bool       // commits are counted as once joint, too,
+	before  core.Index // but for those up to here; see leavesNothing
 	parting []parting
 }
 
@@ -193,7 +195,7 @@ func (l *leader) followNewVoters() {
 func (l *leader) reconfigure(ctx actor.Context) {
 	c := l.config()
 	quorum := c.Quorum()
-	l.change.queued, l.change.appended = false, true
+	l.change.queued, l.change.appended, l.change.ahead = false, true, false
 	l.change.leaving = !quorum.Contains(l.opts.Node)
 	l.followNewVoters()
 	l.reads.rounds.SetQuorum(quorum)
@@ -261,12 +263,15 @@ func (l *leader) turnMembers(ctx actor.Context) {
 	c := l.config()
 	committed := l.tally.Settled() && l.commit >= l.configIndex()
 	caughtUp := l.checkCatchUp()
-	switch c.NextStep(l.opts.Node, committed, caughtUp, l.change.failed != "") {
+	step := c.NextStep(l.opts.Node, committed, caughtUp, l.change.failed != "")
+	if step != core.StepJoint {
+		l.countAhead(core.Quorum{})
+	}
+	switch step {
 	case core.StepJoint:
-		if joint := c.Joint(); l.canCarry(&joint) != nil {
-			return // until they are: a joint configuration has no way back
+		if joint := c.Joint(); l.mayJoin(&joint) {
+			l.step(ctx, "new voters have caught up, joining them", joint)
 		}
-		l.step(ctx, "new voters have caught up, joining them", c.Joint())
 	case core.StepFinal:
 		l.step(ctx, "completing the change of members", c.Final())
 	case core.StepRollBack:
@@ -280,6 +285,16 @@ func (l *leader) turnMembers(ctx actor.Context) {
 		l.settleChange(ctx)
 		l.change.busy = len(l.change.parting) > 0
 	}
+}
+
+// mayJoin says whether the group may become joint, from where there is no way back: enough
+// must answer for it, and nothing that was committed be left to those who go.
+func (l *leader) mayJoin(joint *core.Configuration) bool {
+	if l.canCarry(joint) != nil {
+		l.countAhead(core.Quorum{})
+		return false
+	}
+	return l.leavesNothing(joint)
 }
 
 func (l *leader) step(ctx actor.Context, what string, next core.Configuration) {

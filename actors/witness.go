@@ -44,6 +44,41 @@ func (l *leader) beyondWitness(id core.NodeID) bool {
 	return c.Witnessed() && !c.Witness(id) && l.tally.Match(id) < max(l.snapshots.newest.Index, l.tally.TermStart()-1)
 }
 
+// leavesNothing says whether all that was committed by the voters of today alone is with
+// the witness that is to be, or with a majority without it. An entry that is with neither,
+// and in a snapshot, the witness is sent no more; it would decide with one that stays and
+// has it, and that one's end would be the entry's: who else had it may go. What is committed
+// meanwhile is with a majority of those to come as well.
+func (l *leader) leavesNothing(joint *core.Configuration) bool {
+	voters, witness := core.Quorum{Voters: joint.Voters()}, core.NodeID("")
+	others := core.Reached(voters, func(id core.NodeID) core.Index {
+		if joint.Witness(id) {
+			witness = id
+			return 0
+		}
+		return l.tally.Match(id)
+	})
+	if witness == "" {
+		return true
+	}
+	l.countAhead(joint.Quorum())
+	return max(others, l.tally.Match(witness)) >= l.change.before
+}
+
+// countAhead has commits counted by the quorum of a configuration to come as well, or, if
+// it is nobody's, no more.
+func (l *leader) countAhead(q core.Quorum) {
+	ahead := len(q.Voters) > 0
+	if ahead == l.change.ahead {
+		return
+	}
+	l.change.ahead, l.change.before = ahead, l.commit
+	if commit, moved := l.tally.CountAhead(q); moved {
+		l.commitTo(commit)
+		l.uncommitted.upTo(commit)
+	}
+}
+
 // mayTakeOver says whether the office may go to id. A witness leaves it to any voter with
 // state that has all of its log: there may be none that is to lead, and while it leads
 // nobody is served. Nor does it wait for a commit: others may lack what only a leader with

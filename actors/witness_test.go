@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -305,6 +306,67 @@ func TestMembersLeaveAWitnessBehindWithCompleteLogsOnly(t *testing.T) {
 		m.send(m.peer("n3"), l.from, accepted(t, l, "n3"))
 	}
 	m.expectConfig(4, "n1,n3,n4 /  / n1,n2,n3,n4 / ")
+}
+
+// What was committed by voters of whom one goes must be with the witness, or with a majority
+// without it, before that one may go; from then on commits need those to come.
+func TestNothingCommittedIsLeftToThoseWhoGo(t *testing.T) {
+	acceptUpTo := func(m *member, id core.NodeID, index uint64) {
+		t.Helper()
+		for _, l := range slices.Backward(takeLetters[*messages.AppendEntries](m.peer(id))) {
+			if a := accepted(t, l, id); a.MatchIndex == index {
+				m.send(m.peer(id), l.from, a)
+				return
+			}
+		}
+		t.Fatalf("%s was sent nothing up to %d", id, index)
+	}
+	for name, end := range map[string]func(m *member){
+		"the newcomer has it": func(m *member) {
+			acceptUpTo(m, "n4", 4)
+			m.expectConfig(6, "n1,n3,n4 /  / n1,n2,n3 / ")
+			m.expectLog(6, 5, 4)
+		},
+		"the witness has it": func(m *member) {
+			acceptUpTo(m, "n3", 5)
+			m.expectConfig(6, "n1,n3,n4 /  / n1,n2,n3 / ")
+			m.expectLog(6, 5, 5)
+		},
+		"the change is undone": func(m *member) {
+			m.send(m.client, m.pid, &messages.AbortChange{Group: 1, Request: 78})
+			m.expectConfig(6, "n1,n2,n3 /  /  / ")
+			m.expectLog(6, 5, 5)
+		},
+		"the newcomer is silent": func(m *member) {
+			for range 8 {
+				m.advance(heartbeat)
+				m.ack("n2", "n3")
+			}
+			m.expectConfig(3, "n1,n2,n3 / n1,n3,n4 /  / ")
+			m.expectLog(5, 5, 5)
+		},
+	} {
+		m := newMember(t, 3)
+		m.opts.Bootstrap.Members[2].Role = core.RoleWitness
+		m.begin().elect()
+		m.accept("n2")
+		m.accept("n3")
+		m.change(&messages.ChangeMembers{Add: newMembers("n4"), Remove: []string{"n2"}})
+		m.accept("n4")
+		m.sync()
+		m.propose("a")
+		m.sync()
+		acceptUpTo(m, "n2", 4)
+		m.propose("b")
+		m.sync()
+		acceptUpTo(m, "n2", 5)
+		t.Run(name, func(t *testing.T) {
+			m.t = t
+			m.expectConfig(3, "n1,n2,n3 / n1,n3,n4 /  / ") // a is with n1 and n2 alone
+			m.expectLog(5, 5, 4)
+			end(m)
+		})
+	}
 }
 
 // What a peer that has lost its disk once held spares a witness nothing until it holds it

@@ -59,7 +59,7 @@ func (m *memberModel) checkRemembers() {
 
 func (m *memberModel) checkBegins(c *members, to uint64) {
 	if has := func(o *memberModel) bool { return !o.n.witness() && o.holds(to) }; !m.g.counts(c, has) {
-		m.c.w.violate("a witness keeps what others need", "group %d: the log of %s is to begin after %d, which no majority of %v has without it", m.g.id, m.n.id, to, c)
+		m.c.w.violate("a witness keeps what others need", "group %d: the log of %s begins after %d, or is to, which no majority of %v has without it", m.g.id, m.n.id, to, c)
 	}
 }
 
@@ -76,6 +76,21 @@ func (m *memberModel) checkJoins(before, after *members) {
 			if o, from := m.g.byID(one.Id), joins.snapshots.durable; one.Role == messages.Role_VOTER && !o.holds(from) {
 				m.c.w.violate("a witness keeps what others need", "group %d: %s has %s join, whose log begins after %d, and %s does not have all of that",
 					m.g.id, m.n.id, id, from, one.Id)
+			}
+		}
+	}
+}
+
+// checkLeft: configurations are committed from an index on. Their witness may be among
+// those who have done so, and all that is left besides one with state.
+func (g *groupModel) checkLeft(from uint64) {
+	for _, e := range g.committed[from-1:] {
+		if e.kind != messages.EntryKind_CONFIGURATION {
+			continue
+		}
+		for _, one := range g.configs[e.data].Members {
+			if m := g.byID(one.Id); m != nil && one.Role == messages.Role_WITNESS && !m.forgot && m.snapshots.purged > 0 {
+				m.checkBegins(g.configs[e.data], m.snapshots.purged)
 			}
 		}
 	}

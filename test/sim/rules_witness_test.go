@@ -12,6 +12,13 @@ var brokenByWitnesses = map[string][]func(x bad){
 			m.snapshots.durable = 5
 			m.checkRemembers()
 		},
+		func(x bad) { // a configuration is committed, by which it may decide with one
+			m := x.witness()
+			m.snapshots.purged = 5
+			c, _ := x.g.settled()
+			c.Members[m.n.number].Role = messages.Role_WITNESS
+			x.g.checkLeft(1)
+		},
 	},
 }
 
