@@ -12,9 +12,8 @@ import (
 
 // Witness says whether id is a witness, or is to be one.
 func (c *Configuration) Witness(id NodeID) bool {
-	return slices.ContainsFunc(slices.Concat(c.Members, c.Leaving, c.Next), func(m Member) bool {
-		return m.ID == id && m.Role == RoleWitness
-	})
+	is := func(m Member) bool { return m.ID == id && m.Role == RoleWitness }
+	return slices.ContainsFunc(c.Members, is) || slices.ContainsFunc(c.Leaving, is) || slices.ContainsFunc(c.Next, is)
 }
 
 // Witnessed says whether a witness takes part, or is to.
