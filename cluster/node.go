@@ -198,7 +198,7 @@ func GroupName(group uint64) string { return fmt.Sprintf("raft-%d", group) }
 // StartGroup spawns this node's member of a group as GroupName(group). The member
 // loads its log, or begins one with Options.Members, and takes part from then on; on a
 // node that joins it waits to be added.
-// machine belongs to the member.
+// machine belongs to the member; it is nil on a node that is a witness, see Member.
 func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, error) {
 	props, err := n.Props(group, machine)
 	if err != nil {
@@ -219,7 +219,7 @@ func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, e
 // *messages.TakeSnapshot and *messages.ResetPeers.
 func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, error) {
 	o := actors.MemberOptions{
-		Group: group, Node: core.NodeID(n.options.ID), Bootstrap: n.options.bootstrap(), Machine: machine,
+		Group: group, Node: core.NodeID(n.options.ID), Bootstrap: n.options.bootstrap(), Machine: machine, Witness: n.options.witness(),
 		ElectionTimeout: n.options.ElectionTimeout, HeartbeatInterval: n.options.HeartbeatInterval,
 		ClockDrift: n.options.ClockDrift, ReadTimeout: n.options.RequestTimeout,
 		Snapshots: n.snapshots, SnapshotInterval: n.options.SnapshotInterval,
@@ -411,7 +411,7 @@ type Status struct {
 // GroupStatus is this node's member of a group.
 type GroupStatus struct {
 	Group         uint64
-	Role          string // starting, follower, learner, removed, pre-candidate, candidate, leader, failed
+	Role          string // starting, follower, learner, witness, removed, pre-candidate, candidate, leader, failed
 	Term          uint64
 	Leader        string // id, empty while not known
 	LeaderAddress string

@@ -31,6 +31,12 @@ type Member struct {
 	// somebody has caught up. It is set when a group begins; the same on every node. It
 	// has 32 bits.
 	Priority int
+
+	// Witness makes the node's members witnesses: they vote and count for what is
+	// committed, hold the end of the log, and have no state. A group has one at most, and
+	// two voters with state beside it. It is set when a group begins or the member is
+	// added, the same on every node, and never changes.
+	Witness bool
 }
 
 // Options of a node. ID, Members and DataDir are needed; the rest has defaults.
@@ -190,6 +196,9 @@ func (o *Options) fill() error {
 	if o.Join && len(o.Members) == 1 {
 		return fmt.Errorf("cluster: Options.Join with no members but %s itself, expected those of the cluster to join too", o.ID)
 	}
+	if err := core.CheckWitness(o.bootstrap().Members); err != nil {
+		return fmt.Errorf("cluster: Options.Members: %w", err)
+	}
 	if o.ClusterID == "" {
 		o.ClusterID = deriveClusterID(o.Members)
 	}
@@ -299,6 +308,9 @@ func deriveClusterID(members []Member) string {
 		if m.Priority != 0 {
 			part += "@" + strconv.Itoa(m.Priority)
 		}
+		if m.Witness {
+			part += " witness"
+		}
 		parts = append(parts, part)
 	}
 	sum := sha256.Sum256([]byte(strings.Join(parts, ",")))
@@ -324,11 +336,28 @@ func (o *Options) bootstrap() core.Configuration {
 	if o.Join {
 		return core.Configuration{}
 	}
-	var c core.Configuration
-	for _, m := range byID(o.Members) {
-		c.Members = append(c.Members, core.Member{ID: core.NodeID(m.ID), Address: m.Address, Role: core.RoleVoter, Priority: m.Priority})
+	return bootstrapOf(o.Members)
+}
+
+// bootstrapOf is what a group of the members begins with.
+func bootstrapOf(members []Member) (c core.Configuration) {
+	for _, m := range byID(members) {
+		one := core.Member{ID: core.NodeID(m.ID), Address: m.Address, Role: core.RoleVoter, Priority: m.Priority}
+		if m.Witness {
+			one.Role = core.RoleWitness
+		}
+		c.Members = append(c.Members, one)
 	}
 	return c
+}
+
+// witness says whether this node's members are to be witnesses.
+func (o *Options) witness() bool {
+	return isWitness(o.Members, o.ID)
+}
+
+func isWitness(members []Member, id string) bool {
+	return slices.ContainsFunc(members, func(m Member) bool { return m.ID == id && m.Witness })
 }
 
 func (o *Options) gateway() actors.GatewayOptions {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/protoraft/protoraft/fsm"
 	"github.com/protoraft/protoraft/fsm/counter"
 )
 
@@ -104,7 +105,11 @@ func restored(t *testing.T, o RestoreOptions) *Node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { shutDown(t, n) })
-	if _, err := n.StartGroup(1, counter.New(counter.Hooks{})); err != nil {
+	var machine fsm.StateMachine
+	if !isWitness(o.Members, o.ID) {
+		machine = counter.New(counter.Hooks{})
+	}
+	if _, err := n.StartGroup(1, machine); err != nil {
 		t.Fatal(err)
 	}
 	return n

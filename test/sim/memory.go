@@ -96,6 +96,7 @@ func (m *memberModel) remembers() {
 	}
 	m.forgot = false
 	m.c.w.cover.add("memory restored")
+	m.checkRemembers()
 	if last := min(len(m.before), len(m.g.committed)); last > 0 {
 		m.g.checkQuorum(1, uint64(last), "after "+m.n.id+" took part again with memory lost")
 	}
