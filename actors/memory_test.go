@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -61,6 +62,28 @@ func TestNewGroupBeginsWhenAllHaveMet(t *testing.T) {
 	}
 	if n := m.noteOf(); !n.Begun || len(n.Known) != 2 {
 		t.Fatalf("%v, expected one that has begun and knows two", n)
+	}
+}
+
+// Who loses memory a second time, and is told so by one that has not heard of the first,
+// takes a life above the one of then all the same: else others held it for lost again.
+func TestLifeOfARecoveryIsAboveEarlierOnes(t *testing.T) {
+	m := newMember(t, 3)
+	m.clock.wall = 1_700_000_000_000_000_000
+	m.stored(1, "").arrive()
+	m.sync()
+	m.lose(7)
+	first := m.noteOf().Life.Number
+	again := newMember(t, 3)
+	again.clock.wall = m.clock.wall + int64(time.Second)
+	again.stored(1, "").arrive()
+	again.sync()
+	again.lose(7)
+	if second := again.noteOf().Life.Number; first <= 7 || second <= first {
+		t.Fatalf("lives %d and %d, expected the second above the first and both above 7", first, second)
+	}
+	if again.lose(1<<62).noteOf().Life.Number != 1<<62+1 {
+		t.Fatalf("%v, expected the life after the one that is known", again.noteOf().Life)
 	}
 }
 

@@ -285,10 +285,6 @@ func (r *raft) onLostMemoryShown(ctx actor.Context, m *messages.LostMemoryShown)
 	r.forget(ctx, m.Number, m.From+" says: "+m.Reason)
 }
 
-// lostLives is how many lives a member that has lost memory leaves out: others may know of
-// later ones than whoever has told it, and would else hold the next one for lost, too.
-const lostLives = 1 << 32
-
 // forget has the member recover: from now on it neither votes nor counts, whatever it
 // has stored, until its leader says that it holds again all it may have acknowledged.
 func (r *raft) forget(ctx actor.Context, after uint64, cause string) {
@@ -296,7 +292,9 @@ func (r *raft) forget(ctx actor.Context, after uint64, cause string) {
 		r.becomeFollower(ctx, r.term, "")
 	}
 	m := &r.memory
-	m.life = r.newLife(max(after, m.life.Number) + lostLives)
+	// Others may know of a later life than whoever has told it, and would hold the next one
+	// for lost, too. The time of day is above all that were, whatever is forgotten of them.
+	m.life = r.newLife(max(after, m.life.Number, uint64(max(r.rt.Clock.Wall(), 0))))
 	m.begun, m.founding, m.recovering, m.cause = true, false, true, cause
 	clear(m.answers)
 	r.held = nil // promises of a memory that is not whole
