@@ -171,6 +171,7 @@ func (r *raft) onGreetTimeout(ctx actor.Context, m *messages.GreetTimeout) {
 		r.greetPeers(ctx)
 		if s, waits := r.role.(*starting); waits {
 			s.sayWhoIsAwaited()
+			s.mayBegin(ctx, false) // one that is its own quorum has asked the others long enough
 		}
 	}
 }
