@@ -268,10 +268,11 @@ func TestDamagedLogIsRepairedByTheLeader(t *testing.T) {
 func TestJoinerRecovers(t *testing.T) {
 	m := newMember(t, 3)
 	m.opts.Bootstrap = core.Configuration{}
+	m.clock.wall = 1_700_000_000_000_000_000
 	m.begin()
 	first := m.noteOf()
-	if !first.Recovering || !first.Begun {
-		t.Fatalf("%v, expected one that recovers", first)
+	if !first.Recovering || !first.Begun || first.Life.Number <= uint64(m.clock.wall) {
+		t.Fatalf("%v, expected one that recovers, in a life above all that it may have had", first)
 	}
 	m.heartbeatOf("n2", 2, 0)
 	m.sync()
@@ -281,8 +282,9 @@ func TestJoinerRecovers(t *testing.T) {
 	if g := takeOne[*messages.Greet](t, m.peer("n2")); !proto.Equal(g.Life, first.Life) || !g.Recovering {
 		t.Fatalf("%v, expected life %v, recovering", g, first.Life)
 	}
-	m.lose(7)
-	if n := m.noteOf(); n.Life.GetNumber() <= 7 || !strings.Contains(n.Cause, "for a test") {
+	known := first.Life.Number + 7
+	m.lose(known)
+	if n := m.noteOf(); n.Life.GetNumber() <= known || !strings.Contains(n.Cause, "for a test") {
 		t.Fatalf("%v, expected a life after the one that is known", n)
 	}
 	m.restart()
