@@ -90,6 +90,34 @@ func (p *gated) sendDirect(pid *actor.PID, message any) bool {
 	return p.direct.Send(pid, sender, message)
 }
 
+// LinkStatus is what a node knows of its direct link to another.
+type LinkStatus struct {
+	Node    string // its id, empty when it is not listed any more
+	Address string
+	Up      bool
+	Why     string // it is not up; empty where it was not tried yet
+	Opened  uint64 // how often
+	Sent    uint64 // messages that went by it, or were to
+	Dropped uint64 // because its queue was full, or they were too large
+}
+
+// Links tells of the direct link to each node that something was sent to, by address;
+// nil with Options.NoDirectLinks. What does not go by a link goes by the remote.
+func (n *Node) Links() []LinkStatus {
+	if n.remote.direct == nil {
+		return nil
+	}
+	ids := n.remote.guard.rules.Load().ids
+	all := []LinkStatus{}
+	for _, s := range n.remote.direct.Status() {
+		all = append(all, LinkStatus{
+			Node: ids[s.Address], Address: s.Address, Up: s.Up, Why: s.Why,
+			Opened: s.Links, Sent: s.Sent, Dropped: s.Dropped,
+		})
+	}
+	return all
+}
+
 // direct judges what comes by links, as the guard does what comes by the remote.
 type direct struct {
 	guard  *guard

@@ -67,6 +67,9 @@ func (c *inbound) serve() (err error) {
 				c.links.options.Panicked()
 			}
 		}
+		if errors.Is(err, ErrFrame) && c.links.options.Malformed != nil {
+			err = c.links.options.Malformed(Caller{Hello: Hello{Node: c.node}, At: c.base.RemoteAddr()}, err)
+		}
 		if err != nil && !errors.Is(err, io.EOF) {
 			c.refuse(err)
 		}
@@ -112,25 +115,17 @@ func (c *inbound) greet() (Visitor, error) {
 	// One frame and not a byte more: what follows has other limits.
 	f, err := readOne(c.conn)
 	if err != nil {
-		return nil, o.malformed(caller, err)
+		return nil, err
 	}
 	if f.kind != kindHello {
-		return nil, o.malformed(caller, fmt.Errorf("%w: it began with kind %d, expected a hello", ErrFrame, f.kind))
+		return nil, fmt.Errorf("%w: it began with kind %d, expected a hello", ErrFrame, f.kind)
 	}
 	if caller.Hello, err = decodeHello(f.body); err != nil {
-		return nil, o.malformed(caller, err)
+		return nil, err
 	}
 	c.node = caller.Node
 	c.limit = max(4*min(caller.Interval, intervalMax), o.HandshakeTimeout)
 	return o.Admit(caller)
-}
-
-// malformed reports what does not even decode, as Admit does what it refuses.
-func (o *Options) malformed(from Caller, err error) error {
-	if o.Malformed != nil && errors.Is(err, ErrFrame) {
-		return o.Malformed(from, err)
-	}
-	return err
 }
 
 // readOne reads a frame of the handshake.
@@ -203,7 +198,7 @@ func (c *inbound) listen(v Visitor) error {
 func (c *inbound) take(v Visitor, f *frame) error {
 	m, err := decode(f)
 	if err != nil {
-		return c.links.options.malformed(Caller{Hello: Hello{Node: c.node}, At: c.conn.RemoteAddr()}, err)
+		return err
 	}
 	return v.Take(f.kind, f.target, f.sender, m)
 }
