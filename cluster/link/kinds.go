@@ -105,7 +105,8 @@ func decode(f *frame) (any, error) {
 	if f.attachment != nil && f.kind != kindAppend {
 		return nil, fmt.Errorf("%w: %d bytes attached to %s, which has none", ErrFrame, len(f.attachment), proto.MessageName(m))
 	}
-	if err := proto.Unmarshal(f.body, m); err != nil {
+	// What a later version says besides is passed over: nothing is passed on.
+	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(f.body, m); err != nil {
 		return nil, fmt.Errorf("%w: %s does not decode: %v", ErrFrame, proto.MessageName(m), err)
 	}
 	switch m := m.(type) {

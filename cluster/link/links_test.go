@@ -523,3 +523,38 @@ func TestLinkOverAPipe(t *testing.T) {
 	a.close()
 	serving.Wait()
 }
+
+// FuzzServe gives a connection any bytes at all, behind nothing or behind a good hello:
+// it ends, and nothing panics.
+func FuzzServe(f *testing.F) {
+	hello := helloFrame(f, goodHello())
+	f.Add(true, encoded(f, "raft-1", "s", &messages.AppendEntries{Group: 1, Block: []byte("b")}))
+	f.Add(true, append(appendHeader(nil, header{kind: kindPing, size: 8, body: 8}), stampBytes(1)...))
+	f.Add(false, hello)
+	f.Add(false, hello[:20])
+	b := startNode(f, "b", func(o *Options) { o.Malformed = nil })
+	go func() {
+		for range b.got { // whatever comes through is as good as another
+		}
+	}()
+	f.Fuzz(func(t *testing.T, greeted bool, bytes []byte) {
+		here, there := net.Pipe()
+		var said sync.WaitGroup
+		said.Go(func() {
+			if greeted {
+				_, _ = there.Write(hello)
+			}
+			_, _ = there.Write(bytes)
+			_ = there.Close()
+		})
+		go func() { _, _ = io.Copy(io.Discard, there) }()
+		b.Serve(here)
+		said.Wait()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.panics > 0 && !strings.Contains(string(bytes), "panic") {
+			t.Fatal("it panicked")
+		}
+		b.panics = 0
+	})
+}
