@@ -77,9 +77,13 @@ func (p *sharedPort) Clone() credentials.TransportCredentials {
 	return &sharedPort{TransportCredentials: p.TransportCredentials.Clone(), links: p.links}
 }
 
-// sendDirect gives a message to the link. Headers, which nothing here uses, are the
-// remote's to carry.
+// sendDirect gives a message to the link to its node. Headers, which nothing here uses,
+// are the remote's to carry.
 func (p *gated) sendDirect(pid *actor.PID, message any) bool {
+	peer := p.directPeer(pid.Address)
+	if peer == nil {
+		return false
+	}
 	header, message, sender := actor.UnwrapEnvelope(message)
 	if header != nil && header.Length() > 0 {
 		return false
@@ -87,7 +91,18 @@ func (p *gated) sendDirect(pid *actor.PID, message any) bool {
 	if sender != nil && sender.Address != p.endpoint.address {
 		return false // the remote names what is wrong with it
 	}
-	return p.direct.Send(pid, sender, message)
+	return peer.Send(pid, sender, message)
+}
+
+// directPeer is nil without links, and for clients: they come and go, each with an
+// address of its own. Who is none may be listed as a member one day.
+func (p *gated) directPeer(address string) *link.Peer {
+	peer := p.direct.Load()
+	if peer == nil && p.endpoint.direct != nil && p.endpoint.guard.rules.Load().ids[address] != "" {
+		peer = p.endpoint.direct.Peer(address)
+		p.direct.Store(peer)
+	}
+	return peer
 }
 
 // LinkStatus is what a node knows of its direct link to another.

@@ -129,6 +129,26 @@ func TestDirectLinkToWhoHasNone(t *testing.T) {
 	}
 }
 
+// Clients come and go: no link is tried to any of them.
+func TestNoDirectLinkToClients(t *testing.T) {
+	members := freeMembers(t, "n1")
+	a := startHost(t, "n1", members, directly)
+	gateway := a.spawn(t, "gateway", requests|answers)
+	client := startHost(t, "tool", members)
+	asker := client.spawn(t, "asker", answers)
+	client.system.Root.RequestWithCustomSender(gateway, &messages.ForwardRequests{}, asker)
+	a.next(t)
+	for range 2 {
+		a.system.Root.Send(asker, &messages.Results{Items: []messages.ResultItem{{Request: 5}}})
+		if m, ok := client.next(t).(*messages.Results); !ok || m.Items[0].Request != 5 {
+			t.Fatalf("client got %v, expected the answer", m)
+		}
+	}
+	if s := a.remote.direct.Status(); len(s) != 0 {
+		t.Errorf("links to %+v, expected none", s)
+	}
+}
+
 // linkCaller speaks the link's bytes by hand.
 type linkCaller struct {
 	net.Conn

@@ -378,11 +378,7 @@ func (e *remoteEndpoint) gate(pid *actor.PID) (actor.Process, bool) {
 		return e.system.DeadLetter, true
 	}
 	process, ok := (*resolve)(pid)
-	g := &gated{endpoint: e, process: process}
-	if e.direct != nil {
-		g.direct = e.direct.Peer(pid.Address)
-	}
-	return g, ok
+	return &gated{endpoint: e, process: process}, ok
 }
 
 // gated is the way to one remote PID. PIDs remember their process, so each send
@@ -390,7 +386,7 @@ func (e *remoteEndpoint) gate(pid *actor.PID) (actor.Process, bool) {
 type gated struct {
 	endpoint *remoteEndpoint
 	process  actor.Process
-	direct   *link.Peer // nil for none
+	direct   atomic.Pointer[link.Peer] // nil until it is used
 }
 
 func (p *gated) open(pid *actor.PID) bool {
@@ -399,7 +395,7 @@ func (p *gated) open(pid *actor.PID) bool {
 
 func (p *gated) SendUserMessage(pid *actor.PID, message any) {
 	if p.open(pid) {
-		if p.direct == nil || !p.sendDirect(pid, message) {
+		if !p.sendDirect(pid, message) {
 			p.process.SendUserMessage(pid, message)
 		}
 	} else {

@@ -133,6 +133,7 @@ func (ls *Links) interval() time.Duration {
 func (ls *Links) watch() {
 	tick := time.NewTicker(ls.interval())
 	defer tick.Stop()
+	last, excused := ls.now(), false
 	for {
 		select {
 		case <-tick.C:
@@ -140,6 +141,11 @@ func (ls *Links) watch() {
 			return
 		}
 		now := ls.now()
+		// A process that was stopped itself has signs of life to read first.
+		excused, last = !excused && time.Duration(now-last) > 2*ls.interval(), now
+		if excused {
+			continue
+		}
 		ls.mu.Lock()
 		peers := make([]*Peer, 0, len(ls.peers))
 		for _, p := range ls.peers {
