@@ -173,10 +173,45 @@ func TestLivelyPeerIsKept(t *testing.T) {
 	b := startNode(t, "b")
 	p := a.connect(t, b)
 	c := p.up.Load()
-	first := a.nextStamp()
-	until(t, "thirty looks", func() bool { return a.nextStamp() > first+30 || p.up.Load() != c })
+	looks := func() uint64 {
+		a.Links.mu.Lock()
+		defer a.Links.mu.Unlock()
+		return a.stamp
+	}
+	first := looks()
+	until(t, "thirty looks", func() bool { return looks() > first+30 || p.up.Load() != c })
 	if p.up.Load() != c {
 		t.Errorf("the link ended: %+v", p.status())
+	}
+}
+
+// A write that had to wait, in time, leaves no deadline behind for those that do not.
+func TestSlowWriteIsOver(t *testing.T) {
+	const silence = 200 * time.Millisecond
+	a := startNode(t, "a", func(o *Options) { o.Silence = silence })
+	b := startNode(t, "b")
+	p := a.connect(t, b)
+	c := p.up.Load()
+	until(t, "the writer has the turn", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.writing {
+			return false
+		}
+		c.writing = true
+		c.filling.control(kindPing, stampBytes(1<<40))
+		c.wake <- struct{}{}
+		return true
+	})
+	until(t, "the deadline it had has passed", func() bool { return time.Since(c.opened) > 4*silence })
+	for i := range uint64(10) {
+		if !p.Send(raft1, nil, heartbeat(i)) {
+			t.Fatalf("the link ended: %v", p.status())
+		}
+		b.next(t)
+	}
+	if p.up.Load() != c {
+		t.Errorf("it is another link: %+v", p.status())
 	}
 }
 
@@ -351,7 +386,7 @@ func TestHalfOpenConnectionsAreBounded(t *testing.T) {
 	checkLeaks(t)
 	b := startNode(t, "b", func(o *Options) { o.HandshakesMax, o.HandshakeTimeout = 2, 300*time.Millisecond })
 	silent := []*raw{call(t, b).say([]byte(Magic)), call(t, b).say([]byte(Magic)[:1])}
-	until(t, "both are held", func() bool { b.mu2().Lock(); defer b.mu2().Unlock(); return b.unknown == 2 })
+	until(t, "both are held", func() bool { b.Links.mu.Lock(); defer b.Links.mu.Unlock(); return b.unknown == 2 })
 	third := call(t, b).say(helloFrame(t, goodHello()))
 	if _, err := third.Read(make([]byte, 1)); err == nil {
 		t.Error("a third was served while two had not said who they are")
@@ -361,11 +396,9 @@ func TestHalfOpenConnectionsAreBounded(t *testing.T) {
 			t.Errorf("silent caller %d: %v, expected to be cut off", i, err)
 		}
 	}
-	until(t, "they are forgotten", func() bool { b.mu2().Lock(); defer b.mu2().Unlock(); return b.unknown == 0 })
+	until(t, "they are forgotten", func() bool { b.Links.mu.Lock(); defer b.Links.mu.Unlock(); return b.unknown == 0 })
 	greeted(t, b)
 }
-
-func (n *node) mu2() *sync.Mutex { return &n.Links.mu }
 
 // A caller that was let in and then says nothing for long is cut off.
 func TestQuietCallerIsCutOff(t *testing.T) {

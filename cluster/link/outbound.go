@@ -173,6 +173,8 @@ func (c *outbound) writeAll() bool {
 		c.left, c.begun = nil, nil
 		if pieces == nil {
 			if c.filling.empty() {
+				// Senders write without waiting, and fail where a deadline has passed.
+				_ = c.conn.SetWriteDeadline(time.Time{})
 				c.writing = false
 				return true
 			}
