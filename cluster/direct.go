@@ -62,7 +62,7 @@ type sharedPort struct {
 }
 
 func (p *sharedPort) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	conn, isLink, err := link.Peek(conn)
+	conn, isLink, err := p.links.Peek(conn)
 	switch {
 	case err != nil:
 		return nil, nil, io.EOF // nobody to tell

@@ -343,6 +343,17 @@ func TestDirectLinkIsFlushed(t *testing.T) {
 	}
 }
 
+// Whoever connects and says nothing does not hold up a node that stops.
+func TestStopWithASilentCaller(t *testing.T) {
+	checkLeaks(t)
+	a := startHost(t, "n1", freeMembers(t, "n1"), directly)
+	callLink(t, a)
+	callLink(t, a) // accepted after the first, which by now is being waited for
+	if err := a.remote.Stop(true); err != nil {
+		t.Error(err)
+	}
+}
+
 // Nodes that differ in whether they have links are one cluster.
 func TestNodesWithAndWithoutDirectLinks(t *testing.T) {
 	c := newTrio(t)
@@ -380,5 +391,37 @@ func TestNodesWithAndWithoutDirectLinks(t *testing.T) {
 		case <-deadline:
 			t.Fatalf("no link between those that have them: %+v, %+v", c.nodes[0].Links(), c.nodes[2].Links())
 		}
+	}
+}
+
+// BenchmarkRoundTrip is a message to another process's actor and its answer, one at a
+// time, both processes being in this one.
+func BenchmarkRoundTrip(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		change func(*remoteOptions)
+	}{{"remote", func(*remoteOptions) {}}, {"link", directly}} {
+		b.Run(c.name, func(b *testing.B) {
+			members := freeMembers(b, "n1", "n2")
+			here, there := startHost(b, "n1", members, c.change), startHost(b, "n2", members, c.change)
+			echo, err := there.system.Root.SpawnNamed(actor.PropsFromFunc(func(ctx actor.Context) {
+				if m, ok := ctx.Message().(*messages.Heartbeat); ok {
+					ctx.Respond(&messages.HeartbeatAcked{Round: m.Round})
+				}
+			}), "echo")
+			if err != nil {
+				b.Fatal(err)
+			}
+			there.remote.guard.allowTarget("echo", raftTraffic)
+			if here.remote.direct != nil {
+				here.linkUp(b, there)
+				there.linkUp(b, here)
+			}
+			asker := actor.NewPID(members["n1"], "raft-1")
+			for b.Loop() {
+				here.system.Root.RequestWithCustomSender(echo, &messages.Heartbeat{Group: 1, Round: 7}, asker)
+				here.next(b)
+			}
+		})
 	}
 }

@@ -343,12 +343,14 @@ func (e *remoteEndpoint) shutDown(graceful bool) error {
 }
 
 // flush lets connected peers read what was sent to them before: by direct links, and by
-// the remote, where it sends a last mark behind everything that is
-// queued and waits until the peer has read up to it.
+// the remote, where it sends a last mark behind everything queued and waits until the
+// peer has read up to it.
 func (e *remoteEndpoint) flush() {
+	var direct sync.WaitGroup
+	direct.Go(e.flushDirect)
+	defer direct.Wait()
 	timeout := time.NewTimer(flushTimeout)
 	defer timeout.Stop()
-	e.flushDirect()
 	all := e.links.all()
 	for _, l := range all {
 		select {

@@ -108,7 +108,7 @@ func (n *node) listen(t testing.TB, l net.Listener, change ...func(*Options)) {
 				return
 			}
 			n.serving.Go(func() {
-				if conn, isLink, err := Peek(conn); err == nil && isLink {
+				if conn, isLink, err := ls.Peek(conn); err == nil && isLink {
 					ls.Serve(conn)
 				} else {
 					conn.Close()

@@ -48,7 +48,7 @@ type inbound struct {
 // the remote's.
 func (ls *Links) Serve(conn net.Conn) {
 	defer conn.Close()
-	if !ls.hold(conn) {
+	if !ls.hold(conn, &ls.unknown, ls.options.HandshakesMax) {
 		return
 	}
 	defer ls.release(conn)

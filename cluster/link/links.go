@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -32,8 +33,9 @@ type Options struct {
 	// QueueBytes and QueueMessages bound what waits for one peer's socket. 0: 16 MiB and
 	// 16,384.
 	QueueBytes, QueueMessages int
-	// HandshakesMax bounds the connections whose caller is not known yet. 0: 256.
-	HandshakesMax int
+	// HandshakesMax bounds the links whose caller is not known yet, and SilentMax the
+	// connections on which nothing came at all. 0: 256 and 1,024.
+	HandshakesMax, SilentMax int
 
 	// ServerTLS and ClientTLS, for the peer at an address, have links encrypted; both or
 	// none. They must ask for and verify the other side's certificate.
@@ -74,7 +76,7 @@ func (o *Options) fill() error {
 	for _, n := range []struct {
 		v         *int
 		otherwise int
-	}{{&o.QueueBytes, 16 << 20}, {&o.QueueMessages, 1 << 14}, {&o.HandshakesMax, 256}} {
+	}{{&o.QueueBytes, 16 << 20}, {&o.QueueMessages, 1 << 14}, {&o.HandshakesMax, 256}, {&o.SilentMax, 1 << 10}} {
 		if *n.v == 0 {
 			*n.v = n.otherwise
 		}
@@ -102,8 +104,9 @@ type Links struct {
 	closed  bool
 	peers   map[string]*Peer    // by address
 	inbound map[string]*inbound // by node
-	unknown int                 // connections whose caller is not known yet
-	open    map[net.Conn]bool   // that came in; true while the caller is not known
+	silent  int                 // connections on which nothing came yet
+	unknown int                 // links whose caller is not known yet
+	open    map[net.Conn]*int   // that came in, and which of these counts them; nil for none
 	served  sync.WaitGroup
 	stamp   uint64
 }
@@ -115,7 +118,7 @@ func New(o Options) (*Links, error) {
 	}
 	ls := &Links{
 		options: o, began: time.Now(),
-		peers: map[string]*Peer{}, inbound: map[string]*inbound{}, open: map[net.Conn]bool{},
+		peers: map[string]*Peer{}, inbound: map[string]*inbound{}, open: map[net.Conn]*int{},
 	}
 	ls.ctx, ls.cancel = context.WithCancel(context.Background())
 	ls.running.Go(ls.watch)
@@ -182,26 +185,38 @@ func (ls *Links) Peer(address string) *Peer {
 	return p
 }
 
-// hold lets a connection that came in be served, unless there are too many.
-func (ls *Links) hold(conn net.Conn) bool {
+// hold counts a connection that came in, unless there are too many of its like.
+func (ls *Links) hold(conn net.Conn, count *int, most int) bool {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if ls.closed || ls.unknown >= ls.options.HandshakesMax {
+	if ls.closed || *count >= most {
 		return false
 	}
-	ls.unknown++
-	ls.open[conn] = true
+	*count++
+	ls.open[conn] = count
 	ls.served.Add(1)
 	return true
 }
 
-// known ends the time in which a connection's caller is not known; mu is held.
+// known ends the time in which a connection counts; mu is held.
 func (ls *Links) known(conn net.Conn) {
-	if ls.open[conn] {
-		ls.unknown--
-		ls.open[conn] = false
+	if count := ls.open[conn]; count != nil {
+		*count--
+		ls.open[conn] = nil
 	}
 }
+
+// Peek waits for the first byte of a connection and says whether a link begins with it.
+// The connection it returns has that byte still to be read. Close ends the wait.
+func (ls *Links) Peek(conn net.Conn) (net.Conn, bool, error) {
+	if !ls.hold(conn, &ls.silent, ls.options.SilentMax) {
+		return conn, false, errTooMany
+	}
+	defer ls.release(conn)
+	return peek(conn)
+}
+
+var errTooMany = errors.New("too many connections on which nothing was said")
 
 func (ls *Links) release(conn net.Conn) {
 	ls.mu.Lock()

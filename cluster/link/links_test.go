@@ -400,6 +400,32 @@ func TestHalfOpenConnectionsAreBounded(t *testing.T) {
 	greeted(t, b)
 }
 
+// Connections on which nothing is said at all are bounded, and end with the links.
+func TestSilentConnectionsAreBounded(t *testing.T) {
+	checkLeaks(t)
+	b := startNode(t, "b", func(o *Options) { o.SilentMax = 2 })
+	held := func(n int) func() bool {
+		return func() bool {
+			b.Links.mu.Lock()
+			defer b.Links.mu.Unlock()
+			return b.silent == n
+		}
+	}
+	first, second := call(t, b), call(t, b)
+	until(t, "both are held", held(2))
+	third := call(t, b).say(helloFrame(t, goodHello()))
+	if _, err := third.Read(make([]byte, 1)); err == nil {
+		t.Error("a third was looked at while two had said nothing")
+	}
+	first.Close()
+	until(t, "one is forgotten", held(1))
+	greeted(t, b)
+	b.close()
+	if _, err := second.Read(make([]byte, 1)); err == nil {
+		t.Error("a silent connection outlived Close")
+	}
+}
+
 // A caller that was let in and then says nothing for long is cut off.
 func TestQuietCallerIsCutOff(t *testing.T) {
 	b := startNode(t, "b", func(o *Options) { o.Silence, o.HandshakeTimeout = 100*time.Millisecond, 200*time.Millisecond })
@@ -538,7 +564,7 @@ func TestLinkOverAPipe(t *testing.T) {
 	there := <-conns
 	var serving sync.WaitGroup
 	serving.Go(func() {
-		if conn, isLink, err := Peek(there); err == nil && isLink {
+		if conn, isLink, err := b.Peek(there); err == nil && isLink {
 			b.Serve(conn)
 		}
 	})

@@ -10,9 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Peek waits for the first byte of a connection and says whether a link begins with it.
-// The connection it returns has that byte still to be read.
-func Peek(conn net.Conn) (net.Conn, bool, error) {
+// peek looks at the first byte as it waits in the kernel.
+func peek(conn net.Conn) (net.Conn, bool, error) {
 	raw := rawConn(conn)
 	if raw == nil {
 		return peekInto(conn)
