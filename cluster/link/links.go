@@ -48,9 +48,9 @@ type Options struct {
 	Logger hclog.Logger
 }
 
-// checksPerSilence is how often within Options.Silence a peer is looked at. It is asked
-// for a sign at one look, and given up half the silence later: three quarters of it, or
-// five eighths and two looks, after it has fallen silent.
+// checksPerSilence is how often within Options.Silence a peer is looked at. One look asks
+// it for a sign, and the first that finds half the silence gone by gives it up: at most
+// three quarters of it after the peer fell silent, seven eighths where a look was late.
 const checksPerSilence = 8
 
 // intervalMax is the longest that a caller may go without a word.
