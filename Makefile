@@ -36,6 +36,7 @@ fuzz:
 	go test ./messages -run '^$$' -fuzz FuzzBlock -fuzztime 1m
 	for f in FuzzApply FuzzExec FuzzParseReply FuzzRestore; do go test ./fsm/kv -run '^$$' -fuzz "^$$f$$" -fuzztime 1m || exit 1; done
 	for f in FuzzApply FuzzRestore; do go test ./fsm/lock -run '^$$' -fuzz "^$$f$$" -fuzztime 1m || exit 1; done
+	for f in FuzzFrames FuzzHello FuzzServe; do go test ./cluster/link -run '^$$' -fuzz "^$$f$$" -fuzztime 1m || exit 1; done
 
 # mutants plants known bugs in a copy of the tree, one at a time, and fails when one
 # is not noticed. test/mutants/README.md has the flags.

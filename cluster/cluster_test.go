@@ -22,6 +22,7 @@ type trio struct {
 	dirs    []string
 	nodes   []*Node
 	changes chan actors.LeaderChanged
+	change  func(i int, o *Options) // nil for none
 }
 
 func newTrio(t *testing.T) *trio {
@@ -50,10 +51,14 @@ func (c *trio) start(i int, groups ...uint64) *Node {
 			c.changes <- *m
 		}
 	})
-	node, err := Start(system, Options{
+	o := Options{
 		ID: c.members[i].ID, Members: c.members, DataDir: c.dirs[i], Logger: logger, Join: c.joins != "", ClusterID: c.joins, KeepEntries: c.keep,
 		ElectionTimeout: 300 * time.Millisecond, HeartbeatInterval: 30 * time.Millisecond,
-	})
+	}
+	if c.change != nil {
+		c.change(i, &o)
+	}
+	node, err := Start(system, o)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -92,10 +92,16 @@ func (g *guard) identify(ctx context.Context) (caller, error) {
 	if err := checkVersion(one(keyVersion), one(keyMinimum), c); err != nil {
 		return caller{}, err
 	}
-	if got := one(keyCluster); got != g.cluster {
-		return caller{}, refuse(refusedIdentity, "wrong cluster: %.64q at %.64s is of cluster %.64q, this is node %q of cluster %q", c.node, c.address, got, g.node, g.cluster)
+	return g.judge(c, one(keyCluster), one(keyToNode), one(keyToAddress))
+}
+
+// judge refuses whoever is of another cluster, looks for somebody else, or is not who
+// it says.
+func (g *guard) judge(c caller, cluster, toNode, toAddress string) (caller, error) {
+	if cluster != g.cluster {
+		return caller{}, refuse(refusedIdentity, "wrong cluster: %.64q at %.64s is of cluster %.64q, this is node %q of cluster %q", c.node, c.address, cluster, g.node, g.cluster)
 	}
-	if err := g.checkAddressee(one(keyToNode), one(keyToAddress), c); err != nil {
+	if err := g.checkAddressee(toNode, toAddress, c); err != nil {
 		return caller{}, err
 	}
 	return g.assignRole(c)
@@ -104,8 +110,15 @@ func (g *guard) identify(ctx context.Context) (caller, error) {
 func checkVersion(version, minimum string, c caller) error {
 	v, err1 := strconv.Atoi(version)
 	lowest, err2 := strconv.Atoi(minimum)
+	if err1 != nil || err2 != nil {
+		c = caller{} // it has none
+	}
+	return checkVersions(v, lowest, c)
+}
+
+func checkVersions(v, lowest int, c caller) error {
 	switch {
-	case err1 != nil || err2 != nil || c.node == "" || c.address == "":
+	case c.node == "" || c.address == "":
 		return refuse(refusedIdentity, "no identity in the stream: expected a node of this cluster, or its client")
 	case lowest > protocolVersion:
 		return refuse(refusedProtocol, "newer protocol: %.64q speaks version %d down to %d, this node up to %d: upgrade this node first", c.node, v, lowest, protocolVersion)

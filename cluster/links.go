@@ -35,7 +35,7 @@ type links struct {
 
 	mu     sync.Mutex
 	closed bool
-	open   map[*link]struct{}
+	open   map[*remoteLink]struct{}
 	idle   chan struct{} // closed when no link is open any more; made by allClosed
 	peers  map[string]*peerState
 }
@@ -57,13 +57,13 @@ var errLinkClosed = status.Error(codes.Unavailable, "link closed on this side")
 func newLinks(g *guard, connectTimeout time.Duration, logger hclog.Logger) *links {
 	return &links{
 		guard: g, connectTimeout: connectTimeout, logger: logger.Named("remote"),
-		open: map[*link]struct{}{}, peers: map[string]*peerState{},
+		open: map[*remoteLink]struct{}{}, peers: map[string]*peerState{},
 	}
 }
 
 // intercept is the dial side's stream interceptor.
 func (ls *links) intercept(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, next grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	l := &link{
+	l := &remoteLink{
 		links: ls, address: cc.Target(),
 		connected: make(chan struct{}), drained: make(chan struct{}),
 	}
@@ -83,7 +83,7 @@ func (ls *links) intercept(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.
 // drop ends the links to address, connected or not; the next message to it opens
 // a new one.
 func (ls *links) drop(address string) {
-	ls.each(func(l *link) {
+	ls.each(func(l *remoteLink) {
 		if l.address == address {
 			l.cancel(errLinkClosed)
 		}
@@ -95,26 +95,26 @@ func (ls *links) close() {
 	ls.mu.Lock()
 	ls.closed = true
 	ls.mu.Unlock()
-	ls.each(func(l *link) { l.cancel(errLinkClosed) })
+	ls.each(func(l *remoteLink) { l.cancel(errLinkClosed) })
 }
 
-func (ls *links) each(f func(*link)) {
+func (ls *links) each(f func(*remoteLink)) {
 	for _, l := range ls.all() {
 		f(l)
 	}
 }
 
-func (ls *links) all() []*link {
+func (ls *links) all() []*remoteLink {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	all := make([]*link, 0, len(ls.open))
+	all := make([]*remoteLink, 0, len(ls.open))
 	for l := range ls.open {
 		all = append(all, l)
 	}
 	return all
 }
 
-func (ls *links) forget(l *link) {
+func (ls *links) forget(l *remoteLink) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	delete(ls.open, l)
@@ -235,10 +235,10 @@ func isRefusal(err error) bool {
 	return false
 }
 
-// link is one stream as Proto.Actor's writer sees it. SendMsg and CloseSend are
+// remoteLink is one stream as Proto.Actor's writer sees it. SendMsg and CloseSend are
 // called by the writer, RecvMsg by its one reader; each end of a link is reported
 // once, by an error from RecvMsg.
-type link struct {
+type remoteLink struct {
 	links   *links
 	address string
 	ctx     context.Context
@@ -255,7 +255,7 @@ type link struct {
 }
 
 // SendMsg sends one of the writer's batches, in as many frames as it needs.
-func (l *link) SendMsg(m any) error {
+func (l *remoteLink) SendMsg(m any) error {
 	rm, ok := m.(*remote.RemoteMessage)
 	if !ok {
 		return status.Errorf(codes.Internal, "link: message of type %T, expected a RemoteMessage", m)
@@ -284,7 +284,7 @@ func (l *link) SendMsg(m any) error {
 
 // connect opens the stream and exchanges the hello. The time allowed covers all
 // of it: a peer that accepts connections but is frozen must not hold the writer.
-func (l *link) connect(hello *remote.RemoteMessage) {
+func (l *remoteLink) connect(hello *remote.RemoteMessage) {
 	timer := time.AfterFunc(l.links.connectTimeout, func() {
 		l.cancel(status.Errorf(codes.DeadlineExceeded, "no connection within %v", l.links.connectTimeout))
 	})
@@ -306,7 +306,7 @@ func (l *link) connect(hello *remote.RemoteMessage) {
 	close(l.connected)
 }
 
-func (l *link) greet(hello *remote.RemoteMessage) (grpc.ClientStream, error) {
+func (l *remoteLink) greet(hello *remote.RemoteMessage) (grpc.ClientStream, error) {
 	if pause := l.links.pause(l.address); pause > 0 {
 		timer := time.NewTimer(pause)
 		defer timer.Stop()
@@ -335,7 +335,7 @@ func (l *link) greet(hello *remote.RemoteMessage) (grpc.ClientStream, error) {
 }
 
 // RecvMsg answers the hello at once, then reads until the link ends.
-func (l *link) RecvMsg(m any) error {
+func (l *remoteLink) RecvMsg(m any) error {
 	if !l.greeted {
 		l.greeted = true
 		m.(*remote.RemoteMessage).MessageType = &remote.RemoteMessage_ConnectResponse{ConnectResponse: &remote.ConnectResponse{}}
@@ -362,7 +362,7 @@ func (l *link) RecvMsg(m any) error {
 
 // finish settles why an established link ended. It never says io.EOF, which the
 // writer would pass over, keeping an endpoint whose messages go nowhere.
-func (l *link) finish(err error) error {
+func (l *remoteLink) finish(err error) error {
 	if l.draining.Load() {
 		close(l.drained)
 	}
@@ -380,12 +380,12 @@ func (l *link) finish(err error) error {
 }
 
 // CloseSend is the writer's last call, just before it closes the connection.
-func (l *link) CloseSend() error {
+func (l *remoteLink) CloseSend() error {
 	l.cancel(errLinkClosed)
 	l.links.forget(l)
 	return nil
 }
 
-func (l *link) Header() (metadata.MD, error) { return metadata.MD{}, nil }
-func (l *link) Trailer() metadata.MD         { return metadata.MD{} }
-func (l *link) Context() context.Context     { return l.ctx }
+func (l *remoteLink) Header() (metadata.MD, error) { return metadata.MD{}, nil }
+func (l *remoteLink) Trailer() metadata.MD         { return metadata.MD{} }
+func (l *remoteLink) Context() context.Context     { return l.ctx }

@@ -78,7 +78,7 @@ func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 	}
 	n.remote, err = startRemote(system, remoteOptions{
 		Listen: o.Listen, Advertise: o.address(), ClusterID: o.ClusterID, NodeID: o.ID,
-		Members: addressBook(o.Members), Insecure: o.Insecure, Logger: o.Logger,
+		Members: addressBook(o.Members), Insecure: o.Insecure, Silence: o.silence(), Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, err

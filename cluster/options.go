@@ -71,6 +71,11 @@ type Options struct {
 	// whoever reaches the port can pass for a node.
 	Insecure bool
 
+	// NoDirectLinks has everything between nodes go by Proto.Actor's remote, in both
+	// directions. Else Raft's own messages go by direct links, on the same port, to each
+	// node that has them too.
+	NoDirectLinks bool
+
 	// ElectionTimeout is the least time without a leader before a member stands for
 	// election; each wait is drawn from [ElectionTimeout, 2×ElectionTimeout).
 	// Default 1 s.
@@ -228,6 +233,14 @@ func (o *Options) fillSnapshots() {
 		o.SnapshotInterval = defaultSnapshotInterval
 	}
 	o.SnapshotInterval = max(o.SnapshotInterval, 0)
+}
+
+// silence is how long a peer of a direct link may show no sign of life, 0 for no links.
+func (o *Options) silence() time.Duration {
+	if o.NoDirectLinks {
+		return 0
+	}
+	return o.ElectionTimeout
 }
 
 func (o *Options) address() string {

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/protoraft/protoraft/cluster/link"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -49,6 +50,10 @@ type remoteOptions struct {
 	// ConnectTimeout bounds one attempt to connect and thereby how old a message to
 	// an absent peer can get before it is dropped. 0: 3 s.
 	ConnectTimeout time.Duration
+
+	// Silence is how long a peer of a direct link may show no sign of life. 0: no direct
+	// links, neither to others nor from them.
+	Silence time.Duration
 
 	Logger hclog.Logger
 }
@@ -84,6 +89,7 @@ type remoteEndpoint struct {
 	system  *actor.ActorSystem
 	remote  *remote.Remote
 	links   *links
+	direct  *link.Links // nil for none
 	stopped atomic.Bool
 	stop    sync.Once
 	stopErr error
@@ -120,14 +126,19 @@ func startRemote(system *actor.ActorSystem, o remoteOptions) (*remoteEndpoint, e
 		Insecure: o.Insecure, Logger: o.Logger,
 	})
 	e := &remoteEndpoint{address: o.Advertise, guard: g, system: system, links: newLinks(g, o.ConnectTimeout, o.Logger)}
+	if err := e.startDirect(o); err != nil {
+		return nil, err
+	}
 	config, err := e.config(listen)
 	if err != nil {
+		e.closeDirect()
 		return nil, err
 	}
 	// First in the list: it decides before Proto.Actor would dial.
 	system.ProcessRegistry.RegisterAddressResolver(e.gate)
 	if err := e.start(config); err != nil {
 		system.ProcessRegistry.RemoteHandlers = nil
+		e.closeDirect()
 		return nil, err
 	}
 	o.Logger.Named("remote").Info("listening", "listen", listen, "address", e.address)
@@ -206,7 +217,7 @@ func (e *remoteEndpoint) config(listen string) (*remote.Config, error) {
 		remote.WithAdvertisedHost(e.address),
 		remote.WithEndpointWriterBatchSize(writerBatch),
 		remote.WithEndpointWriterQueueSize(writerQueue),
-		remote.WithServerOptions(e.guard.serverOptions()...),
+		remote.WithServerOptions(append(e.guard.serverOptions(), e.portOptions()...)...),
 		remote.WithDialOptions(e.links.dialOptions()...),
 	)
 	// A link never fails to open (links.go), so the writer never gets to sleep
@@ -285,7 +296,12 @@ func listenError(address string, err error) error {
 
 // drop ends the stream to address, connected or not. The next message to it opens
 // a new one.
-func (e *remoteEndpoint) drop(address string) { e.links.drop(address) }
+func (e *remoteEndpoint) drop(address string) {
+	e.links.drop(address)
+	if e.direct != nil {
+		e.direct.Drop(address)
+	}
+}
 
 // Stop closes the port and every stream; nothing is sent or received when it
 // returns, within about 2 s. With graceful set it first lets connected peers read
@@ -307,6 +323,7 @@ func (e *remoteEndpoint) shutDown(graceful bool) error {
 		e.flush()
 	}
 	e.links.close()
+	e.closeDirect()
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -325,9 +342,13 @@ func (e *remoteEndpoint) shutDown(graceful bool) error {
 	}
 }
 
-// flush sends a last mark behind everything queued for each connected peer and
-// waits until the peer has read up to it.
+// flush lets connected peers read what was sent to them before: by direct links, and by
+// the remote, where it sends a last mark behind everything queued and waits until the
+// peer has read up to it.
 func (e *remoteEndpoint) flush() {
+	var direct sync.WaitGroup
+	direct.Go(e.flushDirect)
+	defer direct.Wait()
 	timeout := time.NewTimer(flushTimeout)
 	defer timeout.Stop()
 	all := e.links.all()
@@ -367,6 +388,7 @@ func (e *remoteEndpoint) gate(pid *actor.PID) (actor.Process, bool) {
 type gated struct {
 	endpoint *remoteEndpoint
 	process  actor.Process
+	direct   atomic.Pointer[link.Peer] // nil until it is used
 }
 
 func (p *gated) open(pid *actor.PID) bool {
@@ -375,7 +397,9 @@ func (p *gated) open(pid *actor.PID) bool {
 
 func (p *gated) SendUserMessage(pid *actor.PID, message any) {
 	if p.open(pid) {
-		p.process.SendUserMessage(pid, message)
+		if !p.sendDirect(pid, message) {
+			p.process.SendUserMessage(pid, message)
+		}
 	} else {
 		p.endpoint.system.DeadLetter.SendUserMessage(pid, message)
 	}

@@ -116,6 +116,9 @@ func (s webStatus) status(st cluster.Status) web.Status {
 	for _, g := range st.Groups {
 		shown.Groups = append(shown.Groups, webGroup(g))
 	}
+	for _, l := range s.node.Links() {
+		shown.Links = append(shown.Links, web.LinkStatus(l))
+	}
 	return shown
 }
 

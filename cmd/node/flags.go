@@ -34,6 +34,26 @@ func (d *duration) Set(text string) error {
 	return nil
 }
 
+// onOff is a flag's value.
+type onOff bool
+
+func (o *onOff) Type() string { return "on|off" }
+
+func (o *onOff) String() string {
+	if *o {
+		return "on"
+	}
+	return "off"
+}
+
+func (o *onOff) Set(text string) error {
+	if text != "on" && text != "off" {
+		return fmt.Errorf("expected on or off")
+	}
+	*o = text == "on"
+	return nil
+}
+
 // logLevel is a flag's value.
 type logLevel hclog.Level
 

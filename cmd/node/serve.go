@@ -29,6 +29,7 @@ type serveFlags struct {
 	level              logLevel
 	logJSON            bool
 	insecure           bool
+	link               onOff
 	snapshots          snapshotFlags
 	join               bool
 	clusterID          string // of --cluster, where it is not derived from that
@@ -39,7 +40,7 @@ type serveFlags struct {
 }
 
 func serveCommand() *cobra.Command {
-	f := serveFlags{election: duration(time.Second), level: logLevel(hclog.Info)}
+	f := serveFlags{election: duration(time.Second), level: logLevel(hclog.Info), link: true}
 	cmd := &cobra.Command{
 		Use:   "serve --id ID --cluster ID=HOST:PORT,... --data DIR",
 		Short: "Run one node of a cluster",
@@ -83,6 +84,7 @@ what it has taken in, and exits with 0. A second signal ends it at once.`,
 	flags.StringVar(&f.listen, "listen", "", "`address` to bind for other nodes (default: this node's in --cluster)")
 	flags.Var(&f.election, "election-timeout", "least time without a leader before a node stands for election")
 	flags.Var(&f.heartbeat, "heartbeat", "how often a leader shows itself (default: a tenth of --election-timeout)")
+	flags.Var(&f.link, "link", "whether Raft's messages go by direct links to nodes that have them, too, or all by the remote")
 	f.snapshots.register(flags)
 	flags.Var(&f.level, "log-level", "trace, debug, info, warn or error")
 	flags.BoolVar(&f.logJSON, "log-json", false, "log lines are JSON")

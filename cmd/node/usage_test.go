@@ -52,6 +52,7 @@ func TestUsage(t *testing.T) {
 		{serve("--resp", "127.0.0.1:8001", "--http", "127.0.0.1:8001"), []string{"--http 127.0.0.1:8001", "--resp"}},
 		{serve("--election-timeout", "-1s"), []string{"--election-timeout", "above zero"}},
 		{serve("--election-timeout", "1"), []string{"--election-timeout", "such as 1s"}},
+		{serve("--link", "maybe"), []string{"--link", "on or off"}},
 		{serve("--heartbeat", "0s"), []string{"--heartbeat", "above zero"}},
 		{serve("--heartbeat", "500ms"), []string{"--election-timeout 1s", "--heartbeat 500ms", "three heartbeats"}},
 		{serve("--witness", "n9"), []string{`--witness "n9"`, "n1, n2, n3"}},

@@ -72,6 +72,19 @@ type Status struct {
 	Cluster string        `json:"cluster,omitempty"`
 	Version string        `json:"version"`
 	Groups  []GroupStatus `json:"groups"`
+	Links   []LinkStatus  `json:"links,omitempty"` // to the nodes that something was sent to
+}
+
+// LinkStatus is a node's direct link to another. What does not go by it goes by the
+// remote.
+type LinkStatus struct {
+	Node    string `json:"node,omitempty"` // empty when it is not listed any more
+	Address string `json:"address"`
+	Up      bool   `json:"up"`
+	Why     string `json:"why,omitempty"` // it is not up
+	Opened  uint64 `json:"opened"`        // how often
+	Sent    uint64 `json:"sent"`          // messages that went by it, or were to
+	Dropped uint64 `json:"dropped"`       // because its queue was full, or they were too large
 }
 
 // GroupStatus is this node's member of one group.
