@@ -197,9 +197,7 @@ func (s *Store) layOut(info *frameInfo, head int, ops []op) {
 func (s *Store) writeFrame(seg *segment, seq uint64, info *frameInfo, head []byte, ops []op) error {
 	w := &s.writer
 	w.reset(info.length, s.opts.PageBytes)
-	w.header(info)
-	w.write(head)
-	w.write(s.dirBytes)
+	w.tell(info, seq, head, s.dirBytes)
 	for i, pos := 0, info.dataAt(); i < len(ops); i++ {
 		if o := &ops[i]; o.block() {
 			w.write(o.bytes)

@@ -16,10 +16,12 @@ import (
 //	batch (8): one more than the frame before it in the segment
 //	oldest (8): number of the oldest segment that is needed
 //	bytes on disk (4), to where the next frame begins
+//	checksum over segment, place, header, beginning and directory (4): where a sector is
+//	damaged, it tells whether more than blocks is
 //	beginning: only in a segment's first frame; see start
 //	directory: what happened, one op after the other
 //	bytes of the blocks in the directory, in its order
-const frameHeader = 36
+const frameHeader = 40
 
 // frameWriter builds a frame in a buffer that is used again.
 type frameWriter struct {
@@ -73,8 +75,9 @@ func (f *frameInfo) streamStart() int { return int(f.at/vfs.SectorBytes) * secto
 
 func (f *frameInfo) end() int64 { return f.at + int64(f.size) }
 
-// header writes the frame's header, but for the checksum.
-func (w *frameWriter) header(f *frameInfo) {
+// tell writes the frame's header, beginning and directory. The checksum of the sectors is
+// left to seal.
+func (w *frameWriter) tell(f *frameInfo, seq uint64, head, dir []byte) {
 	var h [frameHeader]byte
 	binary.LittleEndian.PutUint32(h[0:], uint32(f.length))
 	binary.LittleEndian.PutUint32(h[4:], uint32(f.begin))
@@ -82,7 +85,24 @@ func (w *frameWriter) header(f *frameInfo) {
 	binary.LittleEndian.PutUint64(h[16:], f.batch)
 	binary.LittleEndian.PutUint64(h[24:], f.oldest)
 	binary.LittleEndian.PutUint32(h[32:], uint32(f.size))
+	binary.LittleEndian.PutUint32(h[36:], toldSum(h[:], f.at, seq, head, dir))
 	w.write(h[:])
+	w.write(head)
+	w.write(dir)
+}
+
+// toldSum is the checksum of what a frame tells, but for its bytes of blocks.
+func toldSum(header []byte, at int64, seq uint64, rest ...[]byte) uint32 {
+	var where [16]byte
+	binary.LittleEndian.PutUint64(where[0:], seq)
+	binary.LittleEndian.PutUint64(where[8:], uint64(at))
+	sum := crc32.Checksum(where[:], castagnoli)
+	sum = crc32.Update(sum, castagnoli, header[:12])
+	sum = crc32.Update(sum, castagnoli, header[16:36])
+	for _, b := range rest {
+		sum = crc32.Update(sum, castagnoli, b)
+	}
+	return sum
 }
 
 // seal gives the frame's sectors their checksums.
@@ -113,21 +133,36 @@ const (
 // judgeFrame reads the frame at the beginning of data, which are the bytes of segment seq
 // from at on.
 func judgeFrame(data []byte, at int64, seq uint64) (f frameInfo, v verdict, why string) {
-	first := uint32(at / vfs.SectorBytes)
 	if len(data) < vfs.SectorBytes {
 		return f, nothing, ""
 	}
-	switch judgeSector(data[:vfs.SectorBytes], first, seq) {
-	case absent, follows: // one that follows is of an earlier attempt to begin the segment
+	state := judgeSector(data[:vfs.SectorBytes], uint32(at/vfs.SectorBytes), seq)
+	if state == absent || state == follows { // one that follows is of an earlier attempt to begin the segment
 		return f, nothing, ""
-	case damaged:
-		return f, broken, "its first sector is damaged"
 	}
 	f = readHeader(data[sectorHeader:], at)
-	if reason := f.impossible(); reason != "" {
+	switch reason := f.impossible(); {
+	case state == damaged && (reason != "" || !f.told(data, seq)):
+		return f, broken, "its first sector is damaged"
+	case reason != "":
 		return f, broken, reason
 	}
-	return judgeSectors(data, f, seq)
+	return judgeSectors(data, f, seq, state == damaged)
+}
+
+// toldBytes is how many bytes of the file what a frame tells takes.
+func (f *frameInfo) toldBytes() int {
+	return sectorsFor(frameHeader+f.begin+f.dir) * vfs.SectorBytes
+}
+
+// told says whether the frame at the beginning of data tells what it told.
+func (f *frameInfo) told(data []byte, seq uint64) bool {
+	if len(data) < f.toldBytes() {
+		return false
+	}
+	b := make([]byte, frameHeader+f.begin+f.dir)
+	streamAt(b, data, 0, 0)
+	return toldSum(b, f.at, seq, b[frameHeader:]) == binary.LittleEndian.Uint32(b[36:])
 }
 
 func readHeader(h []byte, at int64) frameInfo {
@@ -157,9 +192,11 @@ func (f *frameInfo) impossible() string {
 
 // judgeSectors decides by the sectors behind the first. One that never reached the disk
 // proves that the frame was never acknowledged.
-func judgeSectors(data []byte, f frameInfo, seq uint64) (frameInfo, verdict, string) {
-	n, told := sectorsFor(f.length), sectorsFor(frameHeader+f.begin+f.dir)
-	first, check, bad := uint32(f.at/vfs.SectorBytes), uint32(0), -1
+func judgeSectors(data []byte, f frameInfo, seq uint64, firstBad bool) (frameInfo, verdict, string) {
+	n, first, check, bad := sectorsFor(f.length), uint32(f.at/vfs.SectorBytes), uint32(0), -1
+	if firstBad {
+		bad = 0
+	}
 	for i := 1; i < n; i++ {
 		if len(data) < (i+1)*vfs.SectorBytes {
 			return f, torn, fmt.Sprintf("it ends after %d of %d sectors", i, n)
@@ -176,7 +213,7 @@ func judgeSectors(data []byte, f frameInfo, seq uint64) (frameInfo, verdict, str
 		check = crc32.Update(check, castagnoli, sector[:4])
 	}
 	switch {
-	case bad >= 0 && bad < told:
+	case bad >= 0 && !f.told(data, seq):
 		return f, broken, fmt.Sprintf("sector %d of %d is damaged", bad, n)
 	case bad >= 0:
 		return f, harmed, fmt.Sprintf("sector %d of %d is damaged", bad, n)

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -87,13 +88,36 @@ func (r *recovery) look(slot int) error {
 	switch {
 	case state == absent:
 		return nil
-	case state == damaged || kind != kindStart:
-		// Whatever was acknowledged last may have been here.
-		return r.dir.corrupt(slotName(slot), "its first sector is damaged")
+	case state == damaged:
+		// Whatever was acknowledged last may be here.
+		seq = binary.LittleEndian.Uint64(sector[4:]) & seqMask
+		if _, _, err := r.firstFrame(seg, seq); err != nil {
+			return r.dir.corrupt(slotName(slot), "its first sector is damaged")
+		}
+	case kind != kindStart:
+		return r.dir.corrupt(slotName(slot), "no frame begins in its first sector")
 	}
 	seg.seq = seq
 	r.used = append(r.used, seg)
 	return nil
+}
+
+// firstFrame reads what the first frame of a segment tells, without the bytes of blocks.
+func (r *recovery) firstFrame(seg *segment, seq uint64) (f frameInfo, data []byte, err error) {
+	if data, err = readFull(seg.file, 0, vfs.SectorBytes); err != nil {
+		return f, nil, err
+	}
+	f = readHeader(data[sectorHeader:], 0)
+	if reason := f.impossible(); reason != "" || int64(f.toldBytes()) > seg.filled {
+		return f, nil, r.dir.corrupt(slotName(seg.slot), "its first frame cannot be read")
+	}
+	if data, err = readFull(seg.file, 0, f.toldBytes()); err != nil {
+		return f, nil, err
+	}
+	if !f.told(data, seq) {
+		return f, nil, r.dir.corrupt(slotName(seg.slot), "its first frame is damaged")
+	}
+	return f, data, nil
 }
 
 // findNewest finds the last segment whose first frame is whole, and reads it.
@@ -237,23 +261,9 @@ func (r *recovery) indexes() ([][]byte, error) {
 
 // indexBefore reads what the segment after says of the one before it.
 func (r *recovery) indexBefore(after, before *segment) ([]byte, bool) {
-	sector, err := readFull(after.file, 0, vfs.SectorBytes)
-	if err != nil || judgeSector(sector, 0, after.seq) != starts {
-		return nil, false
-	}
-	f := readHeader(sector[sectorHeader:], 0)
-	told := sectorsFor(frameHeader+f.begin) * vfs.SectorBytes
-	if f.impossible() != "" || int64(told) > after.end {
-		return nil, false
-	}
-	data, err := readFull(after.file, 0, told)
+	f, data, err := r.firstFrame(after, after.seq)
 	if err != nil {
 		return nil, false
-	}
-	for i := 1; i*vfs.SectorBytes < told; i++ {
-		if judgeSector(data[i*vfs.SectorBytes:][:vfs.SectorBytes], uint32(i), after.seq) != follows {
-			return nil, false
-		}
 	}
 	b := make([]byte, f.begin)
 	streamAt(b, data, 0, frameHeader)

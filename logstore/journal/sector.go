@@ -38,10 +38,17 @@ func sealSector(sector []byte, at uint32, kind, seq uint64) {
 	binary.LittleEndian.PutUint32(sector, crc32.Update(at, castagnoli, sector[4:vfs.SectorBytes]))
 }
 
-// judgeSector looks at a sector of segment seq; at is its number in the file.
+// judgeSector looks at a sector of segment seq; at is its number in the file. One that is
+// damaged counts as absent where it says that it is of a segment before: that it was
+// written in this one is then not to be seen, and nobody misses it in that one.
 func judgeSector(sector []byte, at uint32, seq uint64) sectorState {
 	found, kind, state := openSector(sector, at)
 	switch {
+	case state == damaged:
+		if earlier(sector, seq) && !isBut(sector, at, kindStart|seq) && !isBut(sector, at, kindContinue|seq) {
+			return absent
+		}
+		return damaged
 	case state != starts:
 		return state
 	case found < seq:
@@ -53,6 +60,21 @@ func judgeSector(sector []byte, at uint32, seq uint64) sectorState {
 	default:
 		return follows
 	}
+}
+
+// earlier says whether a sector says that it is of a segment before seq.
+func earlier(sector []byte, seq uint64) bool {
+	word := binary.LittleEndian.Uint64(sector[4:])
+	kind, found := word&^seqMask, word&seqMask
+	return (kind == kindStart || kind == kindContinue) && found > 0 && found < seq
+}
+
+// isBut says whether a sector would be whole with word for its kind and segment.
+func isBut(sector []byte, at uint32, word uint64) bool {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], word)
+	sum := crc32.Update(at, castagnoli, b[:])
+	return binary.LittleEndian.Uint32(sector) == crc32.Update(sum, castagnoli, sector[sectorHeader:vfs.SectorBytes])
 }
 
 // openSector reads which segment a sector is of. Its state is absent, damaged, or starts
