@@ -102,6 +102,9 @@ func (s *Store) beginLife(r *recovery) error {
 	for i := range ops {
 		s.groups[ops[i].group].apply(&ops[i], seg)
 	}
+	for _, g := range s.groups {
+		g.merge()
+	}
 	return nil
 }
 

@@ -49,7 +49,11 @@ func (d directory) corrupt(name, format string, args ...any) error {
 // 1 on. It is written beside the old one before a new file is used.
 func encodeMark(slots int) []byte {
 	line := fmt.Sprintf("journal format %d slots %d", formatVersion, slots)
-	return fmt.Appendf(nil, "%s %08x\n", line, crc32.Checksum([]byte(line), castagnoli))
+	return fmt.Appendf(nil, "%s %s\n", line, markSum(line))
+}
+
+func markSum(line string) string {
+	return fmt.Sprintf("%08x", crc32.Checksum([]byte(line), castagnoli))
 }
 
 // readMark returns how many slots there must be. Its error wraps fs.ErrNotExist where
@@ -64,7 +68,7 @@ func (d directory) readMark() (slots int, err error) {
 	version, _ := strings.CutPrefix(line, "journal format ")
 	format, ferr := strconv.Atoi(strings.TrimSpace(version))
 	slots, serr := strconv.Atoi(number)
-	checked := fmt.Sprintf("%08x", crc32.Checksum([]byte(line+"slots "+number), castagnoli)) == sum
+	checked := markSum(line+"slots "+number) == sum
 	switch {
 	case ferr == nil && checked && format > formatVersion:
 		return 0, fmt.Errorf("%w: %s says format %d, expected at most %d", logstore.ErrNewerFormat, d.file(MarkName), format, formatVersion)

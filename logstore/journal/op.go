@@ -180,8 +180,14 @@ func (r *opReader) block(o *op) {
 		return
 	}
 	o.time, r.rest = t, r.rest[n:]
-	o.length, o.pos = r.uint32(), uint32(r.data)
-	if r.data += int(o.length); r.data > 1<<32-1 {
+	if o.length = r.uint32(); o.kind != opLost {
+		o.pos = uint32(r.data)
+		r.data += int(o.length)
+	}
+	switch {
+	case o.kind == opLost && o.length > 0:
+		r.fail("a lost block of %d bytes", o.length)
+	case r.data > 1<<32-1:
 		r.fail("a block ends beyond any segment")
 	}
 	if o.first == 0 || o.count == 0 || o.first+uint64(o.count) < o.first {

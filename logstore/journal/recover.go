@@ -229,9 +229,6 @@ func (r *recovery) replay() error {
 			}
 		}
 	}
-	for _, g := range r.groups {
-		g.merge()
-	}
 	return nil
 }
 
