@@ -16,13 +16,13 @@ func chained(t *testing.T) (disk *vfs.Mem, chain []link, slots []string, active 
 	t.Helper()
 	disk = newDisk(1)
 	opts := tiny
-	opts.SegmentBytes = 16 << 10
+	opts.SegmentBytes = 24 << 10
 	s, err := Open(disk, "/db", opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for group := uint64(1); group <= 12; group++ {
-		for first := uint64(1); first <= 20; first++ {
+		for first := uint64(1); first <= 24; first++ {
 			write(t, s, put(group, first, bytes.Repeat([]byte{byte(group)}, 200)))
 		}
 	}
