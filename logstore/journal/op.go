@@ -96,6 +96,7 @@ var errOp = errors.New("directory cannot be read")
 type opReader struct {
 	rest []byte
 	data int // stream position of the next block's bytes
+	end  int // and where there are no more of them
 	err  error
 }
 
@@ -187,8 +188,8 @@ func (r *opReader) block(o *op) {
 	switch {
 	case o.kind == opLost && o.length > 0:
 		r.fail("a lost block of %d bytes", o.length)
-	case r.data > 1<<32-1:
-		r.fail("a block ends beyond any segment")
+	case r.data > r.end:
+		r.fail("a block ends at %d, behind what holds it, which ends at %d", r.data, r.end)
 	}
 	if o.first == 0 || o.count == 0 || o.first+uint64(o.count) < o.first {
 		r.fail("a block of %d entries from %d on", o.count, o.first)

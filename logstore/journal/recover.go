@@ -215,7 +215,7 @@ func (r *recovery) replay() error {
 		return err
 	}
 	for i, seg := range r.chain {
-		if err := r.apply(&opReader{rest: indexes[i]}, seg); err != nil {
+		if err := r.apply(&opReader{rest: indexes[i], end: int(seg.end/vfs.SectorBytes) * sectorPayload}, seg); err != nil {
 			if err = r.dir.corrupt(slotName(seg.slot), "%v", err); !r.excused(err) {
 				return err
 			}
@@ -309,7 +309,7 @@ func (r *recovery) stream(f *frameInfo, from, size int) []byte {
 func (r *recovery) directory(f *frameInfo) []byte { return r.stream(f, frameHeader+f.begin, f.dir) }
 
 func (r *recovery) ops(f *frameInfo) *opReader {
-	return &opReader{rest: r.directory(f), data: f.dataAt()}
+	return &opReader{rest: r.directory(f), data: f.dataAt(), end: f.streamStart() + f.length}
 }
 
 func (r *recovery) apply(ops *opReader, seg *segment) error {
