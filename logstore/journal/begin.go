@@ -208,10 +208,7 @@ func (s *Store) writeFrame(seg *segment, seq uint64, info *frameInfo, head []byt
 			pos += len(o.bytes)
 		}
 	}
-	if _, err := seg.file.WriteAt(w.seal(info, seq), info.at); err != nil {
-		return s.fail(err)
-	}
-	if err := seg.file.Sync(); err != nil {
+	if err := vfs.WriteSynced(seg.file, w.seal(info, seq), info.at); err != nil {
 		return s.fail(err)
 	}
 	s.batch, s.oldest = info.batch, info.oldest

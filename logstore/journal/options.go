@@ -14,7 +14,7 @@ type Options struct {
 	Logger hclog.Logger
 
 	// SegmentBytes is how large a segment's file grows. A single Write that needs more
-	// gets it. Default 64 MiB, at most 1 GiB.
+	// gets it. Default 16 MiB, at most 1 GiB.
 	SegmentBytes int
 
 	// PageBytes is what a Write is padded to, so that no later one touches the same page
@@ -22,7 +22,8 @@ type Options struct {
 	// bypassed. Default vfs.DirectBytes.
 	PageBytes int
 
-	// AheadBytes is how much of a new file is filled with zeros at a time. Default 1 MiB.
+	// AheadBytes is how much of a new file is filled with zeros at a time, at least. Default
+	// 256 KiB.
 	AheadBytes int
 
 	// IndexBytes is how much there may be to say of a segment's contents, in its
@@ -30,7 +31,8 @@ type Options struct {
 	IndexBytes int
 
 	// SlackBytes is how much more than twice the live bytes the segments may hold before
-	// what is live in the oldest one is written again. Default 128 MiB.
+	// what is live in the oldest one is written again, and how much more of the disk the
+	// files may keep. Default 64 MiB.
 	SlackBytes int
 
 	// ReserveBytes is how much of the disk the store keeps for when it is full. Default
@@ -50,11 +52,11 @@ func (o *Options) fill() error {
 		unset int
 		max   int
 	}{
-		{"SegmentBytes", &o.SegmentBytes, 64 << 20, segmentBytesMax},
+		{"SegmentBytes", &o.SegmentBytes, 16 << 20, segmentBytesMax},
 		{"PageBytes", &o.PageBytes, vfs.DirectBytes, 1 << 20},
-		{"AheadBytes", &o.AheadBytes, 1 << 20, 64 << 20},
+		{"AheadBytes", &o.AheadBytes, 256 << 10, 64 << 20},
 		{"IndexBytes", &o.IndexBytes, 1 << 20, 64 << 20},
-		{"SlackBytes", &o.SlackBytes, 128 << 20, 1 << 50},
+		{"SlackBytes", &o.SlackBytes, 64 << 20, 1 << 50},
 		{"ReserveBytes", &o.ReserveBytes, 16 << 20, 1 << 40},
 	} {
 		switch {

@@ -121,13 +121,13 @@ func (s *Store) spare(what int64, may spend) bool {
 	return false
 }
 
-// makeRoom fills a file with zeros up to least, and ahead of that while there is room. It
-// returns an error wrapping ErrFull where the disk has no room; any other means that the
+// makeRoom fills a file with zeros up to least, and ahead of that while there is room. A sync that changes neither the length of a file nor its
+// blocks is a fast one; that of the frame covers the zeros. It returns an error wrapping ErrFull where the disk has no room; any other means that the
 // store has failed.
 func (s *Store) makeRoom(seg *segment, least int64, may spend) error {
 	page := int64(s.opts.PageBytes)
 	for seg.filled < least {
-		end := max((least+page-1)/page*page, min(seg.end+int64(s.opts.AheadBytes), int64(s.opts.SegmentBytes)/page*page))
+		end := max(least, min(least+int64(s.opts.AheadBytes), int64(s.opts.SegmentBytes))) / page * page
 		n, err := seg.file.WriteAt(zeros[:min(end-seg.filled, int64(len(zeros))/page*page)], seg.filled)
 		seg.filled = (seg.filled + int64(n)) / page * page // what is beyond is written again
 		switch {

@@ -144,8 +144,7 @@ func (s *Store) publish(next *segment, ops []op) {
 	s.release()
 }
 
-// filesKept is how many free files keep their room. More of them are emptied, so that the
-// disk gets back what a long log has taken.
+// filesKept is how many free files keep their room in any case.
 const filesKept = 2
 
 // release frees the segments that the last frame says nobody needs.
@@ -157,18 +156,32 @@ func (s *Store) release() {
 		s.free = append(s.free, seg)
 	}
 	s.gc.forget(s.chain)
+	s.giveBack()
+}
+
+// giveBack empties free files beyond what a log of this size needs, so that the disk gets
+// back what a longer one has taken.
+func (s *Store) giveBack() {
+	used, live := s.active.filled, s.active.live
+	for _, seg := range s.chain {
+		used, live = used+seg.filled, live+seg.live
+	}
+	most := 2*live + int64(s.opts.SlackBytes) + filesKept*int64(s.opts.SegmentBytes)
 	kept := 0
 	for _, seg := range s.free {
 		if seg.filled == 0 {
 			continue
 		}
-		if kept++; kept > filesKept && seg.pins.Load() == 0 {
-			if err := seg.file.Truncate(0); err != nil {
-				s.log.Debug("a file that is not needed keeps its room", "file", s.dir.slot(seg.slot), "error", err)
-				continue
-			}
-			seg.filled = 0
+		used += seg.filled
+		if kept++; kept <= filesKept || used <= most || seg.pins.Load() > 0 {
+			continue
 		}
+		if err := seg.file.Truncate(0); err != nil {
+			s.log.Debug("a file that is not needed keeps its room", "file", s.dir.slot(seg.slot), "error", err)
+			continue
+		}
+		used -= seg.filled
+		seg.filled = 0
 	}
 }
 

@@ -8,11 +8,23 @@ const DirectBytes = 4 << 10
 
 // Direct is a file system that can write past the page cache.
 type Direct interface {
-	// AppendDirect opens an existing file as Append does. Where a WriteAt has returned nil
-	// its bytes are durable, and so is the length they need; Sync has nothing left to do.
-	// Offset and length of a WriteAt are multiples of DirectBytes; Write is refused. It
-	// returns an error wrapping errors.ErrUnsupported where files cannot be opened so.
+	// AppendDirect opens an existing file as Append does. Offset and length of a WriteAt
+	// are multiples of DirectBytes; Write is refused. It returns an error wrapping
+	// errors.ErrUnsupported where files cannot be opened so.
 	AppendDirect(name string) (File, error)
+}
+
+// WriteSynced is a WriteAt and a Sync, in one call where the file has one for it.
+func WriteSynced(f File, p []byte, off int64) error {
+	if one, ok := f.(interface {
+		writeSynced(p []byte, off int64) error
+	}); ok {
+		return one.writeSynced(p, off)
+	}
+	if _, err := f.WriteAt(p, off); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 // Aligned makes a buffer that a direct file writes without copying it first.

@@ -6,14 +6,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
 // AppendDirect implements Direct.
 func (OS) AppendDirect(name string) (File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|unix.O_DIRECT|unix.O_DSYNC, 0)
+	f, err := os.OpenFile(name, os.O_RDWR|unix.O_DIRECT, 0)
 	if errors.Is(err, unix.EINVAL) {
 		return nil, fmt.Errorf("vfs: %s: direct writes: %w", name, errors.ErrUnsupported)
 	}
@@ -24,7 +23,7 @@ func (OS) AppendDirect(name string) (File, error) {
 		f.Close()
 		return nil, fmt.Errorf("vfs: %s: direct writes of %d bytes: %w", name, DirectBytes, errors.ErrUnsupported)
 	}
-	return &directFile{osFile: osFile{f}}, nil
+	return directFile{osFile{f}}, nil
 }
 
 // takesDirect asks what a file's direct writes must be multiples of. Kernels before 6.1
@@ -39,31 +38,75 @@ func takesDirect(f *os.File) bool {
 	return fits(st.Dio_mem_align) && fits(st.Dio_offset_align)
 }
 
-// directFile is a file opened with O_DIRECT and O_DSYNC. Of a buffer that is not where
-// such I/O wants it, a copy is used.
-type directFile struct {
-	osFile
-	cut atomic.Bool // the length was changed since the last Sync
-}
+// directFile is a file opened with O_DIRECT. Of a buffer that is not where such I/O wants
+// it, a copy is used.
+type directFile struct{ osFile }
 
-func (f *directFile) Write([]byte) (int, error) {
+func (f directFile) Write([]byte) (int, error) {
 	return 0, &fs.PathError{Op: "write", Path: f.Name(), Err: errors.ErrUnsupported}
 }
 
-func (f *directFile) WriteAt(p []byte, off int64) (int, error) {
-	if off%DirectBytes != 0 || len(p)%DirectBytes != 0 {
-		return 0, &fs.PathError{Op: "write", Path: f.Name(), Err: fmt.Errorf("%d bytes at %d, expected multiples of %d", len(p), off, DirectBytes)}
-	}
-	if len(p) > 0 && !aligned(p) {
-		b := Aligned(len(p))
-		copy(b, p)
-		p = b
+func (f directFile) WriteAt(p []byte, off int64) (int, error) {
+	p, err := f.fit(p, off)
+	if err != nil {
+		return 0, err
 	}
 	return f.osFile.WriteAt(p, off)
 }
 
+// fit is p where direct I/O wants it.
+func (f directFile) fit(p []byte, off int64) ([]byte, error) {
+	if off%DirectBytes != 0 || len(p)%DirectBytes != 0 {
+		return nil, &fs.PathError{Op: "write", Path: f.Name(), Err: fmt.Errorf("%d bytes at %d, expected multiples of %d", len(p), off, DirectBytes)}
+	}
+	if len(p) == 0 || aligned(p) {
+		return p, nil
+	}
+	b := Aligned(len(p))
+	copy(b, p)
+	return b, nil
+}
+
+// writeSynced has the kernel sync with the write. Where no block or length of the file
+// has changed since the last sync, the disk writes through, which spares it flushing all of its cache.
+func (f directFile) writeSynced(p []byte, off int64) error {
+	p, err := f.fit(p, off)
+	if err != nil {
+		return err
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var werr error
+	err = raw.Control(func(fd uintptr) { werr = writeAllSynced(int(fd), p, off) })
+	if err == nil {
+		err = werr
+	}
+	if err != nil {
+		return &fs.PathError{Op: "write", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+func writeAllSynced(fd int, p []byte, off int64) error {
+	for len(p) > 0 {
+		n, err := unix.Pwritev2(fd, [][]byte{p}, off, unix.RWF_DSYNC)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return err
+		case n <= 0:
+			return io.ErrShortWrite
+		default:
+			p, off = p[n:], off+int64(n)
+		}
+	}
+	return nil
+}
+
 // ReadAt reads the pages around what is asked for.
-func (f *directFile) ReadAt(p []byte, off int64) (int, error) {
+func (f directFile) ReadAt(p []byte, off int64) (int, error) {
 	from, end := off&^(DirectBytes-1), (off+int64(len(p))+DirectBytes-1)&^(DirectBytes-1)
 	if from == off && end == off+int64(len(p)) && aligned(p) {
 		return f.osFile.ReadAt(p, off)
@@ -79,16 +122,4 @@ func (f *directFile) ReadAt(p []byte, off int64) (int, error) {
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err
-}
-
-func (f *directFile) Truncate(size int64) error {
-	f.cut.Store(true)
-	return f.osFile.Truncate(size)
-}
-
-func (f *directFile) Sync() error {
-	if !f.cut.Swap(false) {
-		return nil
-	}
-	return f.osFile.Sync()
 }
