@@ -1,10 +1,9 @@
 // Package journal keeps logs and hard states in files of its own: one stream of frames
 // for all groups of a node, one write and one sync for each Write.
 //
-// What it expects of a disk, and when it gives up, is described in package logstore; what
-// stands in its files, in format.md's place, at the types that are written: sector, frame,
-// op, start. It has no goroutines: all it does to the disk it does in the turn of who
-// calls.
+// What it expects of a disk, what stands in its files and when it gives up is described in
+// package logstore; the bytes are at sector.go, frame.go and op.go. It has no goroutines:
+// all it does to the disk it does in the turn of who calls.
 package journal
 
 import (

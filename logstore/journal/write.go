@@ -14,6 +14,10 @@ type batchOps struct {
 	dirBytes []byte
 }
 
+// writeBytesMax is the largest Write: a segment that holds it is one whose places fit 32
+// bits.
+const writeBytesMax = 1 << 30
+
 // smallBytes is the largest Write that may take from the reserve.
 const smallBytes = 64 << 10
 
@@ -33,6 +37,9 @@ func (s *Store) Write(updates []logstore.Update) error {
 	}
 	if len(s.ops) == 0 {
 		return nil
+	}
+	if n := opsBytes(s.ops); n > writeBytesMax {
+		return fmt.Errorf("%w: %d bytes in one write, expected at most %d", logstore.ErrInvalid, n, writeBytesMax)
 	}
 	may := some
 	if blocks || opsBytes(s.ops) > smallBytes {
