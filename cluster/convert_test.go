@@ -41,6 +41,7 @@ func engineOf(t *testing.T, dir string) string {
 // where it was.
 func TestConvertLog(t *testing.T) {
 	o := alone(t, filepath.Join(t.TempDir(), "data"), freeAddress(t))
+	o.LogEngine = engine.Goleveldb
 	round(t, o, 5)
 	sum := int64(5)
 	for _, to := range []string{engine.Journal, engine.Goleveldb, engine.Journal} {
@@ -106,7 +107,9 @@ func TestConversionCutOff(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, again := range []bool{false, true} {
 				o := alone(t, filepath.Join(t.TempDir(), "data"), freeAddress(t))
+				o.LogEngine = engine.Goleveldb
 				round(t, o, 5)
+				o.LogEngine = ""
 				c.cut(t, o.DataDir, convertedCopy(t, o.DataDir))
 				d, err := InspectDataDir(o.DataDir)
 				if err != nil {

@@ -304,14 +304,3 @@ func (g *group) remove() {
 	g.view, g.hard, g.note = view{first: 1}, logstore.HardState{}, nil
 	g.damaged, g.whole = 0, 0
 }
-
-// broken is the first block that cannot belong where it is, and why; len(blocks) where
-// there is none.
-func (v *view) broken() (at int, why string) {
-	for i := range v.blocks {
-		if why = v.follows(i); why != "" {
-			return i, why
-		}
-	}
-	return len(v.blocks), ""
-}

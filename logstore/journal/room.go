@@ -126,6 +126,7 @@ func (s *Store) spare(what int64, may spend) bool {
 // store has failed.
 func (s *Store) makeRoom(seg *segment, least int64, may spend) error {
 	page := int64(s.opts.PageBytes)
+	seg.filled = seg.filled / page * page // an earlier life may have been refused in the midst
 	for seg.filled < least {
 		end := max(least, min(least+int64(s.opts.AheadBytes), int64(s.opts.SegmentBytes))) / page * page
 		n, err := seg.file.WriteAt(zeros[:min(end-seg.filled, int64(len(zeros))/page*page)], seg.filled)
