@@ -34,6 +34,7 @@ kills:
 
 fuzz:
 	go test ./messages -run '^$$' -fuzz FuzzBlock -fuzztime 1m
+	for f in FuzzFile FuzzTold FuzzOps; do go test ./logstore/journal -run '^$$' -fuzz "^$$f$$" -fuzztime 1m || exit 1; done
 	for f in FuzzApply FuzzExec FuzzParseReply FuzzRestore; do go test ./fsm/kv -run '^$$' -fuzz "^$$f$$" -fuzztime 1m || exit 1; done
 	for f in FuzzApply FuzzRestore; do go test ./fsm/lock -run '^$$' -fuzz "^$$f$$" -fuzztime 1m || exit 1; done
 	for f in FuzzFrames FuzzHello FuzzServe; do go test ./cluster/link -run '^$$' -fuzz "^$$f$$" -fuzztime 1m || exit 1; done

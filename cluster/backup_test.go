@@ -15,7 +15,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/protoraft/protoraft/fsm/counter"
-	"github.com/protoraft/protoraft/logstore/level"
+	"github.com/protoraft/protoraft/logstore/engine"
 	"github.com/protoraft/protoraft/logstore/snapshots"
 	"github.com/protoraft/protoraft/logstore/vfs"
 )
@@ -281,7 +281,7 @@ func TestRestoredLogFollowsTheSnapshot(t *testing.T) {
 	if err := Restore(o); err != nil {
 		t.Fatal(err)
 	}
-	store, err := level.Open(vfs.OS{}, filepath.Join(o.DataDir, logDir), level.Options{})
+	store, err := engine.Open(vfs.OS{}, filepath.Join(o.DataDir, logDir), "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,6 +80,9 @@ func openDataDir(path string, id identity) (*dataDir, error) {
 		return nil, fmt.Errorf("%w: %s (a node is running on it; one process at a time)", ErrDataDirLocked, path)
 	}
 	d := &dataDir{path: path, lock: lock}
+	if err := settleLog(path); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
 	if err := d.claim(id); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -168,7 +171,7 @@ func checkIdentity(path string, want identity) (found bool, err error) {
 // checkLog: a node that begins with an empty log in the place of one it had could vote
 // twice in a term, and acknowledge what it does not have.
 func checkLog(path, node string) error {
-	info, err := os.Stat(filepath.Join(path, logDir))
+	info, err := os.Stat(logPath(path))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %s is of node %q and has no directory %s: put it back, or empty the directory: the node then fetches the log from the others, and does not vote until it has it", ErrDataDirLogLost, path, node, logDir)

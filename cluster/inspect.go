@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 
 	"github.com/gofrs/flock"
+
+	"github.com/protoraft/protoraft/logstore/engine"
+	"github.com/protoraft/protoraft/logstore/vfs"
 )
 
 // InspectedDir is a node's data directory that is looked at: nothing in it is changed,
@@ -39,14 +42,14 @@ func InspectDataDir(path string) (_ *InspectedDir, err error) {
 	switch {
 	case err == nil:
 		d.NodeID, d.ClusterID, d.Format = id.NodeID, id.ClusterID, id.Format
-		d.LogDir = filepath.Join(path, logDir)
+		d.LogDir = logPath(path)
 		if err := checkLog(path, id.NodeID); err != nil {
 			return nil, err
 		}
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	case !holdsLog(path):
-		return nil, fmt.Errorf("%w: %s has neither a file %s, as a node's directory has, nor CURRENT, as its log has", ErrForeignDataDir, path, identityFile)
+		return nil, fmt.Errorf("%w: %s has neither a file %s, as a node's directory has, nor CURRENT or JOURNAL, as its log has", ErrForeignDataDir, path, identityFile)
 	}
 	if at := filepath.Join(path, snapshotsDir); isDir(at) {
 		d.SnapshotsDir = at
@@ -69,10 +72,10 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// holdsLog says whether a directory has the file that every log has.
+// holdsLog says whether a directory has what a log has.
 func holdsLog(path string) bool {
-	_, err := os.Stat(filepath.Join(path, "CURRENT"))
-	return err == nil
+	found, err := engine.Detect(vfs.OS{}, path)
+	return found != "" || err != nil
 }
 
 // hold shares a directory's lock, where it has one, with others that look.

@@ -17,7 +17,7 @@ import (
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/fsm"
 	"github.com/protoraft/protoraft/logstore"
-	"github.com/protoraft/protoraft/logstore/level"
+	"github.com/protoraft/protoraft/logstore/engine"
 	"github.com/protoraft/protoraft/logstore/snapshots"
 	"github.com/protoraft/protoraft/logstore/vfs"
 	"github.com/protoraft/protoraft/messages"
@@ -52,7 +52,7 @@ type Node struct {
 // have a remote yet; actors that other nodes refer to are spawned afterwards.
 //
 // Errors wrap ErrDataDirLocked, ErrDataDirForeign and their like, ErrPortInUse,
-// ErrInsecure, or logstore.ErrCorrupt and logstore.ErrNewerFormat. After an error
+// ErrInsecure, ErrLogEngine, or logstore.ErrCorrupt and logstore.ErrNewerFormat. After an error
 // nothing of the node is left running.
 func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 	if err := o.fill(); err != nil {
@@ -67,11 +67,10 @@ func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 	if n.dir, err = openDataDir(o.DataDir, identity{ClusterID: o.ClusterID, NodeID: o.ID}); err != nil {
 		return nil, err
 	}
-	store, err := level.Open(vfs.OS{}, filepath.Join(o.DataDir, logDir), level.Options{Logger: o.Logger.Named("store")})
+	n.store, err = engine.Open(vfs.OS{}, filepath.Join(o.DataDir, logDir), o.LogEngine, o.Logger.Named("store"))
 	if err != nil {
 		return nil, fmt.Errorf("open the log in %s: %w", o.DataDir, err)
 	}
-	n.store = store // not before: a nil *level.Store is not a nil Store
 	n.snapshots, err = snapshots.Open(vfs.OS{}, filepath.Join(o.DataDir, snapshotsDir))
 	if err != nil {
 		return nil, fmt.Errorf("open the snapshots in %s: %w", o.DataDir, err)

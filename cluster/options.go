@@ -15,6 +15,7 @@ import (
 
 	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/actors/core"
+	"github.com/protoraft/protoraft/logstore/engine"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -58,6 +59,11 @@ type Options struct {
 	// DataDir holds this node's logs. It is made if it does not exist, locked while
 	// the node runs, and refused when it belongs to another node or cluster.
 	DataDir string
+
+	// LogEngine is what keeps the log: "goleveldb" or "journal". One that is there and is
+	// kept by the other is refused with ErrLogEngine; ConvertLog converts it. Default:
+	// whichever keeps the log that is there, goleveldb for a new one.
+	LogEngine string
 
 	// ClusterID names the cluster; nodes of different clusters refuse each other.
 	// Default: derived from Members.
@@ -167,6 +173,9 @@ func (o *Options) fill() error {
 	}
 	if o.DataDir == "" {
 		return fmt.Errorf("cluster: Options.DataDir is empty, expected a directory for this node alone")
+	}
+	if err := engine.Check(o.LogEngine); err != nil {
+		return fmt.Errorf("cluster: Options.LogEngine: %w", err)
 	}
 	if o.ElectionTimeout == 0 {
 		o.ElectionTimeout = defaultElectionTimeout

@@ -14,7 +14,7 @@ import (
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/fsm"
 	"github.com/protoraft/protoraft/logstore"
-	"github.com/protoraft/protoraft/logstore/level"
+	"github.com/protoraft/protoraft/logstore/engine"
 	"github.com/protoraft/protoraft/logstore/snapshots"
 	"github.com/protoraft/protoraft/logstore/vfs"
 	"github.com/protoraft/protoraft/messages"
@@ -37,6 +37,9 @@ type RestoreOptions struct {
 
 	// DataDir must not exist, or be empty.
 	DataDir string
+
+	// LogEngine keeps the node's log, as Options.LogEngine does.
+	LogEngine string
 
 	// Machine is the format of the state machine that is to read the backups, see
 	// fsm.Formatted. Empty: not checked here, but when the group starts.
@@ -103,6 +106,9 @@ func (o *RestoreOptions) check() error {
 	if err := core.CheckWitness(bootstrapOf(o.Members).Members); err != nil {
 		return fmt.Errorf("restore: members: %w", err)
 	}
+	if err := engine.Check(o.LogEngine); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
 	switch {
 	case addressBook(o.Members)[o.ID] == "":
 		return fmt.Errorf("restore: id %q is not among the members %s", o.ID, memberList(o.Members))
@@ -162,7 +168,7 @@ func (o *RestoreOptions) fill(dir string, files []*Backup) error {
 	if err := o.writeSnapshots(filepath.Join(dir, snapshotsDir), files); err != nil {
 		return err
 	}
-	if err := writeLogs(filepath.Join(dir, logDir), files); err != nil {
+	if err := writeLogs(filepath.Join(dir, logDir), o.LogEngine, files); err != nil {
 		return err
 	}
 	return writeIdentity(dir, identity{Format: dataDirFormat, ClusterID: o.ClusterID, NodeID: o.ID})
@@ -216,8 +222,8 @@ func (o *RestoreOptions) configuration() *messages.Configuration {
 }
 
 // writeLogs has every group's log begin behind its snapshot, in that one's term.
-func writeLogs(dir string, files []*Backup) error {
-	store, err := level.Open(vfs.OS{}, dir, level.Options{})
+func writeLogs(dir, keptBy string, files []*Backup) error {
+	store, err := engine.Open(vfs.OS{}, dir, keptBy, nil)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,8 @@
 // Package logstore is the contract between Raft and the disk: [Store] keeps the log
-// blocks, terms and votes of all groups of a node. Package level is the engine,
-// over goleveldb; memory is for tests; storetest is what an engine must pass; vfs is
-// the file system below it.
+// blocks, terms and votes of all groups of a node. Packages level, over goleveldb, and
+// journal, over files of its own, are the engines; engine tells which one a directory is
+// of, and copies from one to the other; memory is for tests; storetest is what an engine
+// must pass; vfs is the file system below it.
 //
 // # What a disk may do
 //
@@ -15,7 +16,7 @@
 // its directory was synced. After a failed sync nothing is known of the file, also
 // when the next sync succeeds; therefore an engine that saw a failure writes no more.
 //
-// # Keys and values of the engine
+// # goleveldb: keys and values
 //
 // Numbers in keys are big endian, in values little endian. A sealed value ends in
 // four bytes, the CRC32C of its key and itself.
@@ -36,7 +37,7 @@
 // the same batch. Compaction moves the first index; the blocks that end below it are
 // deleted a few at a time, in the batches of later writes, which costs no sync.
 //
-// # Files
+// # goleveldb: files
 //
 //	CURRENT          name of the manifest, and its CRC32C in hexadecimal
 //	MANIFEST-000000  which tables and journals count; goleveldb's format, as are
@@ -57,7 +58,7 @@
 // written the journal grows record by record. No file is used again: behind the
 // records there is never anything but zeros, or an interrupted write.
 //
-// # A full disk
+// # goleveldb: a full disk
 //
 // The zeros are there before the batch is: where the file system refuses them for want of
 // room, the batch is given to nobody and Write returns ErrFull. What else needs room
@@ -72,7 +73,7 @@
 // when the journal or manifest is synced, or when zeros are written over, is a failed
 // write as any other: so it may be on file systems that copy on write or compress.
 //
-// # What opening decides
+// # goleveldb: what opening decides
 //
 // Where nothing but zeros follows, a file ends; they are cut off. A record that cannot
 // be read was interrupted, and is cut off, when no whole record stands behind it and
@@ -87,4 +88,65 @@
 // also looks like a lost sector, as in a value with 512 zeros in a row; the last
 // records all turned to zeros; and the newest journal gone as a whole while the
 // manifest still names the one before.
+//
+// # The journal: files
+//
+//	JOURNAL         format (1), how many segment files there are, checksum; one line of text
+//	000001.journal  segments: what was written, in files that are used again
+//	LOCK            held by the process that has the store open
+//	RESERVE         room for a full disk; what is in it counts for nothing
+//
+// A segment has a number that is never given again, and ends where a file is about full
+// or there is about 1 MiB to say of what is in it. It is made of frames, one for each
+// Write, one behind the other, each from the beginning of a page (4 KiB) on. A frame is
+// written and synced before the next one is written, so no byte that was acknowledged is
+// written again, nor one that shares a page with it. It is written over zeros, or over
+// what the file held before: the sync then has no new blocks and no new length to commit.
+//
+// Files consist of sectors (512 bytes), each with a checksum that begins with its place,
+// the number of its segment and whether a frame begins there. Without those 12 bytes they
+// are a stream; numbers are little endian. A frame in it is
+//
+//	header (40)   lengths; number of the frame; the oldest segment that is needed; a
+//	              checksum over those of its sectors, one over all but the blocks
+//	beginning     in a segment's first frame: the segments before it that are needed, with
+//	              their lengths, and the index of the last of them: its directories
+//	directory     ops, of groups: hard state; note; where the log begins; cut from an index
+//	              on; delete; a block appended; a block moved; entries lost
+//	blocks        messages.EntryBlock of the directory's blocks, their bytes unchanged
+//
+// What a group has is what the ops come to, in order. Only the oldest segment is given
+// up, when no block or state in it is needed any more: so what removes something is never
+// gone before what it removes. Where segments hold much more than is needed (SlackBytes),
+// each Write moves a few of the oldest one's blocks and states to the end, in its own
+// frame. A file is used again when a frame says that its segment is not needed, and no
+// reader is left who was shown what is in it.
+//
+// # The journal: a full disk
+//
+// Zeros are there before a frame is: where the file system refuses them Write returns
+// ErrFull, and nothing was written of it. A Write without blocks, and a start, take room
+// from RESERVE; one with blocks makes it whole first. Compaction frees whole segments at
+// once, whose files have their room already.
+//
+// # The journal: what opening decides
+//
+// The newest segment is the one with the highest number whose first frame is whole. Only
+// its last frame may be an interrupted write: at least one of its sectors is then not of
+// this segment, and no frame begins behind it. A sector that is neither whole, nor of an
+// earlier segment, nor zeros, was damaged. Where a frame's own checksum says that only
+// bytes of blocks were, the groups of those blocks stop when they are loaded; otherwise,
+// and where a file that JOURNAL counts is gone or its first sector cannot be read, the
+// store does not open, and the error names the file. Of older segments only the first
+// frames are read, which hold the indexes; where an index is damaged, the segment itself.
+//
+// Nothing is written behind what an earlier life has left. Each start begins a segment,
+// with the last frame of the one before it: after a failed sync that one may have been in
+// the cache only.
+//
+// A block that cannot be read when it is to be moved stays in the directory as lost: its
+// group is not taken for a whole one afterwards, until it is reset.
+//
+// What cannot be told from an interrupted write: the first sector of the last frame turned
+// to zeros, or to what the file held before.
 package logstore

@@ -11,7 +11,7 @@ import (
 
 	"github.com/protoraft/protoraft/cluster"
 	"github.com/protoraft/protoraft/logstore"
-	"github.com/protoraft/protoraft/logstore/level"
+	"github.com/protoraft/protoraft/logstore/engine"
 	"github.com/protoraft/protoraft/logstore/snapshots"
 	"github.com/protoraft/protoraft/logstore/vfs"
 )
@@ -19,12 +19,12 @@ import (
 func logCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "log",
-		Short:   "Look at the log of a node that does not run",
+		Short:   "Look at the log of a node that does not run, or convert it",
 		Example: `  node log dump data/n1`,
 		Args:    subcommandNeeded,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(dumpCommand())
+	cmd.AddCommand(dumpCommand(), convertCommand())
 	return cmd
 }
 
@@ -114,7 +114,7 @@ func dump(out io.Writer, path string, f *dumpFlags) (err error) {
 }
 
 func dumpLog(p *dumpPrinter, dir string, f *dumpFlags) (err error) {
-	log, err := level.Inspect(vfs.OS{}, dir)
+	log, err := engine.Inspect(vfs.OS{}, dir)
 	if err != nil {
 		return fmt.Errorf("DIR: %w", err)
 	}
@@ -129,7 +129,7 @@ func dumpLog(p *dumpPrinter, dir string, f *dumpFlags) (err error) {
 		info := log.Group(id)
 		p.group(id, &info)
 		p.damages(info.Damage)
-		if err := log.Blocks(id, &info, func(r level.Record) error { return p.record(id, r) }); err != nil {
+		if err := log.Blocks(id, &info, func(r logstore.Record) error { return p.record(id, r) }); err != nil {
 			return err
 		}
 	}

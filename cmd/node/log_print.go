@@ -14,7 +14,6 @@ import (
 	"github.com/protoraft/protoraft/cmd/node/machine"
 	"github.com/protoraft/protoraft/fsm/kv"
 	"github.com/protoraft/protoraft/logstore"
-	"github.com/protoraft/protoraft/logstore/level"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -116,7 +115,7 @@ func (p *dumpPrinter) directory(d *cluster.InspectedDir) {
 	p.print(line, "data directory %s of node %s in cluster %s, format %d", d.Path, d.NodeID, d.ClusterID, d.Format)
 }
 
-func (p *dumpPrinter) group(id uint64, info *level.GroupInfo) {
+func (p *dumpPrinter) group(id uint64, info *logstore.GroupInfo) {
 	line := dumpGroup{"group", id, info.Incarnation, info.HardState.Term, info.HardState.Vote, info.FirstIndex, info.PrevTerm}
 	vote := "nobody"
 	if line.Vote != "" {
@@ -127,7 +126,7 @@ func (p *dumpPrinter) group(id uint64, info *level.GroupInfo) {
 }
 
 // record prints the entries of a block that are asked for.
-func (p *dumpPrinter) record(group uint64, r level.Record) error {
+func (p *dumpPrinter) record(group uint64, r logstore.Record) error {
 	if r.Damage != nil {
 		p.damages([]error{r.Damage})
 		return p.failure

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 	"github.com/protoraft/protoraft/cluster"
 	"github.com/protoraft/protoraft/logstore"
+	"github.com/protoraft/protoraft/logstore/engine"
 )
 
 // serveFlags is the command line of serve.
@@ -34,6 +36,7 @@ type serveFlags struct {
 	join               bool
 	clusterID          string // of --cluster, where it is not derived from that
 	witness            string // the id of one of them
+	logEngine          string // empty for whichever keeps the log that is there
 	followStdin        bool   // end when stdin does: whoever started us is gone
 
 	members []cluster.Member // parsed from cluster
@@ -86,6 +89,7 @@ what it has taken in, and exits with 0. A second signal ends it at once.`,
 	flags.Var(&f.heartbeat, "heartbeat", "how often a leader shows itself (default: a tenth of --election-timeout)")
 	flags.Var(&f.link, "link", "whether Raft's messages go by direct links to nodes that have them, too, or all by the remote")
 	f.snapshots.register(flags)
+	flags.StringVar(&f.logEngine, "log-engine", "", "what keeps the log: goleveldb or journal (default: what keeps the one there is, goleveldb for a new one)")
 	flags.Var(&f.level, "log-level", "trace, debug, info, warn or error")
 	flags.BoolVar(&f.logJSON, "log-json", false, "log lines are JSON")
 	flags.BoolVar(&f.insecure, "insecure", false, "allow addresses beyond this machine: traffic is readable, peers are not verified")
@@ -123,6 +127,9 @@ func (f *serveFlags) check() (err error) {
 	}
 	if f.election < 3*f.heartbeat || f.heartbeat < duration(time.Millisecond) {
 		return usage("--election-timeout %v with --heartbeat %v, expected an election timeout of at least three heartbeats, and those of at least 1ms", &f.election, &f.heartbeat)
+	}
+	if err := engine.Check(f.logEngine); err != nil {
+		return usage("--log-engine %q, expected one of %s", f.logEngine, strings.Join(engine.Names(), ", "))
 	}
 	if err := f.snapshots.check(); err != nil {
 		return err
@@ -226,6 +233,8 @@ func (f *serveFlags) explain(err error) error {
 	var network *net.OpError
 	var file *fs.PathError
 	switch {
+	case errors.Is(err, cluster.ErrLogEngine):
+		return fmt.Errorf("--log-engine: %w; 'node log convert' converts it", err)
 	case errors.Is(err, cluster.ErrInsecure):
 		return usage("%s: %w", at, err)
 	case errors.Is(err, cluster.ErrPortInUse), errors.As(err, &network):

@@ -22,27 +22,18 @@ import (
 // changed: what opening would cut off is passed over, and no lock is taken, which is
 // the caller's to do. It is for one goroutine.
 type Inspection struct {
-	store  *Store
-	damage []error
+	store     *Store
+	damage    []error
+	sweepFrom map[uint64]uint64 // of groups that were asked for
 }
 
-// Record is something found in a group's log: a block, or a damaged place.
-type Record struct {
-	Block  messages.Block         // valid until the next record
-	Damage *logstore.CorruptError // nil for a block that is whole
-}
+// Record and GroupInfo are as for any engine.
+type (
+	Record    = logstore.Record
+	GroupInfo = logstore.GroupInfo
+)
 
-// GroupInfo is what a group's log should be by its own account.
-type GroupInfo struct {
-	HardState   logstore.HardState
-	Incarnation uint64
-	FirstIndex  uint64 // 0 where the log state is gone or damaged
-	PrevTerm    uint64
-	Reached     uint64 // the log has had so many entries
-	Damage      []error
-
-	sweepFrom uint64
-}
+var _ logstore.Inspection = (*Inspection)(nil)
 
 // lenientReads pass damaged blocks of tables over.
 var lenientReads = &opt.ReadOptions{DontFillCache: true, Strict: opt.StrictOverride}
@@ -57,7 +48,7 @@ func Inspect(f vfs.FS, dir string) (*Inspection, error) {
 	}
 	st := &fileStorage{fs: f, dir: dir, log: hclog.NewNullLogger(), cuts: map[string]int64{}}
 	st.failed.Store(&failure{errReadOnly})
-	i := &Inspection{store: &Store{log: st.log, storage: st, groups: map[uint64]*group{}}}
+	i := &Inspection{store: &Store{log: st.log, storage: st, groups: map[uint64]*group{}}, sweepFrom: map[uint64]uint64{}}
 	if err := st.check(); err != nil {
 		if !errors.Is(err, logstore.ErrCorrupt) {
 			return nil, fmt.Errorf("level: inspect %s: %w", dir, err)
@@ -177,7 +168,7 @@ func (i *Inspection) Group(id uint64) (info GroupInfo) {
 		return info
 	}
 	info.Incarnation, info.FirstIndex, info.PrevTerm = state.incarnation, state.first, state.prevTerm
-	info.Reached, info.sweepFrom = state.reached, state.sweepFrom
+	info.Reached, i.sweepFrom[id] = state.reached, state.sweepFrom
 	return info
 }
 
@@ -186,7 +177,7 @@ func (i *Inspection) Group(id uint64) (info GroupInfo) {
 // error.
 func (i *Inspection) Blocks(id uint64, info *GroupInfo, see func(Record) error) error {
 	w := walk{id: id, info: info, see: see, next: info.FirstIndex, term: info.PrevTerm}
-	from := blockRange(id, info.sweepFrom)
+	from := blockRange(id, i.sweepFrom[id])
 	for _, reads := range []*opt.ReadOptions{scanReads, lenientReads} {
 		damage, err := i.scan(&w, from, reads)
 		if err != nil {

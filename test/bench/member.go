@@ -32,9 +32,10 @@ type member interface {
 const opTimeout = 5 * time.Second
 
 var libraries = map[string]func(memberConfig) (member, error){
-	"dragonboat": newDragonboat,
-	"hashicorp":  newHashicorp,
-	"protoraft":  newProtoraft,
+	"dragonboat":        newDragonboat,
+	"hashicorp":         newHashicorp,
+	"protoraft":         protoraftOn("goleveldb"),
+	"protoraft-journal": protoraftOn("journal"),
 }
 
 // memberConfig is what a member process is told, as JSON in memberEnv.

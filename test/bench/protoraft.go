@@ -22,9 +22,13 @@ type protoraftMember struct {
 	machines []*protoraftMachine
 }
 
-func newProtoraft(c memberConfig) (member, error) {
+func protoraftOn(logEngine string) func(memberConfig) (member, error) {
+	return func(c memberConfig) (member, error) { return newProtoraft(c, logEngine) }
+}
+
+func newProtoraft(c memberConfig, logEngine string) (member, error) {
 	logger := hclog.New(&hclog.LoggerOptions{Name: "bench", Level: hclog.Warn})
-	options := cluster.Options{ID: memberName(c.ID), DataDir: c.Dir, Logger: logger}
+	options := cluster.Options{ID: memberName(c.ID), DataDir: c.Dir, LogEngine: logEngine, Logger: logger}
 	for id := 1; id <= members; id++ {
 		options.Members = append(options.Members, cluster.Member{ID: memberName(id), Address: c.addr(id, 0)})
 	}

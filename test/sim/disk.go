@@ -49,7 +49,7 @@ func (n *node) leaveDisk(power bool) {
 	switch {
 	case power || n.disk.Crashed():
 		left = n.disk.Crash(w.chaos)
-	case w.engine != nil:
+	case w.background:
 		left = n.disk.Clone()
 	}
 	for _, s := range []io.Closer{n.store, n.snapshots} {
@@ -81,7 +81,7 @@ func (n *node) fillDisk(spare int, d time.Duration) {
 func (n *node) emptyDisk() {
 	refused := n.disk.Refused() > 0
 	n.disk.NoLimit()
-	if n.up && refused && n.w.engine != nil {
+	if n.up && refused && n.w.background {
 		n.crash(false)
 		n.restartIn(n.w.drawDowntime())
 	}

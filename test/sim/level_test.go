@@ -15,9 +15,16 @@ import (
 	"github.com/protoraft/protoraft/logstore/vfs"
 )
 
-var flagEngine = flag.String("sim.engine", "simlog", "what keeps the logs: simlog, or level, with which a seed does not say all")
+var flagEngine = flag.String("sim.engine", "simlog", "what keeps the logs: simlog, journal, or level, with which a seed does not say all")
 
-var engines = map[string]Engine{"simlog": nil, "level": openLevel}
+var engines = map[string]Options{"simlog": {}, "journal": {Engine: openJournal, InTurn: true}, "level": {Engine: openLevel}}
+
+// on is a run of a seed on the engine of that name.
+func on(engine string, seed uint64) Options {
+	o := engines[engine]
+	o.Seed, o.Hosts = seed, &hosts
+	return o
+}
 
 // Of all stores opened with openLevel.
 var (

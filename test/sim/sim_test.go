@@ -34,7 +34,7 @@ var hosts Hosts
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if _, known := engines[*flagEngine]; !known {
-		fmt.Fprintf(os.Stderr, "-sim.engine is %q, expected simlog or level\n", *flagEngine)
+		fmt.Fprintf(os.Stderr, "-sim.engine is %q, expected simlog, journal or level\n", *flagEngine)
 		os.Exit(2)
 	}
 	debug.SetGCPercent(800) // a world is small and short-lived
@@ -102,7 +102,7 @@ func runMany(seeds int, span time.Duration, engine string) *total {
 	for range *flagJobs {
 		jobs.Go(func() {
 			for seed := range next {
-				s.add(Run(Options{Seed: seed, Hosts: &hosts, Engine: engines[engine]}))
+				s.add(Run(on(engine, seed)))
 			}
 		})
 	}
@@ -147,7 +147,7 @@ func commit() string {
 // theRun is the one that the flags name.
 func theRun(t *testing.T) Options {
 	t.Helper()
-	o := Options{Seed: *flagSeed, Hosts: &hosts, Engine: engines[*flagEngine]}
+	o := on(*flagEngine, *flagSeed)
 	if *flagReplay != "" {
 		f, err := os.Open(*flagReplay)
 		if err != nil {

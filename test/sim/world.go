@@ -19,10 +19,11 @@ type Options struct {
 	// Guest, where set, is a machine that is replicated beside the world's own.
 	Guest *Guest
 
-	// Engine keeps the nodes' logs; nil for simlog, which does all its work in the
-	// caller's turn. With any other the seed does not say all: the engine's own
-	// goroutines work and meet faults when they do.
+	// Engine keeps the nodes' logs; nil for simlog. InTurn says that it does all its work
+	// in the caller's turn, as simlog does. With any other the seed does not say all: the
+	// engine's own goroutines work and meet faults when they do.
 	Engine Engine
+	InTurn bool
 
 	planted func(*World, *Decision) // see decisions
 }
@@ -65,6 +66,7 @@ type World struct {
 	decisions              decisions
 	hosts                  *Hosts
 	engine                 Engine
+	background             bool // the engine has goroutines of its own
 
 	now     time.Duration
 	seq     uint64
@@ -107,7 +109,7 @@ func Run(o Options) Result {
 	}
 	w := &World{
 		seed: o.Seed, setup: drawSetup(stream(o.Seed, chanceSetup, 0)),
-		hosts: o.Hosts, engine: o.Engine, byAddress: map[string]*node{}, types: typeNumbers{}, cover: Coverage{},
+		hosts: o.Hosts, engine: o.Engine, background: o.Engine != nil && !o.InTurn, byAddress: map[string]*node{}, types: typeNumbers{}, cover: Coverage{},
 	}
 	w.setup.drawSessions(draw{stream(o.Seed, chanceSessions, 0)})
 	w.decide(o)

@@ -1,0 +1,220 @@
+package journal
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/protoraft/protoraft/logstore"
+	"github.com/protoraft/protoraft/logstore/memory"
+	"github.com/protoraft/protoraft/logstore/vfs"
+)
+
+func newModel() *memory.Store { return memory.New() }
+
+// idle writes groups that then rest: their blocks, terms and notes are in the oldest
+// segment, and keep it.
+func idle(p *pair) bool {
+	for first := uint64(1); first < 8; first++ {
+		u := put(1, first, bytes.Repeat([]byte{'i', byte(first)}, 100))
+		u.HardState, u.Note = &logstore.HardState{Term: first, Vote: "n1", Machine: first}, []byte{'n', byte(first)}
+		if !p.write(u, logstore.Update{Group: 7, HardState: &logstore.HardState{Term: 9, Vote: "n7"}, CompactTo: 40, CompactTerm: 3}) {
+			return false
+		}
+	}
+	return true
+}
+
+// TestIdleGroupsMoveOn: what rests is moved along, so the journal does not grow with what
+// was written, only with what is kept.
+func TestIdleGroupsMoveOn(t *testing.T) {
+	disk := newDisk(1)
+	p := &pair{store: openTiny(t, disk), model: newModel()}
+	if !idle(p) || !churn(p, 1, 600, 300) {
+		t.Fatal("writes failed")
+	}
+	used, live := p.store.active.end, p.store.active.live
+	for _, seg := range p.store.chain {
+		used, live = used+seg.end, live+seg.live
+	}
+	if most := 2*live + int64(2*tiny.SlackBytes+tiny.SegmentBytes); used > most || p.store.slots > 14 {
+		t.Fatalf("%d bytes in use in %d files for %d live ones, expected at most %d", used, p.store.slots, live, most)
+	}
+	if oldest := p.store.oldest; oldest < 20 {
+		t.Fatalf("segment %d is still needed, the active one is %d", oldest, p.store.active.seq)
+	}
+	p.check(t, p.store, "before a restart")
+	p.store.Close()
+	p.check(t, openTiny(t, disk), "after a restart")
+}
+
+// TestCrashWhileMoving crashes at every change of the disk while idle groups are moved and
+// their files used again.
+func TestCrashWhileMoving(t *testing.T) {
+	crashes, moving := 0, 0
+	for n := 60; ; n += 2 {
+		disk := newDisk(uint64(n))
+		p := &pair{store: openTiny(t, disk), model: newModel()}
+		disk.Inject(func(op vfs.Op) vfs.Fault { return vfs.Fault{Crash: op.Kind != vfs.OpRead && op.N >= n} })
+		over := idle(p) && churn(p, 1, 120, 300)
+		if p.store.gc.seg != nil {
+			moving++
+		}
+		p.store.Close()
+		for seed := range uint64(4) {
+			after := disk.Crash(rand.New(rand.NewPCG(seed, uint64(n))))
+			s := openTiny(t, after)
+			p.check(t, s, "crash at change %d, seed %d", n, seed)
+			// The next life goes on moving, and is cut off at once.
+			q := &pair{store: s, model: restored(t, s)}
+			churn(q, q.next(t), 6, 300)
+			s.Close()
+			q.check(t, openTiny(t, after.Crash(rand.New(rand.NewPCG(seed, 3)))), "crash at change %d, seed %d, and again", n, seed)
+		}
+		crashes++
+		if over {
+			break
+		}
+	}
+	if crashes < 50 || moving < 20 {
+		t.Fatalf("%d crashes, %d of them while something was moved; expected more", crashes, moving)
+	}
+}
+
+// restored is a model that begins with what a store has.
+func restored(t *testing.T, s *Store) *memory.Store {
+	t.Helper()
+	m := newModel()
+	ids, err := s.Groups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		st, err := s.Load(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := logstore.Update{Group: id, Incarnation: st.Incarnation, HardState: &st.HardState, Note: st.Note, CompactTo: st.FirstIndex - 1, CompactTerm: st.PrevTerm}
+		write(t, m, u)
+		if st.LastIndex >= st.FirstIndex {
+			blocks, err := s.Read(id, st.FirstIndex, st.LastIndex, 1<<30)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(t, m, logstore.Update{Group: id, Blocks: blocks})
+		}
+	}
+	return m
+}
+
+// next is where group 2 goes on.
+func (p *pair) next(t *testing.T) uint64 {
+	t.Helper()
+	st, err := p.store.Load(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return max(st.LastIndex, st.FirstIndex-1) + 1
+}
+
+// TestLostBlockStaysLost: a block that cannot be read when it is to be moved keeps its
+// group from being taken for a whole one, through restarts, until it is reset.
+func TestLostBlockStaysLost(t *testing.T) {
+	disk := newDisk(1)
+	p := &pair{store: openTiny(t, disk), model: newModel()}
+	if !idle(p) {
+		t.Fatal("writes failed")
+	}
+	name, at, found := p.store.Place(1, 4)
+	if !found {
+		t.Fatal("entry 4 is nowhere")
+	}
+	if err := disk.Flip(name, int(at)+150, 1); err != nil {
+		t.Fatal(err)
+	}
+	if !churn(p, 1, 200, 300) {
+		t.Fatal("writes failed")
+	}
+	if _, _, found := p.store.Place(1, 4); found {
+		t.Fatal("the damaged block was not moved")
+	}
+	for range 3 {
+		p.store.Close()
+		p.store = openTiny(t, disk)
+		var damage *logstore.CorruptError
+		if _, err := p.store.Load(1); !errors.As(err, &damage) || damage.Group != 1 || damage.Index != 4 {
+			t.Fatalf("load: %v, expected damage at 4 of group 1", err)
+		}
+		if !churn(p, p.next(t), 60, 300) {
+			t.Fatal("the other group does not go on")
+		}
+	}
+	st, damage, err := p.store.Salvage(1)
+	if err != nil || damage == nil || damage.Index != 4 || st.LastIndex != 3 || st.HardState.Term != 7 {
+		t.Fatalf("salvaged %+v, damage %v (%v); expected entries up to 3", st, damage, err)
+	}
+	u := put(1, 4, []byte("again"))
+	u.ResetFrom = 4
+	write(t, p.store, u)
+	p.store.Close()
+	if st, err := openTiny(t, disk).Load(1); err != nil || st.LastIndex != 4 {
+		t.Fatalf("after the reset: %+v, %v, expected entries up to 4", st, err)
+	}
+}
+
+// TestReadersKeepTheirPlace: what a reader was shown is not written over while it reads,
+// and the writer does not wait for it.
+func TestReadersKeepTheirPlace(t *testing.T) {
+	disk := newDisk(1)
+	p := &pair{store: openTiny(t, disk), model: newModel()}
+	if !churn(p, 1, 4, 300) {
+		t.Fatal("writes failed")
+	}
+	picture := p.store.picture(p.store.groups[2])
+	if !churn(p, 5, 300, 300) {
+		t.Fatal("writes failed")
+	}
+	if _, damage, err := picture.check(); damage != nil || err != nil {
+		t.Fatalf("what was shown before: %v, %v", damage, err)
+	}
+	pinned := p.store.slots
+	picture.done()
+	if !churn(p, 305, 300, 300) {
+		t.Fatal("writes failed")
+	}
+	if p.store.slots > pinned+1 {
+		t.Fatalf("%d files, then %d; expected those of the reader to be used again", pinned, p.store.slots)
+	}
+}
+
+// TestStepsAreBounded: with every Write, no more is moved than the bounds say.
+func TestStepsAreBounded(t *testing.T) {
+	disk := newDisk(1)
+	opts := tiny
+	opts.SegmentBytes, opts.SlackBytes, opts.IndexBytes = 1<<20, 1<<20, 64<<10
+	s, err := Open(disk, "/db", opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for first := uint64(1); first < 60; first++ {
+		write(t, s, put(1, first, make([]byte, 30<<10)))
+	}
+	largest := 0
+	disk.Inject(func(op vfs.Op) vfs.Fault {
+		if op.Kind == vfs.OpWrite {
+			largest = max(largest, op.Len)
+		}
+		return vfs.Fault{}
+	})
+	seq := s.active.seq
+	for index := uint64(1); index < 2000; index++ {
+		u := put(2, index, make([]byte, 10<<10))
+		u.CompactTo, u.CompactTerm = index-1, min(index-1, 1)
+		write(t, s, u)
+	}
+	if most := collectLeast + 30<<10 + 64<<10 + 20<<10; largest > most || s.active.seq < seq+10 {
+		t.Fatalf("the largest write had %d bytes, expected at most %d", largest, most)
+	}
+}
