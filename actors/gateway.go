@@ -49,7 +49,7 @@ type GatewayOptions struct {
 	// members of its own.
 	Servers []string
 	// Found is called, from the Gateway's turn, when such a process is told of a member
-	// that Servers do not name. It must not block.
+	// and where it is. It must not block.
 	Found func(member core.NodeID, address string)
 }
 
@@ -270,7 +270,7 @@ func (g *gateway) onConfigurationChanged(ctx actor.Context, m *ConfigurationChan
 	r.members = describeMembers(m.Everyone)
 	r.outside = !slices.ContainsFunc(m.Everyone, func(one core.Member) bool { return one.Address == here })
 	if r.outside {
-		g.discover(r.members)
+		g.discover(r.members, here)
 	}
 }
 
@@ -293,7 +293,7 @@ func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound, send
 	term := core.Term(m.Term)
 	r := g.route(m.Group)
 	if !r.hears() {
-		g.discover(m.Members)
+		g.discover(m.Members, ctx.Self().Address)
 	}
 	switch {
 	case r.hears(), m.Leader == "" && term <= r.term:
@@ -312,13 +312,17 @@ func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound, send
 const serversMax = 64
 
 // discover has a group's members asked from now on too: one day none of those may be
-// left that the process was told of when it began.
-func (g *gateway) discover(members []*messages.Member) {
+// left that the process was told of when it began. A member may have moved to where
+// another was, which is asked already.
+func (g *gateway) discover(members []*messages.Member, here string) {
 	for _, m := range members {
-		if slices.Contains(g.opts.Servers, m.GetAddress()) || len(g.opts.Servers) >= serversMax {
+		known := slices.Contains(g.opts.Servers, m.GetAddress())
+		if m.GetAddress() == here || !known && len(g.opts.Servers) >= serversMax {
 			continue
 		}
-		g.opts.Servers = append(slices.Clip(g.opts.Servers), m.GetAddress())
+		if !known {
+			g.opts.Servers = append(slices.Clip(g.opts.Servers), m.GetAddress())
+		}
 		if g.opts.Found != nil {
 			g.opts.Found(core.NodeID(m.GetId()), m.GetAddress())
 		}

@@ -58,9 +58,10 @@ func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason stri
 	return to, ""
 }
 
-// standAside hands over to whoever may lead, when this member is not to.
+// standAside hands over to whoever may lead, when this member is not to, or is looked for
+// where it is not.
 func (l *leader) standAside(ctx actor.Context) {
-	if own, ok := l.config().Member(l.opts.Node); ok && own.Priority < 0 && l.transfer == nil && l.tally.Settled() {
+	if own, ok := l.config().Member(l.opts.Node); ok && (own.Priority < 0 || l.hasMoved(ctx)) && l.transfer == nil && l.tally.Settled() {
 		if _, reason := l.transferTarget(""); reason == "" {
 			l.onTransferLeadership(ctx, &messages.TransferLeadership{}, nil)
 		}

@@ -137,7 +137,7 @@ func (r *raft) eachAcquaintance(f func(id core.NodeID, pid *actor.PID)) {
 	}
 	for _, m := range s.later.Everyone() {
 		if _, known := r.config().Find(m.ID); !known && m.ID != r.opts.Node {
-			f(m.ID, actor.NewPID(m.Address, s.self.Id))
+			f(m.ID, peerAt(m.Address, s.self))
 		}
 	}
 }

@@ -70,7 +70,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"status", "-o", "yaml"}, []string{"--output", "table or json"}},
 		{serve("--join"), []string{"--join without --cluster-id", "node members list"}},
 		{[]string{"serve", "--id", "n1", "--data", "d", "--cluster", "n1=127.0.0.1:7001", "--join", "--cluster-id", "c"}, []string{"--join", "no node in --cluster but n1"}},
-		{[]string{"members", "lst"}, []string{`unknown command "lst"`, "abort, add, demote, list, promote, remove, replace"}},
+		{[]string{"members", "lst"}, []string{`unknown command "lst"`, "abort, add, demote, list, move, promote, remove, replace"}},
 		{[]string{"members", "list", "n1"}, []string{`"n1"`, "flags only"}},
 		{[]string{"members", "list", "-o", "yaml"}, []string{"--output", "table or json"}},
 		{[]string{"members", "list", "--http", "8001"}, []string{"--http", "host:port"}},
