@@ -68,6 +68,7 @@ type route struct {
 	heard    time.Duration // when the leader was found or answered last
 	doubted  core.Term     // the term whose leader refused or did not answer
 	askAgain time.Duration // when to ask the servers again who leads
+	look     time.Duration // when to ask the leader again who belongs to the group
 }
 
 type operation struct {
@@ -85,10 +86,12 @@ type operation struct {
 const sweepInterval = 50 * time.Millisecond
 
 // findInterval is how often servers are asked who leads; doubtAfter is how long an
-// operation may be with a leader before that leader is doubted.
+// operation may be with a leader before that leader is doubted; lookInterval is how often
+// a leader in whose word a process works is asked where the members are.
 const (
 	findInterval = 200 * time.Millisecond
 	doubtAfter   = time.Second
+	lookInterval = 500 * time.Millisecond
 )
 
 // GatewayProps describes a process's Gateway.
@@ -249,6 +252,17 @@ func (g *gateway) findLeader(ctx actor.Context, group uint64, r *route) {
 			ctx.Request(actor.NewPID(address, GatewayName), &messages.FindLeader{Group: group})
 		}
 	}
+}
+
+// lookAround has a process that no member keeps informed ask the leader where the members
+// are: they may all move, one after the other, while the same one leads.
+func (g *gateway) lookAround(ctx actor.Context, group uint64, r *route) {
+	now := g.rt.Clock.Now()
+	if r.hears() || len(g.opts.Servers) == 0 || r.leader == "" || r.address == "" || r.address == ctx.Self().Address || now < r.look {
+		return
+	}
+	r.look = now + lookInterval
+	ctx.Request(actor.NewPID(r.address, GatewayName), &messages.FindLeader{Group: group})
 }
 
 // onFindLeader answers another process with what this one knows. A client here
@@ -537,6 +551,7 @@ func (g *gateway) onSweepDeadlines(ctx actor.Context, m *SweepDeadlines) {
 		r.parked = slices.DeleteFunc(r.parked, func(id uint64) bool { return g.waiting[id] == nil })
 		g.unpark(ctx, r)
 		g.findLeader(ctx, group, r)
+		g.lookAround(ctx, group, r)
 	}
 	if len(g.waiting) > 0 {
 		g.armSweep(ctx)

@@ -171,6 +171,7 @@ func (r *raft) onGreetTimeout(ctx actor.Context, m *messages.GreetTimeout) {
 		r.greetPeers(ctx)
 		if s, waits := r.role.(*starting); waits {
 			s.sayWhoIsAwaited()
+			s.expireQueries(ctx) // it may wait for ever: for those who have moved
 		}
 	}
 }

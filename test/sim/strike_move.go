@@ -153,10 +153,13 @@ func (w *World) moveOn() {
 			w.cover.add("member moved, the node first")
 		}
 		m.n = nil
-	case n.address == m.to:
-	case w.now >= m.restarts && n.moves == "" && w.fits(n, m.to):
+	case n.address == m.to && w.fits(n, n.address):
+	case n.moves != "": // when it is up again
+	case !w.fits(n, n.address):
+		w.putBack(n)
+	case w.now >= m.restarts && w.fits(n, m.to):
 		w.relocate(n, m.to)
-	case w.now >= m.givesUp && n.moves == "" && m.to != n.address:
+	case w.now >= m.givesUp && m.to != n.address:
 		w.cover.add("move given up")
 		m.to = n.address
 	}
@@ -217,7 +220,13 @@ func (w *World) endMoves() {
 	if w.mover.n == nil {
 		return
 	}
-	m, n := w.mover, w.mover.n
+	w.putBack(w.mover.n)
+}
+
+// putBack has the node run where no group needs it elsewhere: a quorum may have come to
+// need it since it left, as when another has lost memory.
+func (w *World) putBack(n *node) {
+	m := w.mover
 	for _, at := range w.candidates(n) {
 		if w.fits(n, at) {
 			m.to, m.nodeFirst = at, false
