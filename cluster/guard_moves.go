@@ -78,5 +78,5 @@ func (g *guard) heardAt(id, address string) {
 		r.ids = maps.Clone(r.ids)
 		maps.DeleteFunc(r.ids, elsewhere)
 	})
-	g.logger.Info("member has moved", "member", id, "from", r.members[id], "address", address)
+	g.logger.Info("member heard where it is, and let in from nowhere else", "member", id, "address", address)
 }

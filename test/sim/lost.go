@@ -31,6 +31,9 @@ func (w *World) lostPhase() {
 		}
 	}
 	if !w.settles() {
+		if w.failure == nil && w.nowhere() {
+			return
+		}
 		w.violate("converges after healing", "%s before a majority is lost", w.whyNot())
 		return
 	}

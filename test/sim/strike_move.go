@@ -72,16 +72,17 @@ func (w *World) listsAnywhere(address string) (found bool) {
 	return found
 }
 
-// eachConfiguration visits what is settled, and what each member goes by.
+// eachConfiguration visits what is settled, and what those members go by that have that or
+// more. One that has less, or recovers, leads nobody: the others find it.
 func (w *World) eachConfiguration(f func(*groupModel, *members)) {
 	for _, g := range w.checks.groups {
-		settled, _ := g.settled()
+		settled, index := g.settled()
 		if settled != nil {
 			f(g, settled)
 		}
 		for _, m := range g.members {
-			if c := m.current(); c != nil && (settled.has(m.n.id) || m.leads != 0) {
-				f(g, c)
+			if n := len(m.configs); n > 0 && m.configs[n-1] >= index && !m.recovers && !m.forgot {
+				f(g, m.current())
 			}
 		}
 	}
