@@ -77,6 +77,7 @@ type raft struct {
 	campaign  uint64                     // pre-votes asked for, echoed in the answers
 	failure   string
 	stranger  core.NodeID // of another history, heard of last
+	elsewhere string      // where the configuration has this member, empty where it is right
 }
 
 // role is what the member currently is. It is made on entry and dropped on exit,

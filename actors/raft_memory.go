@@ -137,7 +137,7 @@ func (r *raft) eachAcquaintance(f func(id core.NodeID, pid *actor.PID)) {
 	}
 	for _, m := range s.later.Everyone() {
 		if _, known := r.config().Find(m.ID); !known && m.ID != r.opts.Node {
-			f(m.ID, actor.NewPID(m.Address, s.self.Id))
+			f(m.ID, peerAt(m.Address, s.self))
 		}
 	}
 }
@@ -171,6 +171,7 @@ func (r *raft) onGreetTimeout(ctx actor.Context, m *messages.GreetTimeout) {
 		r.greetPeers(ctx)
 		if s, waits := r.role.(*starting); waits {
 			s.sayWhoIsAwaited()
+			s.expireQueries(ctx) // it may wait for ever: for those who have moved
 		}
 	}
 }
