@@ -129,9 +129,17 @@ func (r *raft) greetNewPeers(ctx actor.Context) {
 // eachAcquaintance visits the peers. One that starts asks those of a later
 // configuration than its own too, once it has heard of one: those of its own may all
 // be gone for good.
+// Those of its own may have moved, too.
 func (r *raft) eachAcquaintance(f func(id core.NodeID, pid *actor.PID)) {
-	r.eachPeer(f)
 	s, waits := r.role.(*starting)
+	r.eachPeer(func(id core.NodeID, pid *actor.PID) {
+		if waits {
+			if m, known := s.later.Find(id); known && m.Address != pid.Address {
+				pid = peerAt(m.Address, s.self)
+			}
+		}
+		f(id, pid)
+	})
 	if !waits {
 		return
 	}
