@@ -294,6 +294,10 @@ func (r *raft) onLostMemoryShown(ctx actor.Context, m *messages.LostMemoryShown)
 	r.forget(ctx, m.Number, m.From+" says: "+m.Reason)
 }
 
+// lostLives is how many lives a member that has lost memory leaves out: others may know of
+// later ones than whoever has told it, and would else hold the next one for lost, too.
+const lostLives = 1 << 32
+
 // forget has the member recover: from now on it neither votes nor counts, whatever it
 // has stored, until its leader says that it holds again all it may have acknowledged.
 func (r *raft) forget(ctx actor.Context, after uint64, cause string) {
@@ -301,7 +305,7 @@ func (r *raft) forget(ctx actor.Context, after uint64, cause string) {
 		r.becomeFollower(ctx, r.term, "")
 	}
 	m := &r.memory
-	m.life = r.newLife(max(after, m.life.Number))
+	m.life = r.newLife(max(after, m.life.Number) + lostLives)
 	m.begun, m.founding, m.recovering, m.cause = true, false, true, cause
 	clear(m.answers)
 	r.held = nil // promises of a memory that is not whole

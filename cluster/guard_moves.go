@@ -14,7 +14,7 @@ import (
 //   - From then on it may not: what still runs there, or is started again, has an old copy
 //     of its disk.
 //   - Who was away when others moved cannot know it. So a member says by which
-//     configuration it is where it is, and is believed by those that have an earlier one. A
+//     configuration it is where it is, and is believed by those that have no later one. A
 //     copy of its disk that was started elsewhere has no such configuration.
 
 // listing is a configuration of this node's, by which it is at its address.
@@ -51,8 +51,10 @@ func (g *guard) configured(m *actors.ConfigurationChanged) {
 	}
 }
 
-// isNews says whether a listing is of a later configuration than this node has.
-func (r *rules) isNews(l *listing) bool { return l != nil && r.known[l.group] < l.index }
+// isCurrent says whether a listing is of no earlier configuration than this node has. Of
+// the same one, too: another group, whose configuration is behind, may have an address as
+// that of the member which left it.
+func (r *rules) isCurrent(l *listing) bool { return l != nil && r.known[l.group] <= l.index }
 
 // list puts a member at an address, where nobody else is from now on.
 func (r *rules) list(id, address string) {

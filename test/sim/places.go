@@ -10,7 +10,7 @@ import (
 
 // Who lets whom in, as the processes' guards decide it: a message goes only where a member
 // is known to be, and is taken from one that comes from where it is known to be, or that
-// names a later configuration by which it is there.
+// names a configuration, no earlier one than is known, by which it is there.
 
 // places is what a process knows of that.
 type places struct {
@@ -102,12 +102,12 @@ func (n *node) admits(p *packet) bool {
 		return w.mover == nil || p.toAddr == n.address
 	}
 	o, id := &n.places, p.fromID
-	news := p.listed.group != 0 && o.known[p.listed.group] < p.listed.index && p.fromAddr != n.address
+	current := p.listed.group != 0 && o.known[p.listed.group] <= p.listed.index && p.fromAddr != n.address
 	switch {
 	case p.toAddr != n.address:
 		w.cover.add("message to where a node was before")
 		return false
-	case !n.outsider && o.of[p.fromAddr] != id && !news:
+	case !n.outsider && o.of[p.fromAddr] != id && !current:
 		w.cover.add("message from where a member is not known to be")
 		return false
 	case o.of[p.fromAddr] != id:
