@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -67,11 +68,11 @@ const (
 type rules struct {
 	types    map[string]class
 	targets  map[string]class
-	prefixes map[string]class  // each ends in "/"
-	members  map[string]string // node id → address, empty where another has that by now
-	ids      map[string]string // address → node id, also where a member was before
-	clients  map[string]int    // address → streams open from it
-	known    map[uint64]uint64 // group → index of its configuration here
+	prefixes map[string]class                        // each ends in "/"
+	members  map[string]string                       // node id → address, empty where another has that by now
+	ids      map[string]string                       // address → node id, also where a member was before
+	clients  map[string]int                          // address → streams open from it
+	known    map[uint64]*actors.ConfigurationChanged // group → its configuration here
 }
 
 func newGuard(o guardOptions) *guard {
@@ -84,7 +85,7 @@ func newGuard(o guardOptions) *guard {
 	}
 	r := &rules{
 		types: wireTypes(), targets: map[string]class{}, prefixes: map[string]class{},
-		members: maps.Clone(o.Members), ids: map[string]string{}, clients: map[string]int{}, known: map[uint64]uint64{},
+		members: maps.Clone(o.Members), ids: map[string]string{}, clients: map[string]int{}, known: map[uint64]*actors.ConfigurationChanged{},
 	}
 	for id, address := range r.members {
 		r.ids[address] = id

@@ -3,8 +3,10 @@ package cluster
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/protoraft/protoraft/actors"
+	"github.com/protoraft/protoraft/actors/core"
 )
 
 // Members move. Three things follow for who is let in:
@@ -37,7 +39,7 @@ func parseListing(text string) *listing {
 
 // configured lists who belongs to a group by the configuration that its member here has.
 func (g *guard) configured(m *actors.ConfigurationChanged) {
-	g.change(func(r *rules) { r.known = maps.Clone(r.known); r.known[m.Group] = uint64(m.Index) })
+	g.change(func(r *rules) { r.known = maps.Clone(r.known); r.known[m.Group] = m })
 	for _, one := range m.Everyone {
 		id, address := string(one.ID), one.Address
 		switch l := g.listed.Load(); {
@@ -51,10 +53,18 @@ func (g *guard) configured(m *actors.ConfigurationChanged) {
 	}
 }
 
-// isCurrent says whether a listing is of no earlier configuration than this node has. Of
-// the same one, too: another group, whose configuration is behind, may have an address as
-// that of the member which left it.
-func (r *rules) isCurrent(l *listing) bool { return l != nil && r.known[l.group] <= l.index }
+// isCurrent says whether a member is where it says it is by the configuration that it
+// names: one that is later than this node's, or the same and this node finds it there,
+// though that of another group, which is behind, has somebody else at the address.
+func (r *rules) isCurrent(id, address string, l *listing) bool {
+	if l == nil {
+		return false
+	}
+	own := r.known[l.group]
+	return own == nil || uint64(own.Index) < l.index || uint64(own.Index) == l.index && slices.ContainsFunc(own.Everyone, func(m core.Member) bool {
+		return string(m.ID) == id && m.Address == address
+	})
+}
 
 // list puts a member at an address, where nobody else is from now on.
 func (r *rules) list(id, address string) {

@@ -5,18 +5,19 @@ import (
 	"slices"
 
 	"github.com/protoraft/protoraft/actors"
+	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/messages"
 )
 
 // Who lets whom in, as the processes' guards decide it: a message goes only where a member
 // is known to be, and is taken from one that comes from where it is known to be, or that
-// names a configuration, no earlier one than is known, by which it is there.
+// names a configuration, a later one or the same, by which it is there.
 
 // places is what a process knows of that.
 type places struct {
-	at    map[string]string // id → address
-	of    map[string]string // address → id, also where a member was before
-	known map[uint64]uint64 // group → index of the configuration
+	at    map[string]string                       // id → address
+	of    map[string]string                       // address → id, also where a member was before
+	known map[uint64]*actors.ConfigurationChanged // group → the configuration
 	own   listing
 }
 
@@ -34,7 +35,7 @@ func (n *node) settleIn() {
 		n.address, n.moves = n.moves, ""
 		w.byAddress[n.address] = n
 	}
-	n.places = places{at: map[string]string{}, of: map[string]string{}, known: map[uint64]uint64{}}
+	n.places = places{at: map[string]string{}, of: map[string]string{}, known: map[uint64]*actors.ConfigurationChanged{}}
 	for _, o := range w.nodes {
 		if o != n && o.home != n.address {
 			n.places.list(o.id, o.home)
@@ -62,7 +63,7 @@ func (p *places) list(id, address string) {
 // configured follows a member of the process that goes by another configuration.
 func (n *node) configured(m *actors.ConfigurationChanged) {
 	p := &n.places
-	p.known[m.Group] = uint64(m.Index)
+	p.known[m.Group] = m
 	for _, one := range m.Everyone {
 		id := string(one.ID)
 		switch {
@@ -102,7 +103,7 @@ func (n *node) admits(p *packet) bool {
 		return w.mover == nil || p.toAddr == n.address
 	}
 	o, id := &n.places, p.fromID
-	current := p.listed.group != 0 && o.known[p.listed.group] <= p.listed.index && p.fromAddr != n.address
+	current := p.fromAddr != n.address && o.isCurrent(p)
 	switch {
 	case p.toAddr != n.address:
 		w.cover.add("message to where a node was before")
@@ -118,6 +119,17 @@ func (n *node) admits(p *packet) bool {
 		maps.DeleteFunc(o.of, func(at, of string) bool { return of == id && at != p.fromAddr })
 	}
 	return true
+}
+
+// isCurrent says whether the sender's place is what the configuration says that it names.
+func (p *places) isCurrent(from *packet) bool {
+	if from.listed.group == 0 {
+		return false
+	}
+	own := p.known[from.listed.group]
+	return own == nil || uint64(own.Index) < from.listed.index || uint64(own.Index) == from.listed.index && slices.ContainsFunc(own.Everyone, func(m core.Member) bool {
+		return string(m.ID) == from.fromID && m.Address == from.fromAddr
+	})
 }
 
 // everyone is whoever a configuration names.
