@@ -64,6 +64,32 @@ func TestNewGroupBeginsWhenAllHaveMet(t *testing.T) {
 	}
 }
 
+// A sole voter asks its learners what it may have lost, and does not wait for them: they
+// may be gone, or be found elsewhere only once it leads again.
+func TestSoleVoterDoesNotWaitForLearners(t *testing.T) {
+	m := newMember(t, 2)
+	m.opts.Bootstrap.Members[1].Role = core.RoleLearner
+	m.stored(1, "").arrive()
+	m.sync()
+	m.expectRole("starting", 1)
+	m.advance(electionTimeout)
+	m.sync()
+	m.expectRole("leader", 2)
+
+	m = newMember(t, 2)
+	m.opts.Bootstrap.Members[1].Role = core.RoleLearner
+	m.stored(1, "").arrive()
+	m.sync()
+	m.lose(4) // the learner knows better
+	m.advance(20 * electionTimeout)
+	m.expectRole("follower", 1)
+
+	m = newMember(t, 2).stored(1, "").arrive()
+	m.sync()
+	m.advance(20 * electionTimeout)
+	m.expectRole("starting", 1)
+}
+
 // Answers to another life, of a start before this one, count for nothing.
 func TestAnswersToAnotherLifeAreStale(t *testing.T) {
 	m := newMember(t, 3).stored(1, "").arrive()

@@ -179,7 +179,8 @@ func (r *raft) onGreetTimeout(ctx actor.Context, m *messages.GreetTimeout) {
 		r.greetPeers(ctx)
 		if s, waits := r.role.(*starting); waits {
 			s.sayWhoIsAwaited()
-			s.expireQueries(ctx) // it may wait for ever: for those who have moved
+			s.expireQueries(ctx)   // it may wait for ever: for those who have moved
+			s.mayBegin(ctx, false) // one that is its own quorum has asked the others long enough
 		}
 	}
 }
