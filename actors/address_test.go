@@ -171,6 +171,36 @@ func TestPeerAtTheOwnAddress(t *testing.T) {
 	m.expectLog(3, 3, 3)
 }
 
+// A heartbeat's commit index rests on what the one it names holds. Another that is at the
+// address, as by the configuration of another group, must not go by it.
+func TestHeartbeatIsForWhomItNames(t *testing.T) {
+	m := lead(t)
+	m.advance(heartbeat)
+	for _, id := range []core.NodeID{"n2", "n3"} {
+		for _, h := range take[*messages.Heartbeat](m.peer(id)) {
+			if h.To != string(id) {
+				t.Errorf("a heartbeat for %s is named %q", id, h.To)
+			}
+		}
+	}
+	m = newMember(t, 3).begin()
+	m.append(2, 1, 1, 1, block(1, 2, 2, 1, "x"))
+	m.sync()
+	m.forget()
+	beat := &messages.Heartbeat{Group: 1, Term: 2, Leader: "n2", Commit: 2, To: "n3"}
+	m.send(m.peer("n2"), m.pid, proto.CloneOf(beat))
+	expectNone[*messages.HeartbeatAcked](t, m.peer("n2"), "it is for n3")
+	if s := m.status(); s.CommitIndex != 1 {
+		t.Fatalf("commit %d by a heartbeat for n3, expected 1", s.CommitIndex)
+	}
+	beat.To = "n1"
+	m.send(m.peer("n2"), m.pid, beat)
+	takeOne[*messages.HeartbeatAcked](t, m.peer("n2"))
+	if s := m.status(); s.CommitIndex != 2 {
+		t.Fatalf("commit %d, expected 2", s.CommitIndex)
+	}
+}
+
 // Clients are sent where the leader is by the newest configuration, and nowhere while that
 // is this node and another leads.
 func TestMovedLeaderIsAnnounced(t *testing.T) {

@@ -265,7 +265,7 @@ func (l *leader) sendBeats(ctx actor.Context) {
 		l.ask(ctx, pid, &messages.Heartbeat{
 			Group: l.opts.Group, Term: uint64(l.term), Leader: string(l.opts.Node),
 			Commit: uint64(min(l.commit, l.tally.Match(id))), Round: uint64(l.reads.rounds.Begun()),
-			Spare: uint64(l.spareFor(id)), Resets: l.config().Resets,
+			Spare: uint64(l.spareFor(id)), To: string(id), Resets: l.config().Resets,
 		})
 	})
 }

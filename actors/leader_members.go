@@ -366,7 +366,7 @@ func (l *leader) part(ctx actor.Context) {
 		if informed {
 			l.ask(ctx, p.to, &messages.Heartbeat{
 				Group: l.opts.Group, Term: uint64(l.term), Leader: string(l.opts.Node), Commit: uint64(min(l.commit, l.tally.Match(p.peer))),
-				Resets: l.config().Resets,
+				To: string(p.peer), Resets: l.config().Resets,
 			})
 		}
 		ctx.Stop(p.pid)

@@ -230,6 +230,9 @@ func (r *raft) inTerm(ctx actor.Context, message any, sender *actor.PID) bool {
 		}
 		r.follow(ctx, core.Term(m.Term), core.NodeID(m.Leader))
 	case *messages.Heartbeat:
+		if !r.isMeant(m.To) {
+			return false
+		}
 		if core.Term(m.Term) < r.term {
 			r.answer(ctx, sender, &messages.HeartbeatAcked{
 				Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node), Recovering: r.recovers(),

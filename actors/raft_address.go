@@ -20,6 +20,10 @@ func peerAt(address string, self *actor.PID) *actor.PID {
 	return actor.NewPID(address, id)
 }
 
+// isMeant says whether what rests on who hears it is for this member: an address may have
+// been another's, or still be it, where the sender's groups differ in who is there.
+func (r *raft) isMeant(to string) bool { return to == "" || to == string(r.opts.Node) }
+
 // sayWhereListed warns a node that the others look for in another place, and says when
 // they do no more.
 func (r *raft) sayWhereListed(ctx actor.Context) {
