@@ -67,7 +67,7 @@ func (w *World) heal() {
 			// What was put off until then comes then; the rest need not wait.
 			n.frozenUntil = max(n.sleepsUntil, min(n.frozenUntil, w.now+w.setup.electionTimeout))
 		}
-		if !n.up {
+		if !n.up && (!n.outsider || w.mover == nil) { // else endMoves has said when
 			n.restartIn(time.Duration(w.chaos.Int64N(int64(w.setup.electionTimeout))))
 		}
 	}

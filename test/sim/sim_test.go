@@ -259,6 +259,8 @@ var regressions = []struct {
 	{6083, "a member took the answer to a question of its last life for one to this, and read within an age what was older"},
 	{572, "a change of members began with a voter that had lost its disk, and could neither go on nor back"},
 	{696, "leadership was handed over, again and again, to a member that recovered, which so never got its barrier"},
+	{1789, "a sole voter waited for its learner, which had gone where only a leader could have it looked for"},
+	{5087, "a heartbeat went to where a group that was behind had another member, and said not whom it was for"},
 }
 
 func TestRegressions(t *testing.T) {

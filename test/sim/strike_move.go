@@ -89,10 +89,8 @@ func (w *World) eachConfiguration(f func(*groupModel, *members)) {
 }
 
 func (w *World) strikeMove(n *node) {
-	for _, g := range w.checks.groups {
-		if c, _ := g.settled(); c == nil {
-			return // before a group has begun nobody could be told
-		}
+	if !w.begun() {
+		return
 	}
 	m := w.operator()
 	if m.n != nil || n.outsider || w.healed {
@@ -106,6 +104,23 @@ func (w *World) strikeMove(n *node) {
 		w.byAddress[m.to] = n
 	}
 	w.trace.printf("%s is to move to %s, the node first: %v", n.id, m.to, m.nodeFirst)
+}
+
+// begun says whether every founder of every group has begun. Before, nobody can be told that
+// another has moved: those that wait look for all of them where the first list has them.
+func (w *World) begun() bool {
+	founders := w.configuration()
+	for _, g := range w.checks.groups {
+		if c, _ := g.settled(); c == nil {
+			return false
+		}
+		for _, one := range founders.Members {
+			if m := g.byID(string(one.ID)); len(m.disk) == 0 && !m.forgot {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // mindPlaces does what is next for the node that moves, and asks groups to look for nodes
@@ -166,9 +181,13 @@ func (w *World) moveOn() {
 	}
 }
 
-// relocate ends a node's process; the next one is somewhere else.
+// relocate ends a node's process; the next one is somewhere else. Once all is mended nobody
+// moves who need not, and clients that began meanwhile are told.
 func (w *World) relocate(n *node, to string) {
 	n.moves = to
+	if w.healed {
+		w.tellOutsiders()
+	}
 	if n.up {
 		n.crash(w.mover.rng.IntN(3) > 0)
 		n.restartIn(time.Duration(w.mover.rng.ExpFloat64() * float64(w.setup.downtime)))
