@@ -63,6 +63,13 @@ func (r *raft) newLife(after uint64) core.Life {
 	return core.Life{Number: after + 1, Nonce: r.rand.Uint64() | 1} // 0 means none on the wire
 }
 
+// lifeOfRecovery is the life of one that counts for nothing yet. Others may know of a
+// later life than it, or whoever has told it of its loss, and would hold the next one for
+// lost, too. The time of day is above all that were, whatever is forgotten of them.
+func (r *raft) lifeOfRecovery(after uint64) core.Life {
+	return r.newLife(max(after, uint64(max(r.rt.Clock.Wall(), 0))))
+}
+
 // writeMemory has the note made durable. Until it is, nothing is said.
 func (r *raft) writeMemory(ctx actor.Context) {
 	n := &messages.MemberNote{
@@ -295,10 +302,6 @@ func (r *raft) onLostMemoryShown(ctx actor.Context, m *messages.LostMemoryShown)
 	r.forget(ctx, m.Number, m.From+" says: "+m.Reason)
 }
 
-// lostLives is how many lives a member that has lost memory leaves out: others may know of
-// later ones than whoever has told it, and would else hold the next one for lost, too.
-const lostLives = 1 << 32
-
 // forget has the member recover: from now on it neither votes nor counts, whatever it
 // has stored, until its leader says that it holds again all it may have acknowledged.
 func (r *raft) forget(ctx actor.Context, after uint64, cause string) {
@@ -306,7 +309,7 @@ func (r *raft) forget(ctx actor.Context, after uint64, cause string) {
 		r.becomeFollower(ctx, r.term, "")
 	}
 	m := &r.memory
-	m.life = r.newLife(max(after, m.life.Number) + lostLives)
+	m.life = r.lifeOfRecovery(max(after, m.life.Number))
 	m.begun, m.founding, m.recovering, m.cause = true, false, true, cause
 	clear(m.answers)
 	r.held = nil // promises of a memory that is not whole

@@ -118,7 +118,7 @@ type Options struct {
 
 	// TransferBytesPerSecond bounds the sending of a snapshot to one member, so that it
 	// leaves disks and links to the writes that go on meanwhile. Negative for as fast as
-	// the member takes it. Default 32 MiB.
+	// the member takes it. Default 16 MiB.
 	TransferBytesPerSecond int
 
 	// CatchUpTimeout is how long a change of members waits for a new voter that does
@@ -140,7 +140,7 @@ const (
 	defaultSnapshotBytes          = 256 << 20
 	defaultSnapshotInterval       = time.Hour
 	defaultKeepEntries            = 10_000
-	defaultTransferBytesPerSecond = 32 << 20
+	defaultTransferBytesPerSecond = 16 << 20
 )
 
 // MaxCommandBytes is the largest command Propose takes.

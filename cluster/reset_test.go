@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,20 @@ func TestNodeThatWentOnAloneStaysSo(t *testing.T) {
 	if g := s.Groups[0]; g.Term <= first.Term || len(g.Members()) != 1 || g.Members()[0].ID != "n1" {
 		t.Fatalf("%+v after %+v", g, first)
 	}
+}
+
+// restoreAll restores every member of a new cluster, and starts it.
+func restoreAll(t *testing.T, o RestoreOptions) map[string]*Node {
+	t.Helper()
+	nodes := map[string]*Node{}
+	for _, m := range o.Members {
+		o.ID, o.DataDir = m.ID, filepath.Join(t.TempDir(), "new", m.ID)
+		if err := Restore(o); err != nil {
+			t.Fatal(err)
+		}
+		nodes[m.ID] = restored(t, o)
+	}
+	return nodes
 }
 
 // restored starts a node of a cluster that was restored.

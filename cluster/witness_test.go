@@ -113,14 +113,7 @@ func TestWitnessOfRestoredCluster(t *testing.T) {
 		t.Fatalf("%v, expected a refusal: a witness beside one voter", err)
 	}
 	o.Members = append(o.Members, Member{ID: "n3", Address: freeAddress(t)})
-	nodes := map[string]*Node{}
-	for _, m := range o.Members {
-		o.ID, o.DataDir = m.ID, filepath.Join(t.TempDir(), "new", m.ID)
-		if err := Restore(o); err != nil {
-			t.Fatal(err)
-		}
-		nodes[m.ID] = restored(t, o)
-	}
+	nodes := restoreAll(t, o)
 	if sum := add(t, nodes["n2"], 1, 1); sum != 43 {
 		t.Fatalf("%d, expected the 42 of the backup and 1", sum)
 	}

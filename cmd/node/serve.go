@@ -209,6 +209,7 @@ func serve(f *serveFlags, stdin io.Reader, stderr io.Writer) error {
 	}
 	select {
 	case sig := <-signals:
+		s.draining.Store(true) // before it is said: who reads it may ask /readyz at once
 		logger.Info("stopping", "signal", sig)
 		go func() {
 			sig := <-signals

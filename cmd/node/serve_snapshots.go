@@ -22,7 +22,7 @@ type snapshotFlags struct {
 }
 
 func (f *snapshotFlags) register(flags *pflag.FlagSet) {
-	*f = snapshotFlags{entries: 100_000, every: 256 << 20, interval: time.Hour, keep: 10_000, rate: 32 << 20}
+	*f = snapshotFlags{entries: 100_000, every: 256 << 20, interval: time.Hour, keep: 10_000, rate: 16 << 20}
 	flags.IntVar(&f.entries, "snapshot-entries", f.entries, "take a snapshot after this `number` of entries; 0: never for that")
 	flags.Var(&f.every, "snapshot-bytes", "take a snapshot after this many `bytes` of log, such as 256MiB; 0: never for that")
 	flags.DurationVar(&f.interval, "snapshot-interval", f.interval, "take a snapshot after this `time`, if anything was applied; 0: never for that")
