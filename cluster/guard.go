@@ -17,7 +17,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -29,6 +28,11 @@ import (
 type guard struct {
 	cluster, node, address string
 	listed                 atomic.Pointer[listing] // nil while no configuration here has this node at its address
+
+	// known is each group's configuration here, *actors.ConfigurationChanged by its number.
+	// There may be tens of thousands, so they are no part of the rules, which are copied at
+	// each change.
+	known sync.Map
 
 	insecure bool
 	logger   hclog.Logger
@@ -68,11 +72,10 @@ const (
 type rules struct {
 	types    map[string]class
 	targets  map[string]class
-	prefixes map[string]class                        // each ends in "/"
-	members  map[string]string                       // node id → address, empty where another has that by now
-	ids      map[string]string                       // address → node id, also where a member was before
-	clients  map[string]int                          // address → streams open from it
-	known    map[uint64]*actors.ConfigurationChanged // group → its configuration here
+	prefixes map[string]class  // each ends in "/"
+	members  map[string]string // node id → address, empty where another has that by now
+	ids      map[string]string // address → node id, also where a member was before
+	clients  map[string]int    // address → streams open from it
 }
 
 func newGuard(o guardOptions) *guard {
@@ -85,7 +88,7 @@ func newGuard(o guardOptions) *guard {
 	}
 	r := &rules{
 		types: wireTypes(), targets: map[string]class{}, prefixes: map[string]class{},
-		members: maps.Clone(o.Members), ids: map[string]string{}, clients: map[string]int{}, known: map[uint64]*actors.ConfigurationChanged{},
+		members: maps.Clone(o.Members), ids: map[string]string{}, clients: map[string]int{},
 	}
 	for id, address := range r.members {
 		r.ids[address] = id

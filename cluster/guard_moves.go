@@ -39,7 +39,7 @@ func parseListing(text string) *listing {
 
 // configured lists who belongs to a group by the configuration that its member here has.
 func (g *guard) configured(m *actors.ConfigurationChanged) {
-	g.change(func(r *rules) { r.known = maps.Clone(r.known); r.known[m.Group] = m })
+	g.known.Store(m.Group, m)
 	for _, one := range m.Everyone {
 		id, address := string(one.ID), one.Address
 		switch l := g.listed.Load(); {
@@ -56,12 +56,16 @@ func (g *guard) configured(m *actors.ConfigurationChanged) {
 // isCurrent says whether a member is where it says it is by the configuration that it
 // names: one that is later than this node's, or the same and this node finds it there,
 // though that of another group, which is behind, has somebody else at the address.
-func (r *rules) isCurrent(id, address string, l *listing) bool {
+func (g *guard) isCurrent(id, address string, l *listing) bool {
 	if l == nil {
 		return false
 	}
-	own := r.known[l.group]
-	return own == nil || uint64(own.Index) < l.index || uint64(own.Index) == l.index && slices.ContainsFunc(own.Everyone, func(m core.Member) bool {
+	value, has := g.known.Load(l.group)
+	if !has {
+		return true
+	}
+	own := value.(*actors.ConfigurationChanged)
+	return uint64(own.Index) < l.index || uint64(own.Index) == l.index && slices.ContainsFunc(own.Everyone, func(m core.Member) bool {
 		return string(m.ID) == id && m.Address == address
 	})
 }

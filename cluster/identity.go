@@ -139,7 +139,7 @@ func (g *guard) assignRole(c caller) (caller, error) {
 	switch {
 	case isMember && c.node == g.node:
 		return caller{}, refuse(refusedIdentity, "wrong node: a stream from %s says it is %q, which is this node", c.address, c.node)
-	case isMember && r.ids[c.address] != c.node && (c.address == g.address || !r.isCurrent(c.node, c.address, c.listed)):
+	case isMember && r.ids[c.address] != c.node && (c.address == g.address || !g.isCurrent(c.node, c.address, c.listed)):
 		return caller{}, refuse(refusedIdentity, "wrong address: member %q is listed at %s, a stream of that name came from %.64s: if it has moved, have the members changed", c.node, listed, c.address)
 	case isMember:
 		g.heardAt(c.node, c.address)

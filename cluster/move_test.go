@@ -3,6 +3,9 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -202,5 +205,54 @@ func TestListing(t *testing.T) {
 	}
 	if r := g.rules.Load(); r.members["n1"] != "a:2" {
 		t.Errorf("the node itself was moved to %s", r.members["n1"])
+	}
+}
+
+// inGroups is a guard whose node has members of so many groups, and what one of them, in
+// the middle, says next.
+func inGroups(groups uint64) (*guard, *actors.ConfigurationChanged) {
+	g := newGuard(guardOptions{ClusterID: "c1", NodeID: "n1", Address: "a:1", Members: map[string]string{"n1": "a:1", "n2": "b:1", "n3": "c:1"}})
+	for group := uint64(1); group <= groups; group++ {
+		m := configured(4, "n1=a:1", "n2=b:1", "n3=c:1")
+		m.Group = group
+		g.configured(m)
+	}
+	next := configured(5, "n1=a:1", "n2=b:1", "n3=c:1")
+	next.Group = groups / 2
+	return g, next
+}
+
+// What a configuration costs the guard does not grow with the groups of the node: at a
+// start each of them tells its own.
+func TestGroupsDoNotAddUpInTheGuard(t *testing.T) {
+	const changes = 200
+	allocated := func(groups uint64) uint64 {
+		g, next := inGroups(groups)
+		least := uint64(math.MaxUint64)
+		for range 5 { // others allocate meanwhile
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for range changes {
+				g.configured(next)
+			}
+			runtime.ReadMemStats(&after)
+			least = min(least, (after.TotalAlloc-before.TotalAlloc)/changes)
+		}
+		return least
+	}
+	if few, many := allocated(16), allocated(16_384); many > 2*few+128 {
+		t.Errorf("%d bytes a change of one in 16,384 groups, %d of one in 16: expected much the same", many, few)
+	}
+}
+
+func BenchmarkConfigurationOfOneGroup(b *testing.B) {
+	for _, groups := range []uint64{16, 1024, 16_384} {
+		b.Run(fmt.Sprintf("groups=%d", groups), func(b *testing.B) {
+			g, next := inGroups(groups)
+			b.ReportAllocs()
+			for b.Loop() {
+				g.configured(next)
+			}
+		})
 	}
 }
