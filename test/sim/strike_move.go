@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -154,9 +156,19 @@ func (w *World) askMove(g *groupModel, n *node, to string) {
 	}
 	w.memberRequest++
 	request := memberRequests + w.memberRequest*memberGroups + g.id
-	change := &messages.ChangeMembers{Group: g.id, Request: request, Move: []*messages.Member{{Id: n.id, Address: to}}}
-	w.trace.printf("%s is asked for %v", via.id, change)
-	via.host.system.Root.RequestWithCustomSender(via.gatewayPID(), change, w.probe.pid(via))
+	var asked proto.Message = &messages.ChangeMembers{Group: g.id, Request: request, Move: []*messages.Member{{Id: n.id, Address: to}}}
+	if c, _ := g.settled(); c.waitsFor(n.id) && n.address == to {
+		asked = &messages.AbortChange{Group: g.id, Request: request}
+		w.cover.add("change undone that waits for who has moved")
+	}
+	w.trace.printf("%s is asked for %v", via.id, asked)
+	via.host.system.Root.RequestWithCustomSender(via.gatewayPID(), asked, w.probe.pid(via))
+}
+
+// waitsFor says whether a change under way may need a member to go on: then neither it nor
+// a move of that member comes to an end.
+func (c *members) waitsFor(id string) bool {
+	return slices.ContainsFunc(c.Next, func(m *messages.Member) bool { return m.Id == id && m.Role != messages.Role_LEARNER })
 }
 
 func (w *World) moveOn() {
