@@ -49,7 +49,7 @@ type GatewayOptions struct {
 	// members of its own.
 	Servers []string
 	// Found is called, from the Gateway's turn, when such a process is told of a member
-	// that Servers do not name. It must not block.
+	// and where it is. It must not block.
 	Found func(member core.NodeID, address string)
 }
 
@@ -68,6 +68,7 @@ type route struct {
 	heard    time.Duration // when the leader was found or answered last
 	doubted  core.Term     // the term whose leader refused or did not answer
 	askAgain time.Duration // when to ask the servers again who leads
+	look     time.Duration // when to ask the leader again who belongs to the group
 }
 
 type operation struct {
@@ -85,10 +86,12 @@ type operation struct {
 const sweepInterval = 50 * time.Millisecond
 
 // findInterval is how often servers are asked who leads; doubtAfter is how long an
-// operation may be with a leader before that leader is doubted.
+// operation may be with a leader before that leader is doubted; lookInterval is how often
+// a leader in whose word a process works is asked where the members are.
 const (
 	findInterval = 200 * time.Millisecond
 	doubtAfter   = time.Second
+	lookInterval = 500 * time.Millisecond
 )
 
 // GatewayProps describes a process's Gateway.
@@ -251,6 +254,17 @@ func (g *gateway) findLeader(ctx actor.Context, group uint64, r *route) {
 	}
 }
 
+// lookAround has a process that no member keeps informed ask the leader where the members
+// are: they may all move, one after the other, while the same one leads.
+func (g *gateway) lookAround(ctx actor.Context, group uint64, r *route) {
+	now := g.rt.Clock.Now()
+	if r.hears() || len(g.opts.Servers) == 0 || r.leader == "" || r.address == "" || r.address == ctx.Self().Address || now < r.look {
+		return
+	}
+	r.look = now + lookInterval
+	ctx.Request(actor.NewPID(r.address, GatewayName), &messages.FindLeader{Group: group})
+}
+
 // onFindLeader answers another process with what this one knows. A client here
 // waits, like any operation, until there is a leader.
 func (g *gateway) onFindLeader(ctx actor.Context, m *messages.FindLeader, sender *actor.PID) {
@@ -270,7 +284,7 @@ func (g *gateway) onConfigurationChanged(ctx actor.Context, m *ConfigurationChan
 	r.members = describeMembers(m.Everyone)
 	r.outside = !slices.ContainsFunc(m.Everyone, func(one core.Member) bool { return one.Address == here })
 	if r.outside {
-		g.discover(r.members)
+		g.discover(r.members, here)
 	}
 }
 
@@ -293,7 +307,7 @@ func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound, send
 	term := core.Term(m.Term)
 	r := g.route(m.Group)
 	if !r.hears() {
-		g.discover(m.Members)
+		g.discover(m.Members, ctx.Self().Address)
 	}
 	switch {
 	case r.hears(), m.Leader == "" && term <= r.term:
@@ -312,13 +326,17 @@ func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound, send
 const serversMax = 64
 
 // discover has a group's members asked from now on too: one day none of those may be
-// left that the process was told of when it began.
-func (g *gateway) discover(members []*messages.Member) {
+// left that the process was told of when it began. A member may have moved to where
+// another was, which is asked already.
+func (g *gateway) discover(members []*messages.Member, here string) {
 	for _, m := range members {
-		if slices.Contains(g.opts.Servers, m.GetAddress()) || len(g.opts.Servers) >= serversMax {
+		known := slices.Contains(g.opts.Servers, m.GetAddress())
+		if m.GetAddress() == here || !known && len(g.opts.Servers) >= serversMax {
 			continue
 		}
-		g.opts.Servers = append(slices.Clip(g.opts.Servers), m.GetAddress())
+		if !known {
+			g.opts.Servers = append(slices.Clip(g.opts.Servers), m.GetAddress())
+		}
 		if g.opts.Found != nil {
 			g.opts.Found(core.NodeID(m.GetId()), m.GetAddress())
 		}
@@ -533,6 +551,7 @@ func (g *gateway) onSweepDeadlines(ctx actor.Context, m *SweepDeadlines) {
 		r.parked = slices.DeleteFunc(r.parked, func(id uint64) bool { return g.waiting[id] == nil })
 		g.unpark(ctx, r)
 		g.findLeader(ctx, group, r)
+		g.lookAround(ctx, group, r)
 	}
 	if len(g.waiting) > 0 {
 		g.armSweep(ctx)

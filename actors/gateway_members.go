@@ -15,7 +15,7 @@ func forwardMembers(f *messages.ForwardedRequest, message any, id, term uint64) 
 	case *messages.ChangeMembers:
 		f.Request = &messages.ForwardedRequest_ChangeMembers{ChangeMembers: &messages.ChangeMembers{
 			Group: m.Group, Request: id, LeaderTerm: term, ExpectedIndex: m.ExpectedIndex,
-			Add: m.Add, Remove: m.Remove, Promote: m.Promote, Demote: m.Demote,
+			Add: m.Add, Remove: m.Remove, Promote: m.Promote, Demote: m.Demote, Move: m.Move,
 		}}
 	case *messages.AbortChange:
 		f.Request = &messages.ForwardedRequest_AbortChange{AbortChange: &messages.AbortChange{

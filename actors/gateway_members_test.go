@@ -17,6 +17,7 @@ func TestOperationsOnMembersAreForwarded(t *testing.T) {
 	d.leader(2, "n2")
 	change := &messages.ChangeMembers{
 		Group: 1, Request: 7, ExpectedIndex: 3, Add: newMembers("n4"), Remove: []string{"n1"}, Promote: []string{"n5"}, Demote: []string{"n6"},
+		Move: newMembers("n7"),
 	}
 	d.send(d.client, d.pid, change)
 	d.send(d.client, d.pid, &messages.AbortChange{Group: 1, Request: 8})
@@ -74,8 +75,8 @@ func TestNewMembersAreDiscovered(t *testing.T) {
 	d.propose(1)
 	takeOne[*messages.FindLeader](t, d.at("n2:1", GatewayName))
 	d.send(d.at("n2:1", GatewayName), d.pid, &messages.LeaderFound{Group: 1, Term: 2, Members: newMembers("n2", "n4")})
-	if !slices.Equal(found, []string{"n4 n4:1"}) {
-		t.Fatalf("found %v, expected n4", found)
+	if !slices.Equal(found, []string{"n2 n2:1", "n4 n4:1"}) {
+		t.Fatalf("found %v, expected both", found)
 	}
 	d.advance(findInterval + sweepInterval)
 	takeOne[*messages.FindLeader](t, d.at("n4:1", GatewayName))
@@ -87,6 +88,27 @@ func TestNewMembersAreDiscovered(t *testing.T) {
 	home.send(asker, home.pid, &messages.FindLeader{Group: 1})
 	if f := takeOne[*messages.LeaderFound](t, asker); f.Leader != "" || f.Term != 3 || len(f.Members) != 2 {
 		t.Fatalf("%v, expected two members and no leader: where it is is not known", f)
+	}
+}
+
+// While it works, a process without a member asks the leader where the members are: all of
+// them may move while that one leads.
+func TestMembersThatMoveAreFollowed(t *testing.T) {
+	found := map[core.NodeID]string{}
+	d := newDoor(t, GatewayOptions{Servers: []string{"n2:1"}, Found: func(id core.NodeID, address string) { found[id] = address }})
+	leader := d.at("n2:1", GatewayName)
+	said := func(places ...*messages.Member) {
+		takeOne[*messages.FindLeader](t, leader)
+		d.send(leader, d.pid, &messages.LeaderFound{Group: 1, Term: 2, Leader: "n2", Address: "n2:1", Members: places})
+	}
+	d.propose(1)
+	said(newMembers("n2", "n3")...)
+	d.advance(sweepInterval)
+	take[*messages.FindLeader](leader)
+	d.advance(lookInterval + sweepInterval)
+	said(&messages.Member{Id: "n2", Address: "n2:1"}, &messages.Member{Id: "n3", Address: "n3:9"}, &messages.Member{Id: "n4", Address: selfAddress})
+	if found["n3"] != "n3:9" || found["n4"] != "" {
+		t.Fatalf("found %v, expected n3 at its new address, and nobody here", found)
 	}
 }
 

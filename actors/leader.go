@@ -42,6 +42,7 @@ type leader struct {
 type replicatorOf struct {
 	peer core.NodeID
 	pid  *actor.PID
+	to   *actor.PID // the peer's Raft
 }
 
 func (r *raft) becomeLeader(ctx actor.Context) {
@@ -67,7 +68,7 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 	l.mindRoom(ctx)
 	r.eachPeer(func(id core.NodeID, _ *actor.PID) {
 		l.contact[id] = r.now
-		l.replicators = append(l.replicators, replicatorOf{id, l.replicate(ctx, id)})
+		l.replicators = append(l.replicators, l.replicate(ctx, id))
 	})
 	l.tally.Advance(r.opts.Node, r.tail.durable)
 	l.findChange()
@@ -157,7 +158,7 @@ func (l *leader) exit(ctx actor.Context) {
 }
 
 // replicate starts a Replicator for a peer, from what the tally knows of it.
-func (l *leader) replicate(ctx actor.Context, peer core.NodeID) *actor.PID {
+func (l *leader) replicate(ctx actor.Context, peer core.NodeID) replicatorOf {
 	last := l.tail.last()
 	next := last.Index + 1
 	if match := l.tally.Match(peer); match > 0 {
@@ -170,7 +171,7 @@ func (l *leader) replicate(ctx actor.Context, peer core.NodeID) *actor.PID {
 	if err != nil {
 		panic(fmt.Sprintf("replicator %s: %v", name, err))
 	}
-	return pid
+	return replicatorOf{peer: peer, pid: pid, to: l.peers[peer]}
 }
 
 // onTerminated starts a Replicator again that has crashed.
@@ -178,7 +179,7 @@ func (l *leader) onTerminated(ctx actor.Context, m *actor.Terminated) {
 	for i, r := range l.replicators {
 		if r.pid.Equal(m.Who) {
 			l.logger.Warn("replicator ended, starting it again", "peer", r.peer, "term", l.term)
-			l.replicators[i].pid = l.replicate(ctx, r.peer)
+			l.replicators[i] = l.replicate(ctx, r.peer)
 			return
 		}
 	}
@@ -264,7 +265,7 @@ func (l *leader) sendBeats(ctx actor.Context) {
 		l.ask(ctx, pid, &messages.Heartbeat{
 			Group: l.opts.Group, Term: uint64(l.term), Leader: string(l.opts.Node),
 			Commit: uint64(min(l.commit, l.tally.Match(id))), Round: uint64(l.reads.rounds.Begun()),
-			Spare: uint64(l.spareFor(id)), Resets: l.config().Resets,
+			Spare: uint64(l.spareFor(id)), To: string(id), Resets: l.config().Resets,
 		})
 	})
 }

@@ -36,7 +36,6 @@ type memberChange struct {
 // removal.
 type parting struct {
 	replicatorOf
-	to       *actor.PID
 	index    core.Index // of the configuration without it
 	deadline time.Duration
 }
@@ -75,7 +74,7 @@ func (l *leader) onChangeMembers(ctx actor.Context, m *messages.ChangeMembers, w
 	}
 	next, err := l.config().Begin(l.configIndex(), core.Change{
 		Expected: core.Index(m.ExpectedIndex), Add: membersOf(m.Add),
-		Remove: idsOf(m.Remove), Promote: idsOf(m.Promote), Demote: idsOf(m.Demote),
+		Remove: idsOf(m.Remove), Promote: idsOf(m.Promote), Demote: idsOf(m.Demote), Move: membersOf(m.Move),
 	})
 	if err == nil {
 		err = l.canCarry(&next)
@@ -88,7 +87,7 @@ func (l *leader) onChangeMembers(ctx actor.Context, m *messages.ChangeMembers, w
 		return
 	}
 	l.logger.Info("changing the members", "role", "leader", "term", l.term, "index", l.configIndex(),
-		"add", len(m.Add), "remove", len(m.Remove), "promote", len(m.Promote), "demote", len(m.Demote))
+		"add", len(m.Add), "remove", len(m.Remove), "promote", len(m.Promote), "demote", len(m.Demote), "move", len(m.Move))
 	l.change.asker, l.change.appended, l.change.failed = w, false, ""
 }
 
@@ -124,22 +123,35 @@ func (l *leader) onListMembers(ctx actor.Context, m *messages.ListMembers, w Wai
 
 // canCarry refuses a configuration whose voters could not commit it: too few of them
 // answer, or too many have lost memory. Those could not recover in it either, for that
-// takes a quorum of others.
+// takes a quorum of others. Those that move may not be where they are to be yet, or never
+// come there; the leader itself is heard wherever it is.
 func (l *leader) canCarry(c *core.Configuration) error {
-	var missing []string
+	var missing, moving []string
+	moves := func(id core.NodeID) bool { return id != l.opts.Node && l.config().Moves(id, c) }
 	carries := func(id core.NodeID) bool {
-		return id == l.opts.Node ||
+		return id == l.opts.Node || !moves(id) &&
 			l.recoveries[id] == nil && l.tally.Match(id) > 0 && l.now-l.contact[id] < l.opts.ElectionTimeout
 	}
 	if c.Quorum().Agrees(carries) {
 		return nil
 	}
 	for _, m := range c.Everyone() {
-		if c.Quorum().Contains(m.ID) && !carries(m.ID) {
+		switch {
+		case !c.Quorum().Contains(m.ID) || carries(m.ID):
+		case moves(m.ID):
+			moving = append(moving, string(m.ID))
+		default:
 			missing = append(missing, string(m.ID))
 		}
 	}
-	return fmt.Errorf("too few voters would be left: %s do not answer or have lost memory, wait until they are back", strings.Join(missing, ", "))
+	var reasons []string
+	if len(missing) > 0 {
+		reasons = append(reasons, strings.Join(missing, ", ")+" do not answer or have lost memory, wait until they are back")
+	}
+	if len(moving) > 0 {
+		reasons = append(reasons, strings.Join(moving, ", ")+" do not count until they run at their new address, move fewer at a time, or who leads")
+	}
+	return fmt.Errorf("too few voters would be left: %s", strings.Join(reasons, "; "))
 }
 
 func (l *leader) keepMembers(ctx actor.Context, w Waiter, reason string) {
@@ -206,11 +218,11 @@ func (l *leader) reconfigure(ctx actor.Context) {
 	kept := l.replicators[:0]
 	for _, r := range l.replicators {
 		if _, stays := c.Find(r.peer); stays {
-			kept = append(kept, r)
+			kept = append(kept, l.followMove(ctx, r))
 			continue
 		}
 		l.change.parting = append(l.change.parting, parting{
-			replicatorOf: r, to: l.peers[r.peer], index: l.configIndex(), deadline: l.now + partingTimeouts*l.opts.ElectionTimeout,
+			replicatorOf: r, index: l.configIndex(), deadline: l.now + partingTimeouts*l.opts.ElectionTimeout,
 		})
 		l.checkProgress(ctx, r.peer, r.pid)
 	}
@@ -221,7 +233,7 @@ func (l *leader) reconfigure(ctx actor.Context) {
 		}
 		l.forgetPeer(ctx, id)
 		l.contact[id] = l.now
-		r := replicatorOf{id, l.replicate(ctx, id)}
+		r := l.replicate(ctx, id)
 		l.replicators = append(l.replicators, r)
 		l.checkProgress(ctx, id, r.pid) // it begins by asking where the peer stands
 	})
@@ -354,7 +366,7 @@ func (l *leader) part(ctx actor.Context) {
 		if informed {
 			l.ask(ctx, p.to, &messages.Heartbeat{
 				Group: l.opts.Group, Term: uint64(l.term), Leader: string(l.opts.Node), Commit: uint64(min(l.commit, l.tally.Match(p.peer))),
-				Resets: l.config().Resets,
+				To: string(p.peer), Resets: l.config().Resets,
 			})
 		}
 		ctx.Stop(p.pid)

@@ -51,7 +51,7 @@ func (l *leader) heldBy(peer core.NodeID) core.Index {
 func (l *leader) replicateAnew(ctx actor.Context, peer core.NodeID) {
 	for i, r := range l.replicators {
 		if r.peer == peer {
-			l.replicators[i].pid = l.replicate(ctx, peer)
+			l.replicators[i] = l.replicate(ctx, peer)
 			ctx.Stop(r.pid)
 		}
 	}

@@ -58,10 +58,12 @@ func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason stri
 	return to, ""
 }
 
-// standAside hands over to whoever may lead, when this member is not to.
+// standAside hands over to whoever may lead, when this member is not to, or is looked for
+// where it is not.
 func (l *leader) standAside(ctx actor.Context) {
-	own, _ := l.config().Member(l.opts.Node)
-	if reluctant := own.Priority < 0 && l.tally.Settled() || l.opts.Witness; reluctant && l.transfer == nil {
+	own, ok := l.config().Member(l.opts.Node)
+	reluctant := ok && (own.Priority < 0 || l.hasMoved(ctx)) && l.tally.Settled()
+	if (reluctant || l.opts.Witness) && l.transfer == nil {
 		if _, reason := l.transferTarget(""); reason == "" {
 			l.onTransferLeadership(ctx, &messages.TransferLeadership{}, nil)
 		}

@@ -88,7 +88,7 @@ func TestLifeOfARecoveryIsAboveEarlierOnes(t *testing.T) {
 }
 
 // A sole voter asks its learners what it may have lost, and does not wait for them: they
-// may be gone for good.
+// may be gone, or be found elsewhere only once it leads again.
 func TestSoleVoterDoesNotWaitForLearners(t *testing.T) {
 	m := newMember(t, 2)
 	m.opts.Bootstrap.Members[1].Role = core.RoleLearner

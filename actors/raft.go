@@ -77,6 +77,7 @@ type raft struct {
 	campaign  uint64                     // pre-votes asked for, echoed in the answers
 	failure   string
 	stranger  core.NodeID // of another history, heard of last
+	elsewhere string      // where the configuration has this member, empty where it is right
 }
 
 // role is what the member currently is. It is made on entry and dropped on exit,
@@ -229,6 +230,9 @@ func (r *raft) inTerm(ctx actor.Context, message any, sender *actor.PID) bool {
 		}
 		r.follow(ctx, core.Term(m.Term), core.NodeID(m.Leader))
 	case *messages.Heartbeat:
+		if !r.isMeant(m.To) {
+			return false
+		}
 		if core.Term(m.Term) < r.term {
 			r.answer(ctx, sender, &messages.HeartbeatAcked{
 				Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node), Recovering: r.recovers(),

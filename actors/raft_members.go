@@ -32,6 +32,7 @@ func (r *raft) configIndex() core.Index {
 // configurationChanged follows an append or a truncation.
 func (r *raft) configurationChanged(ctx actor.Context) {
 	r.connect(ctx)
+	r.sayWhereListed(ctx)
 	r.greetNewPeers(ctx)
 	c := r.config()
 	changed := &ConfigurationChanged{Group: r.opts.Group, Index: r.configIndex(), Everyone: c.Everyone(), Removed: c.Removed}
@@ -53,7 +54,7 @@ func (r *raft) configurationChanged(ctx actor.Context) {
 func (r *raft) connect(ctx actor.Context) {
 	for _, m := range r.config().Everyone() {
 		if known, ok := r.peers[m.ID]; m.ID != r.opts.Node && (!ok || known.Address != m.Address) {
-			r.peers[m.ID] = actor.NewPID(m.Address, ctx.Self().Id)
+			r.peers[m.ID] = peerAt(m.Address, ctx.Self())
 		}
 	}
 }
@@ -145,6 +146,9 @@ func (r *raft) leaderAddress(ctx actor.Context, id core.NodeID) string {
 		return ctx.Self().Address
 	}
 	m, _ := r.config().Find(id)
+	if m.Address == ctx.Self().Address {
+		return "" // another has it by now: this node
+	}
 	return m.Address
 }
 

@@ -136,15 +136,23 @@ func (r *raft) greetNewPeers(ctx actor.Context) {
 // eachAcquaintance visits the peers. One that starts asks those of a later
 // configuration than its own too, once it has heard of one: those of its own may all
 // be gone for good.
+// Those of its own may have moved, too.
 func (r *raft) eachAcquaintance(f func(id core.NodeID, pid *actor.PID)) {
-	r.eachPeer(f)
 	s, waits := r.role.(*starting)
+	r.eachPeer(func(id core.NodeID, pid *actor.PID) {
+		if waits {
+			if m, known := s.later.Find(id); known && m.Address != pid.Address {
+				pid = peerAt(m.Address, s.self)
+			}
+		}
+		f(id, pid)
+	})
 	if !waits {
 		return
 	}
 	for _, m := range s.later.Everyone() {
 		if _, known := r.config().Find(m.ID); !known && m.ID != r.opts.Node {
-			f(m.ID, actor.NewPID(m.Address, s.self.Id))
+			f(m.ID, peerAt(m.Address, s.self))
 		}
 	}
 }
@@ -178,6 +186,7 @@ func (r *raft) onGreetTimeout(ctx actor.Context, m *messages.GreetTimeout) {
 		r.greetPeers(ctx)
 		if s, waits := r.role.(*starting); waits {
 			s.sayWhoIsAwaited()
+			s.expireQueries(ctx)   // it may wait for ever: for those who have moved
 			s.mayBegin(ctx, false) // one that is its own quorum has asked the others long enough
 		}
 	}

@@ -120,8 +120,8 @@ func (r *replicator) enqueue(b messages.Block) {
 }
 
 func (r *replicator) onAppendAccepted(ctx actor.Context, m *messages.AppendAccepted) {
-	if core.Term(m.Term) != r.term {
-		return
+	if core.Term(m.Term) != r.term || core.NodeID(m.From) != r.peer {
+		return // another answers for itself: it is where the peer was looked for
 	}
 	probing := r.progress.State == core.Probe
 	if !r.progress.Accepted(m.Session, core.Index(m.MatchIndex)) {
@@ -143,7 +143,7 @@ func (r *replicator) onAppendRejected(ctx actor.Context, m *messages.AppendRejec
 		ctx.Send(r.raft, &messages.HigherTermSeen{Term: m.Term, Peer: string(r.peer)})
 		return
 	}
-	if core.Term(m.Term) != r.term || !r.progress.Rejected(m.Session, core.Index(m.PrevIndex), core.Index(m.HintIndex)) {
+	if core.Term(m.Term) != r.term || core.NodeID(m.From) != r.peer || !r.progress.Rejected(m.Session, core.Index(m.PrevIndex), core.Index(m.HintIndex)) {
 		return
 	}
 	r.logger.Debug("append refused, probing", "prev", m.PrevIndex, "hint", m.HintIndex, "next", r.progress.Next)

@@ -324,6 +324,23 @@ func TestReplicatorReportsAHigherTerm(t *testing.T) {
 	}
 }
 
+// Who is at the peer's address and is another answers for itself.
+func TestReplicatorTakesNoAnswerButItsPeers(t *testing.T) {
+	s := replicating(t, wide)
+	s.give(1)
+	s.expectSent("11..11")
+	s.tell(s.pid, &messages.AppendAccepted{Group: 1, Term: replicatorTerm, From: "n3", Session: 1, MatchIndex: 11})
+	if got := s.advanced(); len(got) > 0 {
+		t.Fatalf("an answer of n3 raised the match of n2 to %v", got)
+	}
+	s.tell(s.pid, &messages.AppendRejected{Group: 1, Term: replicatorTerm, From: "n3", Session: 1, PrevIndex: 10, HintIndex: 10, HintTerm: 1})
+	expectNone[*FetchEntries](t, s.raft, "it is not n2 that refuses")
+	s.accepted(1, 11)
+	if got := s.advanced(); !slices.Equal(got, []uint64{11}) {
+		t.Fatalf("told %v, expected 11", got)
+	}
+}
+
 // A peer that lags gets what is in memory from the Raft, and what is not from disk.
 func TestLaggingPeerIsFedFromMemoryAndDisk(t *testing.T) {
 	m := newMember(t, 3)

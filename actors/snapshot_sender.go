@@ -117,7 +117,7 @@ func (s *snapshotSender) report(ctx actor.Context) {
 }
 
 func (s *snapshotSender) onSnapshotInstalled(ctx actor.Context, m *messages.SnapshotInstalled) {
-	if m.Index == s.info.Meta.Index {
+	if m.Index == s.info.Meta.Index && core.NodeID(m.From) == s.Peer {
 		s.end(ctx, &SnapshotDelivered{Session: s.Session, Index: core.Index(m.Index)})
 	}
 }

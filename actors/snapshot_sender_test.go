@@ -98,6 +98,8 @@ func TestSenderKeepsToItsWindow(t *testing.T) {
 	end := len(s.file.bytes)
 	s.received(to, end)
 	s.expectChunks()
+	s.tell(to, &messages.SnapshotInstalled{Group: 1, Term: 3, From: "n3", Index: 9})
+	expectNone[*SnapshotDelivered](t, s.replicator, "it is another that has it")
 	s.tell(to, &messages.SnapshotInstalled{Group: 1, Term: 3, From: "n2", Index: 9})
 	if d := takeOne[*SnapshotDelivered](t, s.replicator); d.Index != 9 || d.Session != 1 {
 		t.Fatalf("%+v", d)

@@ -87,6 +87,9 @@ func (t *turns) Receive(ctx actor.Context) {
 	case *mailbox.Batch:
 		for _, item := range m.Messages {
 			_, message, sender := actor.UnwrapEnvelope(item)
+			if _, nobody := message.(*actor.DeadLetterResponse); nobody {
+				continue // to something said to nobody: whoever said it looks by itself whether it is heard
+			}
 			t.behavior.receive(ctx, message, sender)
 		}
 		t.behavior.endTurn(ctx)

@@ -221,6 +221,7 @@ func (s *starting) onPeerMet(ctx actor.Context, m *messages.Greeted) {
 	c := coreConfiguration(m.Configuration)
 	if index := core.Index(m.ConfigurationIndex); index > max(s.later.index, s.configIndex()) && core.Continues(c.Resets, s.config().Resets) {
 		s.later = configuration{index, c}
+		ctx.Send(s.links.Node, &ConfigurationChanged{Group: s.opts.Group, Index: index, Everyone: c.Everyone(), Removed: c.Removed})
 		s.greetPeers(ctx)
 	}
 	s.mayBegin(ctx, m.Leads && core.Term(m.Term) >= s.term)

@@ -17,6 +17,8 @@
 //
 //	members, err := client.ReplaceMember(ctx, 1, "n1", cluster.Member{ID: "n4", Address: "127.0.0.1:7004"})
 //
+// A node that moves to another address keeps its id and its data: see MoveMember.
+//
 // A member is an ordinary actor: spawn it yourself with node.Props and SpawnNamed,
 // under the same name on every node, and send it *messages.Propose and
 // *messages.Query; it answers the sender with *messages.Results. LeaderChanged and

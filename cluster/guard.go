@@ -27,6 +27,12 @@ import (
 // (guard_stream.go). What it refuses is counted and ends the stream.
 type guard struct {
 	cluster, node, address string
+	listed                 atomic.Pointer[listing] // nil while no configuration here has this node at its address
+
+	// known is each group's configuration here, *actors.ConfigurationChanged by its number.
+	// There may be tens of thousands, so they are no part of the rules, which are copied at
+	// each change.
+	known sync.Map
 
 	insecure bool
 	logger   hclog.Logger
@@ -67,8 +73,8 @@ type rules struct {
 	types    map[string]class
 	targets  map[string]class
 	prefixes map[string]class  // each ends in "/"
-	members  map[string]string // node id → address
-	ids      map[string]string // address → node id, members inverted
+	members  map[string]string // node id → address, empty where another has that by now
+	ids      map[string]string // address → node id, also where a member was before
 	clients  map[string]int    // address → streams open from it
 }
 
@@ -132,13 +138,10 @@ func (g *guard) allowPrefix(prefix string, c class) {
 // the list but by who has its address now: a node that was removed while it was away
 // must be able to learn of it.
 func (g *guard) admit(id, address string) {
-	if known := g.rules.Load().members[id]; known == address || (id == g.node) != (address == g.address) {
+	if r := g.rules.Load(); r.members[id] == address && r.ids[address] == id || (id == g.node) != (address == g.address) {
 		return
 	}
-	g.change(func(r *rules) {
-		r.members, r.ids = without(r.members, r.ids[address]), without(r.ids, r.members[id])
-		r.members, r.ids = with(r.members, id, address), with(r.ids, address, id)
-	})
+	g.change(func(r *rules) { r.list(id, address) })
 	g.logger.Info("member listed", "member", id, "address", address)
 }
 

@@ -29,6 +29,7 @@ const (
 	keyCluster   = "protoraft-cluster-bin"
 	keyNode      = "protoraft-node-bin"
 	keyAddress   = "protoraft-address-bin"
+	keyListed    = "protoraft-listed" // a listing, by which the caller is at keyAddress
 	keyToNode    = "protoraft-to-node-bin"
 	keyToAddress = "protoraft-to-address-bin"
 )
@@ -45,7 +46,8 @@ const (
 type caller struct {
 	role    callerRole
 	node    string
-	address string // in the PIDs of its actors
+	address string   // in the PIDs of its actors
+	listed  *listing // nil where no configuration of its own has it there
 }
 
 func (c caller) String() string {
@@ -74,6 +76,7 @@ func (g *guard) introduce(ctx context.Context, address string) context.Context {
 		keyCluster, g.cluster,
 		keyNode, g.node,
 		keyAddress, g.address,
+		keyListed, g.listed.Load().String(),
 		keyToNode, g.rules.Load().ids[address],
 		keyToAddress, address,
 	)
@@ -88,7 +91,7 @@ func (g *guard) identify(ctx context.Context) (caller, error) {
 		}
 		return ""
 	}
-	c := caller{node: one(keyNode), address: one(keyAddress)}
+	c := caller{node: one(keyNode), address: one(keyAddress), listed: parseListing(one(keyListed))}
 	if err := checkVersion(one(keyVersion), one(keyMinimum), c); err != nil {
 		return caller{}, err
 	}
@@ -147,11 +150,12 @@ func (g *guard) assignRole(c caller) (caller, error) {
 	r := g.rules.Load()
 	listed, isMember := r.members[c.node]
 	switch {
-	case isMember && listed != c.address:
-		return caller{}, refuse(refusedIdentity, "wrong address: member %q is listed at %s, a stream of that name came from %.64s", c.node, listed, c.address)
 	case isMember && c.node == g.node:
 		return caller{}, refuse(refusedIdentity, "wrong node: a stream from %s says it is %q, which is this node", c.address, c.node)
+	case isMember && r.ids[c.address] != c.node && (c.address == g.address || !g.isCurrent(c.node, c.address, c.listed)):
+		return caller{}, refuse(refusedIdentity, "wrong address: member %q is listed at %s, a stream of that name came from %.64s: if it has moved, have the members changed", c.node, listed, c.address)
 	case isMember:
+		g.heardAt(c.node, c.address)
 		c.role = peerRole
 		return c, nil
 	case r.ids[c.address] != "":

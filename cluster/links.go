@@ -216,6 +216,9 @@ func (ls *links) trouble() string {
 	var all []string
 	for _, id := range slices.Sorted(maps.Keys(members)) {
 		address := members[id]
+		if address == "" {
+			continue // another has it
+		}
 		why := "no connection yet"
 		if err := ls.peer(address).why; err != nil {
 			why = status.Convert(err).Message()

@@ -24,6 +24,7 @@ type MembersChange struct {
 	Remove      []string // for good: an id does not come back
 	Promote     []string // learners that are to vote
 	Demote      []string // voters that are to be learners
+	Move        []Member // by ID, with their new Address; alone in its change, see MoveMember
 }
 
 // Membership is who belongs to a group.
@@ -172,6 +173,20 @@ func (c *Client) PromoteMember(ctx context.Context, group uint64, id string) (Me
 	return c.ChangeMembers(ctx, group, MembersChange{Promote: []string{id}})
 }
 
+// MoveMember changes the address of a member, which keeps its id, its data and its vote.
+// When it returns nil, a majority of the members durably has the new address, and goes by
+// it. The member takes part only while its node runs there, with Options.Address: start it
+// before or after. Before, it waits until this is done. After, the member counts as down
+// until then, wherever else it runs; one that leads goes on for as long as the others need
+// it, then hands over.
+//
+// It is refused while too few voters answer but those that move, unless it is the leader:
+// so of two members the one that leads can move. A node with several groups moves in each
+// of them. See ChangeMembers.
+func (c *Client) MoveMember(ctx context.Context, group uint64, id, address string) (Membership, error) {
+	return c.ChangeMembers(ctx, group, MembersChange{Move: []Member{{ID: id, Address: address}}})
+}
+
 // membersPause is between two looks at a change, or two attempts to begin one.
 const membersPause = 50 * time.Millisecond
 
@@ -215,7 +230,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // check says which of those to be added no member can be.
 func (m *MembersChange) check() error {
-	for _, one := range slices.Concat(m.Add, m.AddLearners) {
+	for _, one := range slices.Concat(m.Add, m.AddLearners, m.Move) {
 		if err := CheckMember(one); err != nil {
 			return err
 		}
@@ -246,6 +261,9 @@ func (m *MembersChange) message(group, request uint64) *messages.ChangeMembers {
 	for _, one := range m.AddLearners {
 		out.Add = append(out.Add, one.message(messages.Role_LEARNER))
 	}
+	for _, one := range m.Move {
+		out.Move = append(out.Move, &messages.Member{Id: one.ID, Address: one.Address})
+	}
 	return out
 }
 
@@ -259,6 +277,11 @@ func (m *MembersChange) done(now Membership) bool {
 	}
 	for _, one := range m.AddLearners {
 		if learners[one.ID] != one.Address {
+			return false
+		}
+	}
+	for _, one := range m.Move {
+		if voters[one.ID] != one.Address && learners[one.ID] != one.Address {
 			return false
 		}
 	}

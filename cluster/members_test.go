@@ -24,11 +24,13 @@ type fleet struct {
 	first   []Member
 	cluster string
 	nodes   map[string]*Node
+	dirs    map[string]string
+	at      map[string]string // of those that have moved
 }
 
 func newFleet(t *testing.T, witnesses ...string) *fleet {
 	t.Helper()
-	f := &fleet{t: t, nodes: map[string]*Node{}}
+	f := &fleet{t: t, nodes: map[string]*Node{}, dirs: map[string]string{}, at: map[string]string{}}
 	for i := range 3 {
 		id := fmt.Sprintf("n%d", i+1)
 		f.first = append(f.first, Member{ID: id, Address: freeAddress(t), Witness: slices.Contains(witnesses, id)})
@@ -50,14 +52,14 @@ func (f *fleet) start(m Member, members []Member, join bool, dir string) *Node {
 	onlyRemote(f.t)
 	logger := hclog.New(&hclog.LoggerOptions{Name: m.ID, Level: hclog.Info, Output: testWriter{f.t}})
 	node, err := Start(NewSystem(logger), Options{
-		ID: m.ID, Members: members, Join: join, ClusterID: f.cluster, DataDir: dir, Logger: logger,
+		ID: m.ID, Members: members, Join: join, ClusterID: f.cluster, DataDir: dir, Logger: logger, Address: f.at[m.ID],
 		ElectionTimeout: 300 * time.Millisecond, HeartbeatInterval: 30 * time.Millisecond,
 		RequestTimeout: 2 * time.Second, CatchUpTimeout: 2 * time.Second, KeepEntries: -1,
 	})
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.nodes[m.ID] = node
+	f.nodes[m.ID], f.dirs[m.ID] = node, dir
 	var machine fsm.StateMachine
 	if !m.Witness {
 		machine = counter.New(counter.Hooks{})

@@ -77,7 +77,7 @@ func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 	}
 	n.remote, err = startRemote(system, remoteOptions{
 		Listen: o.Listen, Advertise: o.address(), ClusterID: o.ClusterID, NodeID: o.ID,
-		Members: addressBook(o.Members), Insecure: o.Insecure, Silence: o.silence(), Logger: o.Logger,
+		Members: o.book(), Insecure: o.Insecure, Silence: o.silence(), Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -97,13 +97,9 @@ func (n *Node) spawn() (err error) {
 	n.remote.guard.allowTarget(actors.GatewayName, requests|answers)
 	props := actors.NodeProps(n.runtime, actors.NodeOptions{
 		Store: n.store, Gateway: n.options.gateway(),
-		StorageFailed: n.fail,
-		MemberStopped: func(group uint64, pid *actor.PID) { n.client.forget(group, pid) },
-		MembersChanged: func(m *actors.ConfigurationChanged) {
-			for _, one := range m.Everyone {
-				n.remote.guard.admit(string(one.ID), one.Address)
-			}
-		},
+		StorageFailed:  n.fail,
+		MemberStopped:  func(group uint64, pid *actor.PID) { n.client.forget(group, pid) },
+		MembersChanged: n.remote.guard.configured,
 	})
 	n.pid, n.links, err = spawnNode(n.system, props)
 	return err

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"math"
 	"net"
 	"slices"
@@ -56,6 +57,11 @@ type Options struct {
 	// a node start whose disk was lost, where its cluster has grown from that one node.
 	Join bool
 
+	// Address is where the other nodes reach this one when it has moved: Members stay as
+	// the cluster has begun with them, and so does what is derived from them. Empty: this
+	// node's address in Members. See Client.MoveMember.
+	Address string
+
 	// DataDir holds this node's logs. It is made if it does not exist, locked while
 	// the node runs, and refused when it belongs to another node or cluster.
 	DataDir string
@@ -69,8 +75,8 @@ type Options struct {
 	// Default: derived from Members.
 	ClusterID string
 
-	// Listen is the host:port to bind where that is not this node's address in
-	// Members (a container, say).
+	// Listen is the host:port to bind where that is not this node's address (a
+	// container, say).
 	Listen string
 
 	// Insecure allows addresses beyond loopback. Traffic is then readable, and
@@ -168,8 +174,11 @@ func (o *Options) fill() error {
 	if err := checkMembers(o.Members); err != nil {
 		return err
 	}
-	if o.address() == "" {
+	if addressBook(o.Members)[o.ID] == "" {
 		return fmt.Errorf("cluster: Options.ID %q is not among the members %s", o.ID, memberList(o.Members))
+	}
+	if err := CheckMember(Member{ID: o.ID, Address: o.address()}); err != nil {
+		return fmt.Errorf("cluster: Options.Address: %w", err)
 	}
 	if o.DataDir == "" {
 		return fmt.Errorf("cluster: Options.DataDir is empty, expected a directory for this node alone")
@@ -253,12 +262,19 @@ func (o *Options) silence() time.Duration {
 }
 
 func (o *Options) address() string {
-	for _, m := range o.Members {
-		if m.ID == o.ID {
-			return m.Address
-		}
+	if o.Address != "" {
+		return o.Address
 	}
-	return ""
+	return addressBook(o.Members)[o.ID]
+}
+
+// book is where the nodes are until a configuration says otherwise. Whoever was where this
+// node is now has left that place.
+func (o *Options) book() map[string]string {
+	book := addressBook(o.Members)
+	maps.DeleteFunc(book, func(_, address string) bool { return address == o.address() })
+	book[o.ID] = o.address()
+	return book
 }
 
 func checkMembers(members []Member) error {
@@ -385,7 +401,7 @@ func isWitness(members []Member, id string) bool {
 func (o *Options) gateway() actors.GatewayOptions {
 	g := actors.GatewayOptions{RequestTimeout: o.RequestTimeout, Waiting: waitingMax, WaitingBytes: waitingBytesMax}
 	for _, m := range o.Members {
-		if o.Join && m.ID != o.ID { // whom to ask until the node belongs to a group
+		if o.Join && m.ID != o.ID && m.Address != o.address() { // whom to ask until the node belongs to a group
 			g.Servers = append(g.Servers, m.Address)
 		}
 	}

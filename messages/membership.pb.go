@@ -246,6 +246,7 @@ type ChangeMembers struct {
 	Remove        []string               `protobuf:"bytes,6,rep,name=remove,proto3" json:"remove,omitempty"`
 	Promote       []string               `protobuf:"bytes,7,rep,name=promote,proto3" json:"promote,omitempty"` // learners that are to vote
 	Demote        []string               `protobuf:"bytes,8,rep,name=demote,proto3" json:"demote,omitempty"`   // voters that are to be learners
+	Move          []*Member              `protobuf:"bytes,9,rep,name=move,proto3" json:"move,omitempty"`       // by id, with the address each is to have; alone in its change
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -332,6 +333,13 @@ func (x *ChangeMembers) GetPromote() []string {
 func (x *ChangeMembers) GetDemote() []string {
 	if x != nil {
 		return x.Demote
+	}
+	return nil
+}
+
+func (x *ChangeMembers) GetMove() []*Member {
+	if x != nil {
+		return x.Move
 	}
 	return nil
 }
@@ -878,7 +886,7 @@ const file_messages_membership_proto_rawDesc = "" +
 	"\x04next\x18\x03 \x03(\v2\x11.protoraft.MemberR\x04next\x12\x18\n" +
 	"\aremoved\x18\x04 \x03(\tR\aremoved\x12+\n" +
 	"\aleaving\x18\x05 \x03(\v2\x11.protoraft.MemberR\aleaving\x12\x16\n" +
-	"\x06resets\x18( \x03(\x06R\x06resets\"\xf6\x01\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"\x9d\x02\n" +
 	"\rChangeMembers\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x1f\n" +
@@ -888,7 +896,8 @@ const file_messages_membership_proto_rawDesc = "" +
 	"\x03add\x18\x05 \x03(\v2\x11.protoraft.MemberR\x03add\x12\x16\n" +
 	"\x06remove\x18\x06 \x03(\tR\x06remove\x12\x18\n" +
 	"\apromote\x18\a \x03(\tR\apromote\x12\x16\n" +
-	"\x06demote\x18\b \x03(\tR\x06demote\"^\n" +
+	"\x06demote\x18\b \x03(\tR\x06demote\x12%\n" +
+	"\x04move\x18\t \x03(\v2\x11.protoraft.MemberR\x04move\"^\n" +
 	"\vAbortChange\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x18\n" +
 	"\arequest\x18\x02 \x01(\x04R\arequest\x12\x1f\n" +
@@ -972,13 +981,14 @@ var file_messages_membership_proto_depIdxs = []int32{
 	1,  // 2: protoraft.Configuration.next:type_name -> protoraft.Member
 	1,  // 3: protoraft.Configuration.leaving:type_name -> protoraft.Member
 	1,  // 4: protoraft.ChangeMembers.add:type_name -> protoraft.Member
-	1,  // 5: protoraft.ChangeStatus.target:type_name -> protoraft.Member
-	11, // 6: protoraft.ChangeStatus.newcomers:type_name -> protoraft.NewcomerStatus
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	1,  // 5: protoraft.ChangeMembers.move:type_name -> protoraft.Member
+	1,  // 6: protoraft.ChangeStatus.target:type_name -> protoraft.Member
+	11, // 7: protoraft.ChangeStatus.newcomers:type_name -> protoraft.NewcomerStatus
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_messages_membership_proto_init() }

@@ -382,7 +382,7 @@ func (x *AppendEntries) GetResets() []uint64 {
 // Raft(follower) → Replicator, wire.
 // Everything up to match_index is durable here and equal to the leader's log;
 // match_index is never beyond the end of the append it answers.
-// Stale when term or session is not the receiver's.
+// Stale when term, from or session is not the receiver's, its peer's or its last.
 type AppendAccepted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -574,6 +574,7 @@ func (x *AppendRejected) GetLastIndex() uint64 {
 
 // Raft(leader) → Raft(peer), wire; answered with HeartbeatAcked.
 // I lead this term. commit is never beyond what the peer is known to hold.
+// Not for the receiver when to names another, which was looked for at its address.
 // round confirms reads: an answer to round r proves leadership when r was begun.
 type Heartbeat struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -585,6 +586,7 @@ type Heartbeat struct {
 	// To a witness: every voter with state holds the log up to here, and it is
 	// committed. The witness may cut its log that far. Never untrue later.
 	Spare         uint64   `protobuf:"varint,6,opt,name=spare,proto3" json:"spare,omitempty"`
+	To            string   `protobuf:"bytes,7,opt,name=to,proto3" json:"to,omitempty"`                   // the peer; empty from a leader of an earlier version
 	Resets        []uint64 `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -660,6 +662,13 @@ func (x *Heartbeat) GetSpare() uint64 {
 		return x.Spare
 	}
 	return 0
+}
+
+func (x *Heartbeat) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
 }
 
 func (x *Heartbeat) GetResets() []uint64 {
@@ -1232,14 +1241,15 @@ const file_messages_replication_proto_rawDesc = "" +
 	"hint_index\x18\x06 \x01(\x04R\thintIndex\x12\x1b\n" +
 	"\thint_term\x18\a \x01(\x04R\bhintTerm\x12\x1d\n" +
 	"\n" +
-	"last_index\x18\b \x01(\x04R\tlastIndex\"\xa9\x01\n" +
+	"last_index\x18\b \x01(\x04R\tlastIndex\"\xb9\x01\n" +
 	"\tHeartbeat\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x16\n" +
 	"\x06commit\x18\x04 \x01(\x04R\x06commit\x12\x14\n" +
 	"\x05round\x18\x05 \x01(\x04R\x05round\x12\x14\n" +
-	"\x05spare\x18\x06 \x01(\x04R\x05spare\x12\x16\n" +
+	"\x05spare\x18\x06 \x01(\x04R\x05spare\x12\x0e\n" +
+	"\x02to\x18\a \x01(\tR\x02to\x12\x16\n" +
 	"\x06resets\x18( \x03(\x06R\x06resets\"\xd8\x01\n" +
 	"\x0eHeartbeatAcked\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +

@@ -26,6 +26,7 @@ type Change struct {
 	Remove   []NodeID
 	Promote  []NodeID // learners that are to vote
 	Demote   []NodeID // voters that are to be learners
+	Move     []Member // members by id, with their new address; alone in its change
 }
 
 // Changing says whether the configuration is a step of a change, not its end.
@@ -56,6 +57,9 @@ func (c *Configuration) Begin(at Index, r Change) (Configuration, error) {
 
 // after is the set of members that a change leads to.
 func (c *Configuration) after(r Change) ([]Member, error) {
+	if len(r.Move) > 0 {
+		return c.afterMoves(r)
+	}
 	next := slices.Clone(c.Members)
 	named := map[NodeID]bool{}
 	once := func(id NodeID) error {
@@ -135,7 +139,7 @@ func (c *Configuration) mayJoin(m Member) error {
 
 func checkNext(next []Member, named int) error {
 	if named == 0 {
-		return fmt.Errorf("nothing to change: expected members to add, remove, promote or demote")
+		return fmt.Errorf("nothing to change: expected members to add, remove, promote, demote or move")
 	}
 	if len(voters(next)) == 0 {
 		return fmt.Errorf("no voter would be left, expected at least one")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/protoraft/protoraft/cluster"
 	"github.com/protoraft/protoraft/cmd/node/web"
@@ -40,7 +41,7 @@ func (a webAdmin) ChangeMembers(ctx context.Context, change web.MembersChange) (
 	}
 	m, err := a.client().ChangeMembers(ctx, kvGroup, cluster.MembersChange{
 		ExpectedIndex: change.ExpectedIndex, Add: clusterMembers(change.Add), AddLearners: clusterMembers(change.AddLearners),
-		Remove: change.Remove, Promote: change.Promote, Demote: change.Demote,
+		Remove: change.Remove, Promote: change.Promote, Demote: change.Demote, Move: clusterMembers(change.Move),
 	})
 	return a.members(m), err
 }
@@ -49,7 +50,7 @@ func (a webAdmin) wrongWith(change web.MembersChange) string {
 	if wrong := change.Check(); wrong != "" || a.insecure {
 		return wrong
 	}
-	for _, m := range append(change.Add, change.AddLearners...) {
+	for _, m := range slices.Concat(change.Add, change.AddLearners, change.Move) {
 		if !isLoopback(m.Address) {
 			return fmt.Sprintf("member %s at %s is on another machine and there is no TLS: expected an address on 127.0.0.1, or nodes that were started with --insecure", m.ID, m.Address)
 		}

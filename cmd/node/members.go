@@ -39,7 +39,7 @@ Any node passes the request on to the leader. It must be asked on its own machin
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(listMembersCommand(), addMembersCommand(), removeMembersCommand(), replaceMemberCommand(),
-		promoteMembersCommand(), demoteMembersCommand(), abortChangeCommand())
+		promoteMembersCommand(), demoteMembersCommand(), moveMemberCommand(), abortChangeCommand())
 	return cmd
 }
 
@@ -151,6 +151,32 @@ func promoteMembersCommand() *cobra.Command {
 func demoteMembersCommand() *cobra.Command {
 	return byIDCommand("demote", "Make voters learners", "  node members demote n1",
 		func(c *web.MembersChange, ids []string) { c.Demote = ids })
+}
+
+func moveMemberCommand() *cobra.Command {
+	var f membersFlags
+	cmd := &cobra.Command{
+		Use:   "move ID=HOST:PORT",
+		Short: "Change the address of a member, which keeps its id and its data",
+		Long: `move has the cluster look for a member at another address. Its node is started there
+with the flags and the data it had, and with --address: before or after. It counts as
+down from this command until it runs there, so a majority of the others must be up; a
+leader that moves goes on until it is stopped, or the others do without it.
+
+Never run a node twice: stop it where it was before its data is used elsewhere.`,
+		Example: `  node members move n3=127.0.0.1:7013
+  node serve --address 127.0.0.1:7013 --id n3 --data data/n3 \
+      --cluster n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			moved, err := parseNewMembers(args)
+			if err != nil {
+				return err
+			}
+			return f.change(cmd, web.MembersChange{Move: moved})
+		},
+	}
+	f.register(cmd)
+	return cmd
 }
 
 // byIDCommand changes the members that its arguments name.

@@ -127,6 +127,7 @@ func TestOperator(t *testing.T) {
 		}
 	}
 	w.join(m.Cluster)
+	w.move(m.Cluster)
 	w.lead()
 	w.snapshot()
 	w.leave()
@@ -178,6 +179,31 @@ func (w *town) join(cluster string) {
 	w.does(&m, "members", "promote", "n4")
 	if len(m.Voters) != 4 || len(m.Learners) != 0 {
 		w.t.Errorf("after promote: %+v", m)
+	}
+}
+
+// move has n4 move with its data.
+func (w *town) move(cluster string) {
+	w.t.Helper()
+	n4, before := w.nodes[3], w.addresses()
+	first := n4.address
+	n4.address = freeAddress(w.t)
+	var m web.Members
+	w.does(&m, "members", "move", "n4="+n4.address)
+	if len(m.Voters) != 4 || m.Voters[3] != (web.Member{ID: "n4", Address: n4.address}) || len(m.Removed) != 0 {
+		w.t.Fatalf("members %+v", m)
+	}
+	refuses(w.t, exitFailed, "is its address already", "members", "move", "n4="+n4.address, "--http", before)
+	refuses(w.t, exitFailed, `is the address of "n4"`, "members", "move", "n3="+n4.address, "--http", before)
+	refuses(w.t, exitFailed, "not a member", "members", "move", "n9="+first, "--http", before)
+	refuses(w.t, exitUsage, "--insecure", "members", "move", "n4=10.0.0.5:7005", "--http", before)
+	n4.process.signal(syscall.SIGTERM)
+	if code := n4.process.exit(); code != exitOK {
+		w.t.Fatalf("exit %d:\n%s", code, n4.process.output())
+	}
+	w.start(n4, "--address", n4.address, "--join", "--cluster-id", cluster, "--cluster", w.first+",n4="+first)
+	if code, body, _ := n4.request(w.t, "PUT", "/v1/kv/moved", "yes"); code != http.StatusOK {
+		w.t.Fatalf("PUT where it has moved to: %d %s", code, body)
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 // serveFlags is the command line of serve.
 type serveFlags struct {
 	id, cluster, data  string
+	address            string // of this node when it has moved, else empty
 	listen, resp, http string
 	election           duration
 	heartbeat          duration
@@ -63,6 +64,10 @@ what it has taken in, and exits with 0. A second signal ends it at once.`,
   node serve --id n4 --join --cluster-id 5be8… --data data/n4 --http 127.0.0.1:8004 \
       --cluster n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003,n4=127.0.0.1:7004
 
+  # at another address, after 'node members move' or before it
+  node serve --address 127.0.0.1:7011 --id n1 --data data/n1 \
+      --cluster n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003
+
   # in a container: others reach it by name, it binds every interface
   node serve --id n1 --data /data --listen :7001 --resp :6379 --http :8001 --insecure \
       --cluster n1=node-1:7001,n2=node-2:7001,n3=node-3:7001`,
@@ -84,7 +89,8 @@ what it has taken in, and exits with 0. A second signal ends it at once.`,
 	flags.StringVar(&f.data, "data", "", "`directory` of this node's log; made if it does not exist")
 	flags.StringVar(&f.resp, "resp", "", "`address` for Redis clients; none: not served")
 	flags.StringVar(&f.http, "http", "", "`address` for HTTP; none: not served")
-	flags.StringVar(&f.listen, "listen", "", "`address` to bind for other nodes (default: this node's in --cluster)")
+	flags.StringVar(&f.address, "address", "", "`address` at which the others reach this node, when it has moved from its place in --cluster")
+	flags.StringVar(&f.listen, "listen", "", "`address` to bind for other nodes (default: --address, or this node's in --cluster)")
 	flags.Var(&f.election, "election-timeout", "least time without a leader before a node stands for election")
 	flags.Var(&f.heartbeat, "heartbeat", "how often a leader shows itself (default: a tenth of --election-timeout)")
 	flags.Var(&f.link, "link", "whether Raft's messages go by direct links to nodes that have them, too, or all by the remote")
@@ -148,6 +154,16 @@ func markWitness(members []cluster.Member, id string) bool {
 }
 
 func (f *serveFlags) checkAddresses(me cluster.Member) error {
+	self := "--cluster: node " + me.ID
+	if f.address != "" {
+		if err := cluster.CheckMember(cluster.Member{ID: me.ID, Address: f.address}); err != nil {
+			return usage("--address: %v", err)
+		}
+		if err := checkLoopback("--address", f.address); err != nil && !f.insecure {
+			return err
+		}
+		me.Address, self = f.address, "--address"
+	}
 	if !f.insecure {
 		for _, m := range f.members {
 			if err := checkLoopback("--cluster: node "+m.ID+" at", m.Address); err != nil {
@@ -155,7 +171,7 @@ func (f *serveFlags) checkAddresses(me cluster.Member) error {
 			}
 		}
 	}
-	taken := map[string]string{me.Address: "--cluster: node " + me.ID}
+	taken := map[string]string{me.Address: self}
 	for _, a := range []struct {
 		flag, address string
 		portMin       uint64
@@ -227,6 +243,9 @@ func serve(f *serveFlags, stdin io.Reader, stderr io.Writer) error {
 // explain names the flag behind an error of starting.
 func (f *serveFlags) explain(err error) error {
 	at := "--cluster: node " + f.id
+	if f.address != "" {
+		at = "--address"
+	}
 	if f.listen != "" {
 		at = "--listen"
 	}

@@ -77,7 +77,7 @@ func listenError(flag, address string, err error) error {
 
 func startNode(f *serveFlags, logger hclog.Logger) (*cluster.Node, error) {
 	o := cluster.Options{
-		ID: f.id, Members: f.members, DataDir: f.data, Listen: f.listen, Insecure: f.insecure, NoDirectLinks: !bool(f.link),
+		ID: f.id, Members: f.members, DataDir: f.data, Address: f.address, Listen: f.listen, Insecure: f.insecure, NoDirectLinks: !bool(f.link),
 		ElectionTimeout: time.Duration(f.election), HeartbeatInterval: time.Duration(f.heartbeat), Logger: logger,
 		Join: f.join, ClusterID: f.clusterID, LogEngine: f.logEngine,
 		// A connection's commands are applied in its order, which one sent again would

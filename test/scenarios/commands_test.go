@@ -128,10 +128,11 @@ var commands = map[string]func(*play, *arguments) error{
 			return p.script.AbortChange(id, group)
 		}
 		return p.script.ChangeMembers(id, group, sim.MemberChange{
-			Add: a.names("add"), Remove: a.names("remove"), Promote: a.names("promote"), Demote: a.names("demote"),
+			Add: a.names("add"), Remove: a.names("remove"), Promote: a.names("promote"), Demote: a.names("demote"), Move: a.names("move"),
 			Expected: a.number("expect", 0),
 		})
 	},
+	"relocate": func(p *play, a *arguments) error { return p.each(a, p.script.Relocate) },
 	"reset": func(p *play, a *arguments) error {
 		accept := a.word("accept")
 		return p.script.ResetPeers(a.next(), a.group(), accept)

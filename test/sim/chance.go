@@ -30,6 +30,7 @@ const (
 	chanceSessions
 	chanceLost
 	chanceMachines
+	chanceMoves
 )
 
 func (w *World) newSource(kind, order uint64) *source {

@@ -48,6 +48,7 @@ const (
 	strikeLease
 	strikeLateIndex
 	strikeNews
+	strikeMove
 	strikes
 )
 
@@ -55,7 +56,7 @@ func (s strike) String() string {
 	return [...]string{"crash", "crash in turn", "crash all", "freeze", "partition", "one-way", "bridge", "ring", "mend",
 		"reset", "slow link", "clock jump", "disk crash", "disk error", "disk full", "failed sync", "transfer", "snapshot",
 		"leap", "elections", "isolate", "panic", "machine", "read", "slow disk", "stand", "drift", "change members",
-		"disk lost", "disk put back", "bit rot", "lease", "late index", "late news"}[s]
+		"disk lost", "disk put back", "bit rot", "lease", "late index", "late news", "move"}[s]
 }
 
 // everyStrike is all of them but those with an aim, for which a setup has to be made.
@@ -111,6 +112,8 @@ func (w *World) strike(s strike, n *node) {
 		w.strikeLateIndex(n)
 	case strikeNews:
 		w.strikeNews(n)
+	case strikeMove:
+		w.strikeMove(n)
 	default:
 		if n.up {
 			w.strikeNode(s, n)

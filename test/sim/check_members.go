@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -93,6 +94,9 @@ func (c *members) String() string {
 			}
 			if m.Role == messages.Role_WITNESS {
 				id += "!"
+			}
+			if _, port, _ := strings.Cut(m.Address, ":"); port != "" && port != homePort {
+				id += "@" + m.Address
 			}
 			ids = append(ids, id)
 		}
@@ -211,6 +215,7 @@ func (m *memberModel) changesMembers(before, after *members) {
 	case slices.ContainsFunc(after.Members, func(one *messages.Member) bool { return slices.Contains(before.Removed, one.Id) }):
 		w.violate("members", "group %d: %s goes from %v to %v, where one comes back that was removed", g.id, m.n.id, before, after)
 	}
+	m.changesAddresses(before, after)
 	switch {
 	case len(after.Next) > 0:
 		w.cover.add("members: new voters catch up")

@@ -28,12 +28,13 @@ func (m *memberModel) onQuery(t *turn, q *messages.Query, from *actor.PID) {
 }
 
 // beats sees a heartbeat: the round that it carries, and that it commits no further
-// than its receiver has acknowledged in this term.
-func (m *memberModel) beats(to *node, h *messages.Heartbeat) {
+// than the one it names has acknowledged in this term. Nobody else heeds it: the address may
+// by then be another's, and of two groups the one that is behind has it as another's.
+func (m *memberModel) beats(h *messages.Heartbeat) {
 	m.round = max(m.round, h.Round)
-	if h.Commit > m.matches[to.id] {
-		m.c.w.violate("heartbeats commit what is acknowledged", "group %d: %s in term %d commits to %d at %s, which has acknowledged %d in this term",
-			m.g.id, m.n.id, h.Term, h.Commit, to.id, m.matches[to.id])
+	if h.Commit > m.matches[h.To] {
+		m.c.w.violate("heartbeats commit what is acknowledged", "group %d: %s in term %d commits to %d at %q, which has acknowledged %d in this term",
+			m.g.id, m.n.id, h.Term, h.Commit, h.To, m.matches[h.To])
 	}
 }
 

@@ -360,7 +360,7 @@ var brokenByMembers = map[string][]func(x bad){
 
 	"reads are confirmed by a later round": {func(x bad) {
 		x.leads(2)
-		x.a.beats(x.b.n, &messages.Heartbeat{Round: 1})
+		x.a.beats(&messages.Heartbeat{Round: 1})
 		x.hears(&messages.Query{Group: 1, Request: 1}, &messages.HeartbeatAcked{Group: 1, Term: 2, From: "n2", Round: 1})
 		x.a.answersQueries(query(1, 0))
 	}},
@@ -368,7 +368,7 @@ var brokenByMembers = map[string][]func(x bad){
 		x.leads(2)
 		x.g.committed = []committedEntry{{entry: entries(1, 1)[0], in: 1}}
 		x.hears(&messages.Query{Group: 1, Request: 1})
-		x.a.beats(x.b.n, &messages.Heartbeat{Round: 1})
+		x.a.beats(&messages.Heartbeat{Round: 1})
 		x.end()
 		x.hears(&messages.HeartbeatAcked{Group: 1, Term: 2, From: "n2", Round: 1})
 		x.a.answersQueries(query(1, 0))
@@ -377,7 +377,7 @@ var brokenByMembers = map[string][]func(x bad){
 	"heartbeats commit what is acknowledged": {func(x bad) {
 		x.leads(2)
 		x.hears(&messages.PeerAdvanced{Term: 1, Peer: "n2", MatchIndex: 3})
-		x.a.beats(x.b.n, &messages.Heartbeat{Term: 2, Commit: 3})
+		x.a.beats(&messages.Heartbeat{Term: 2, Commit: 3})
 	}},
 
 	"an append names the entry before it": {func(x bad) {

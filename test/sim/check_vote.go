@@ -265,11 +265,11 @@ func (m *memberModel) checkOlderLeaderTold(t *turn) {
 		for _, s := range t.said {
 			switch answer := s.message.(type) {
 			case *messages.AppendRejected:
-				told = told || s.to.address == sender.Address && answer.Term > term
+				told = told || s.to == m.n.nodeAt(sender.Address) && answer.Term > term
 			case *messages.HeartbeatAcked:
-				told = told || s.to.address == sender.Address && answer.Term > term
+				told = told || s.to == m.n.nodeAt(sender.Address) && answer.Term > term
 			case *messages.SnapshotDeclined:
-				told = told || s.to.address == sender.Address && answer.Term > term
+				told = told || s.to == m.n.nodeAt(sender.Address) && answer.Term > term
 			}
 		}
 		if !told {

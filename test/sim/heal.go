@@ -19,7 +19,7 @@ func (w *World) healPhase() {
 	}
 	w.heal()
 	if !w.settles() {
-		if w.failure == nil && w.beyondRepair() {
+		if w.failure == nil && (w.beyondRepair() || w.nowhere()) {
 			w.cover.add("memory lost that a change of members needed")
 			return
 		}
@@ -56,6 +56,7 @@ func (w *World) heal() {
 		w.setup.syncOf[i] = min(factor, 1)
 	}
 	w.endDrift()
+	w.endMoves()
 	for _, n := range w.everyone {
 		n.actsLeft = -1
 		w.thawed = max(w.thawed, n.frozenUntil)
@@ -66,7 +67,7 @@ func (w *World) heal() {
 			// What was put off until then comes then; the rest need not wait.
 			n.frozenUntil = max(n.sleepsUntil, min(n.frozenUntil, w.now+w.setup.electionTimeout))
 		}
-		if !n.up {
+		if !n.up && (!n.outsider || w.mover == nil) { // else endMoves has said when
 			n.restartIn(time.Duration(w.chaos.Int64N(int64(w.setup.electionTimeout))))
 		}
 	}
@@ -120,6 +121,9 @@ func (w *World) whyNot() string {
 		if why := g.whyNot(); why != "" {
 			return why
 		}
+	}
+	if n := w.astray(); n != nil {
+		return n.id + " is not where its groups look for it"
 	}
 	return ""
 }

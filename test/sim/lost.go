@@ -31,7 +31,7 @@ func (w *World) lostPhase() {
 		}
 	}
 	if !w.settles() {
-		if w.failure == nil && !w.beyondRepair() {
+		if w.failure == nil && !w.beyondRepair() && !w.nowhere() {
 			w.violate("converges after healing", "%s before a majority is lost", w.whyNot())
 		}
 		return

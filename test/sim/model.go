@@ -256,7 +256,7 @@ func (c *checks) sent(from, to *node, name string, message any) {
 		}
 	case *messages.Heartbeat:
 		c.member(from, m.Group).leaderSays("Heartbeat", m.Term, m.Commit)
-		c.member(from, m.Group).beats(to, m)
+		c.member(from, m.Group).beats(m)
 	case *messages.RequestPreVote:
 		c.member(from, m.Group).asksPreVote(m)
 	case *messages.PreVoteGranted:

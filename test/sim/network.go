@@ -64,7 +64,10 @@ type packet struct {
 	bytes            []byte
 	typeName         string
 	to               string
+	toAddr, fromAddr string // of the processes
+	fromID           string
 	senderAddr, from string
+	listed           listing // by which the sender is where it is
 }
 
 func (net *network) send(from *node, to *actor.PID, message any, sender *actor.PID) {
@@ -72,12 +75,16 @@ func (net *network) send(from *node, to *actor.PID, message any, sender *actor.P
 		return // the guard lets no answers to dead letters out
 	}
 	w := net.w
-	target := w.byAddress[to.Address]
+	target := from.nodeAt(to.Address)
 	if target == nil {
 		w.violate("known addresses", "%T from %s to %s/%s", message, from.id, to.Address, to.Id)
 		return
 	}
-	w.checks.sent(from, target, to.Id, message)
+	if results, ok := message.(*messages.Results); ok && to.Address != target.address {
+		w.checks.turn.answers(to, results) // whoever asked was there, before the node moved
+	} else {
+		w.checks.sent(from, target, to.Id, message)
+	}
 	p, err := pack(to, message, sender)
 	if err != nil {
 		w.violate("everything sent can be encoded", "%T from %s: %v", message, from.id, err)
@@ -87,6 +94,11 @@ func (net *network) send(from *node, to *actor.PID, message any, sender *actor.P
 	w.trace.add(evSend, uint64(from.number), uint64(target.number), sum)
 	if w.trace.out != nil {
 		w.trace.printf("%s → %s  %T %v", from.id, target.id, message, message)
+	}
+	p.toAddr, p.fromAddr, p.fromID, p.listed = to.Address, from.address, from.id, from.places.own
+	if !from.finds(target, to.Address) {
+		w.cover.add("message to where nobody is known to be")
+		return
 	}
 	if w.withheld != nil {
 		*w.withheld = append(*w.withheld, func() { net.post(from, target, message, p) })
@@ -239,6 +251,9 @@ func (net *network) deliver(target *node, p *packet) {
 	message, err := p.unpack()
 	if err != nil {
 		w.violate("everything sent can be decoded", "%s for %s: %v", p.typeName, target.id, err)
+		return
+	}
+	if !target.admits(p) {
 		return
 	}
 	w.trace.add(evDeliver, uint64(target.number), digest(p.bytes))

@@ -21,7 +21,9 @@ type node struct {
 	w       *World
 	number  int
 	id      string
-	address string
+	home    string // its address in the beginning
+	address string // of its process
+	moves   string // its address from the next boot on, empty for the same
 	disk    *vfs.Mem
 	// outsider: a process without members and so without a store, where only clients
 	// live. It finds leaders by asking the others.
@@ -32,6 +34,7 @@ type node struct {
 	up        bool
 	host      *host
 	mailboxes []*stepMailbox
+	places    places
 	store     *watchedStore
 	snapshots *snapshots.Store
 	bootedAt  time.Duration
@@ -205,6 +208,7 @@ func (n *node) boot() {
 	n.origin = time.Duration(w.chaos.Int64N(int64(time.Hour)))
 	n.rate = 1 + (w.chaos.Float64()*2-1)*w.setup.drift
 	n.mailboxes = n.mailboxes[:0]
+	n.settleIn()
 	w.trace.printf("%s boots", n.id)
 	w.trace.add(evFault, uint64(n.number), 1)
 	if !n.outsider {
@@ -261,11 +265,15 @@ func (n *node) spawn() {
 	root := n.host.system.Root
 	o := actors.NodeOptions{
 		Gateway:       actors.GatewayOptions{RequestTimeout: w.setup.requestTimeout, Waiting: w.setup.gatewayWaiting, WaitingBytes: 1 << 20},
-		StorageFailed: n.storageFailed,
+		StorageFailed: n.storageFailed, MembersChanged: n.configured,
 	}
 	if n.outsider {
+		o.Gateway.Found = func(id core.NodeID, address string) { n.places.list(string(id), address) }
 		for _, server := range w.nodes {
-			o.Gateway.Servers = append(o.Gateway.Servers, server.address)
+			for _, at := range server.told() {
+				n.places.list(server.id, at)
+				o.Gateway.Servers = append(o.Gateway.Servers, at)
+			}
 		}
 	} else {
 		o.Store = n.store
@@ -375,7 +383,7 @@ func (n *node) bootstrap() core.Configuration {
 func (w *World) configuration() core.Configuration {
 	var c core.Configuration
 	for _, n := range w.nodes[:w.setup.nodes-w.setup.spares] {
-		m := core.Member{ID: core.NodeID(n.id), Address: n.address, Priority: w.setup.priority(n.number)}
+		m := core.Member{ID: core.NodeID(n.id), Address: n.home, Priority: w.setup.priority(n.number)}
 		if n.witness() {
 			m.Role = core.RoleWitness
 		}

@@ -19,6 +19,7 @@ func (s *Script) Witness() { s.w.setup.witness = true }
 // witness's "!".
 type MemberChange struct {
 	Add, Remove, Promote, Demote []string
+	Move                         []string // to addresses that they have not had
 	Expected                     uint64
 }
 
@@ -44,7 +45,56 @@ func (s *Script) ChangeMembers(id string, group uint64, c MemberChange) error {
 		}
 		m.Add = append(m.Add, one)
 	}
+	for _, name := range c.Move {
+		n, err := s.node(name)
+		if err != nil {
+			return err
+		}
+		m.Move = append(m.Move, &messages.Member{Id: n.id, Address: s.newPlace(n)})
+	}
 	return s.askMembers(id, group, m)
+}
+
+// newPlace is where a node that moves is to be looked for: where it is, if that is elsewhere
+// than it is looked for now, else where it was not.
+func (s *Script) newPlace(n *node) string {
+	s.w.operator()
+	if s.listedElsewhere(n) != "" {
+		return n.address
+	}
+	at := n.id + ":7001"
+	if n.address == at {
+		at = n.home
+	}
+	if s.w.byAddress[at] == nil {
+		s.w.byAddress[at] = n
+	}
+	return at
+}
+
+// listedElsewhere is where a member has the node when that is not where it is.
+func (s *Script) listedElsewhere(n *node) (at string) {
+	s.w.eachConfiguration(func(_ *groupModel, c *members) {
+		if place := c.place(n.id); place != n.address {
+			at = place
+		}
+	})
+	return at
+}
+
+// Relocate has a node that is down start at another address: where it is looked for, or at
+// a new one.
+func (s *Script) Relocate(id string) error {
+	n, err := s.node(id)
+	if err == nil && n.up {
+		err = fmt.Errorf("%s is up", id)
+	}
+	if err == nil {
+		if n.moves = s.listedElsewhere(n); n.moves == "" {
+			n.moves = s.newPlace(n)
+		}
+	}
+	return err
 }
 
 // AbortChange has a client on a node ask for the change under way to be undone.

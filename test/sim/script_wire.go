@@ -69,7 +69,7 @@ func (s *Script) Deliver(some Some) error {
 func (s *Script) deliverOne(i int) {
 	f := s.flight[i]
 	s.flight = slices.Delete(s.flight, i, i+1)
-	if !f.to.up {
+	if !f.to.up || s.w.mover != nil && f.packet.toAddr != f.to.address {
 		return
 	}
 	if !s.quiet {

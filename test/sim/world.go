@@ -75,9 +75,9 @@ type World struct {
 	ready   []task
 	events  events
 
-	nodes     []*node // with members
-	everyone  []*node // those, and processes without members after them
-	byAddress map[string]*node
+	nodes     []*node          // with members
+	everyone  []*node          // those, and processes without members after them
+	byAddress map[string]*node // who is there, or was last
 	net       *network
 	clients   []*client
 	hunter    *hunter // one of them
@@ -87,6 +87,7 @@ type World struct {
 
 	memberRequest uint64 // counts requests about members
 
+	mover    *mover       // nil while nobody has moved
 	guests   *guests      // nil without a guest machine
 	script   *Script      // nil where the seed decides what happens
 	turning  *stepMailbox // whose turn it is
@@ -112,6 +113,7 @@ func Run(o Options) Result {
 		hosts: o.Hosts, engine: o.Engine, background: o.Engine != nil && !o.InTurn, byAddress: map[string]*node{}, types: typeNumbers{}, cover: Coverage{},
 	}
 	w.setup.drawSessions(draw{stream(o.Seed, chanceSessions, 0)})
+	w.setup.drawMoves(draw{stream(o.Seed, chanceMoves, 0)})
 	w.decide(o)
 	w.again = rand.New(w.newSource(chanceSessions, 1))
 	w.machines = rand.New(w.newSource(chanceMachines, 0))
@@ -169,11 +171,12 @@ func (w *World) build() {
 func (w *World) buildNodes() {
 	for i := range w.setup.nodes + w.setup.outsiders {
 		n := &node{
-			w: w, number: i, id: nodeID(i), address: fmt.Sprintf("n%d:7000", i+1), actsLeft: -1,
+			w: w, number: i, id: nodeID(i), home: fmt.Sprintf("n%d:7000", i+1), actsLeft: -1,
 			disk:     vfs.NewMem(stream(w.seed, chanceDisk, uint64(i))),
 			outsider: i >= w.setup.nodes,
 		}
 		w.everyone = append(w.everyone, n)
+		n.address = n.home
 		w.byAddress[n.address] = n
 	}
 	w.nodes = w.everyone[:w.setup.nodes]

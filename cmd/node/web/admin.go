@@ -96,6 +96,7 @@ type MembersChange struct {
 	Remove        []string `json:"remove,omitempty"`
 	Promote       []string `json:"promote,omitempty"`
 	Demote        []string `json:"demote,omitempty"`
+	Move          []Member `json:"move,omitempty"` // by id, with the address each is to have
 }
 
 // Leadership is who leads after a transfer: an empty id while that is not known.
@@ -331,16 +332,16 @@ func writeAdminFailure(w http.ResponseWriter, r *http.Request, err error) {
 
 // Empty says whether nothing is asked for.
 func (c *MembersChange) Empty() bool {
-	return len(c.Add)+len(c.AddLearners)+len(c.Remove)+len(c.Promote)+len(c.Demote) == 0
+	return len(c.Add)+len(c.AddLearners)+len(c.Remove)+len(c.Promote)+len(c.Demote)+len(c.Move) == 0
 }
 
 // Check says what is wrong with a change whoever the members are, empty for nothing.
 func (c *MembersChange) Check() string {
 	if c.Empty() {
-		return "nothing is to be changed: expected at least one of add, add_learners, remove, promote and demote"
+		return "nothing is to be changed: expected at least one of add, add_learners, remove, promote, demote and move"
 	}
 	var ids []string
-	for _, m := range slices.Concat(c.Add, c.AddLearners) {
+	for _, m := range slices.Concat(c.Add, c.AddLearners, c.Move) {
 		if err := cluster.CheckMember(cluster.Member{ID: m.ID, Address: m.Address, Priority: m.Priority}); err != nil {
 			return err.Error()
 		}
