@@ -147,6 +147,9 @@
 // A block that cannot be read when it is to be moved stays in the directory as lost: its
 // group is not taken for a whole one afterwards, until it is reset.
 //
-// What cannot be told from an interrupted write: the first sector of the last frame turned
-// to zeros, or to what the file held before.
+// A file that seems to be free, or to hold an older segment, is looked through: a frame in
+// it that is of a segment after the newest says that the beginning of that one is gone.
+//
+// What cannot be told from an interrupted write: a sector of the last frame turned to
+// zeros, or to what the file held before.
 package logstore

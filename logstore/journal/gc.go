@@ -119,6 +119,9 @@ func (s *Store) moveBlock(g *group, r *ref) op {
 		near = s.gc.near(r)
 	}
 	raw, err := s.gc.pages.bytes(s, near)
+	if err != nil && len(near) > 1 { // by another one's bytes
+		raw, err = s.gc.pages.bytes(s, near[:1])
+	}
 	if err == nil {
 		var b messages.Block
 		if b, err = messages.OpenBlock(raw); err == nil && b.Group == g.id && b.FirstIndex == r.first && b.Count == r.count {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 
 	"github.com/protoraft/protoraft/logstore"
@@ -160,6 +161,77 @@ func TestLostBlockStaysLost(t *testing.T) {
 	p.store.Close()
 	if st, err := openTiny(t, disk).Load(1); err != nil || st.LastIndex != 4 {
 		t.Fatalf("after the reset: %+v, %v, expected entries up to 4", st, err)
+	}
+}
+
+// badSectors is a disk on which some bytes of a file cannot be read until they are written.
+type badSectors struct {
+	vfs.FS
+	name     string
+	from, to int64
+}
+
+type badFile struct {
+	vfs.File
+	fs   *badSectors
+	name string
+}
+
+func (b *badSectors) Append(name string) (vfs.File, error) {
+	f, err := b.FS.Append(name)
+	return &badFile{f, b, name}, err
+}
+
+func (f *badFile) bad(p []byte, off int64) bool {
+	return f.name == f.fs.name && off < f.fs.to && off+int64(len(p)) > f.fs.from
+}
+
+func (f *badFile) ReadAt(p []byte, off int64) (int, error) {
+	if f.bad(p, off) {
+		return 0, syscall.EIO
+	}
+	return f.File.ReadAt(p, off)
+}
+
+func (f *badFile) WriteAt(p []byte, off int64) (int, error) {
+	if f.bad(p, off) {
+		f.fs.name = ""
+	}
+	return f.File.WriteAt(p, off)
+}
+
+// TestOneBadSectorLosesOneBlock: blocks are read together when they are moved; of those
+// only the one that cannot be read is lost.
+func TestOneBadSectorLosesOneBlock(t *testing.T) {
+	disk := &badSectors{FS: newDisk(1)}
+	p := &pair{store: openTiny(t, disk), model: newModel()}
+	const idle, bad = 6, 3 // groups
+	for group := uint64(11); group < 11+idle; group++ {
+		if !p.write(put(group, 1, bytes.Repeat([]byte{byte(group)}, 600))) {
+			t.Fatal("write failed")
+		}
+	}
+	was := map[uint64]string{}
+	for group := uint64(11); group < 11+idle; group++ {
+		name, at, _ := p.store.Place(group, 1)
+		was[group] = name
+		if group == 11+bad {
+			disk.name, disk.from, disk.to = name, at, at+1
+		}
+	}
+	if was[11] != disk.name || was[10+idle] != disk.name {
+		t.Fatalf("the blocks are in %v, expected one file", was)
+	}
+	if !churn(p, 1, 200, 300) {
+		t.Fatal("writes failed")
+	}
+	p.store.Close()
+	s := openTiny(t, disk)
+	for group := uint64(11); group < 11+idle; group++ {
+		_, err := s.Load(group)
+		if lost := group == 11+bad; lost != errors.Is(err, logstore.ErrCorrupt) || !lost && err != nil {
+			t.Errorf("group %d: %v; only group %d has a block that could not be read", group, err, 11+bad)
+		}
 	}
 }
 

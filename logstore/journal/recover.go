@@ -48,10 +48,15 @@ func (r *recovery) read(slots int) error {
 	if n := len(r.used); n > 0 {
 		r.highest = r.used[n-1].seq
 	}
-	if err := r.findNewest(); err != nil || r.newest == nil {
+	if err := r.findNewest(); err != nil {
 		return err
 	}
-	if err := r.findChain(); err != nil {
+	if r.newest != nil {
+		if err := r.findChain(); err != nil {
+			return err
+		}
+	}
+	if err := r.findBeheaded(); err != nil || r.newest == nil {
 		return err
 	}
 	return r.replay()

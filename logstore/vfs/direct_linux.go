@@ -23,7 +23,7 @@ func (OS) AppendDirect(name string) (File, error) {
 		f.Close()
 		return nil, fmt.Errorf("vfs: %s: direct writes of %d bytes: %w", name, DirectBytes, errors.ErrUnsupported)
 	}
-	return directFile{osFile{f}}, nil
+	return directFile{osFile{f}, syncsWithWrite(f)}, nil
 }
 
 // takesDirect asks what a file's direct writes must be multiples of. Kernels before 6.1
@@ -38,9 +38,27 @@ func takesDirect(f *os.File) bool {
 	return fits(st.Dio_mem_align) && fits(st.Dio_offset_align)
 }
 
+// syncsWithWrite says whether a file is of a file system that is known to heed RWF_DSYNC in
+// direct writes. Others may take it and do nothing, as FUSE and 9p do, whose servers are
+// told by a sync only.
+func syncsWithWrite(f *os.File) bool {
+	var st unix.Statfs_t
+	if unix.Fstatfs(int(f.Fd()), &st) != nil {
+		return false
+	}
+	switch uint32(st.Type) {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC:
+		return true
+	}
+	return false
+}
+
 // directFile is a file opened with O_DIRECT. Of a buffer that is not where such I/O wants
 // it, a copy is used.
-type directFile struct{ osFile }
+type directFile struct {
+	osFile
+	oneCall bool // a write can be told to sync
+}
 
 func (f directFile) Write([]byte) (int, error) {
 	return 0, &fs.PathError{Op: "write", Path: f.Name(), Err: errors.ErrUnsupported}
@@ -67,13 +85,27 @@ func (f directFile) fit(p []byte, off int64) ([]byte, error) {
 	return b, nil
 }
 
-// writeSynced has the kernel sync with the write. Where no block or length of the file
-// has changed since the last sync, the disk writes through, which spares it flushing all of its cache.
+// writeSynced has the kernel sync with the write, where it is known to. Where no block or
+// length of the file has changed since the last sync, the disk writes through, which
+// spares it flushing all of its cache.
 func (f directFile) writeSynced(p []byte, off int64) error {
 	p, err := f.fit(p, off)
 	if err != nil {
 		return err
 	}
+	if f.oneCall {
+		if err := f.writeInOne(p, off); !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOSYS) {
+			return err
+		}
+		// A kernel before 4.7, which has written nothing.
+	}
+	if _, err := f.osFile.WriteAt(p, off); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func (f directFile) writeInOne(p []byte, off int64) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return err
