@@ -73,16 +73,19 @@ func ConvertLog(o ConvertOptions) (c Converted, err error) {
 		return c, err
 	}
 	c.NodeID, c.To = id.NodeID, o.LogEngine
-	if c.From, err = engine.Detect(vfs.OS{}, filepath.Join(o.DataDir, logDir)); err != nil || c.From == c.To {
+	if c.From, err = engine.Detect(vfs.OS{}, filepath.Join(o.DataDir, logDir)); err != nil {
 		return c, err
 	}
-	if c.From == "" {
+	switch c.From {
+	case c.To:
+		return c, settleFormat(o.DataDir, c.To) // the last one may have been cut off before it
+	case "":
 		return c, fmt.Errorf("convert: %s has no log yet: a node that starts there makes one", o.DataDir)
 	}
 	if err := o.copyLog(&c); err != nil {
 		return c, fmt.Errorf("convert the log in %s: %w", o.DataDir, err)
 	}
-	return c, exchangeLogs(o.DataDir)
+	return c, exchangeLogs(o.DataDir, c.From, c.To)
 }
 
 // lockDataDir keeps nodes from a directory that is there.
@@ -121,15 +124,38 @@ func (o *ConvertOptions) copyLog(c *Converted) (err error) {
 	return syncDir(o.DataDir)
 }
 
-// exchangeLogs puts a log that is whole in the place of the old one.
-func exchangeLogs(path string) error {
+// exchangeLogs puts a log that is whole in the place of the old one. Meanwhile the identity
+// says the higher of the formats of both.
+func exchangeLogs(path, from, to string) error {
+	if formatWith(to) > formatWith(from) {
+		if err := settleFormat(path, to); err != nil {
+			return err
+		}
+	}
 	if err := os.Rename(filepath.Join(path, logDir), filepath.Join(path, formerDir)); err != nil {
 		return err
 	}
 	if err := syncDir(path); err != nil {
 		return err
 	}
-	return settleLog(path)
+	if err := settleLog(path); err != nil {
+		return err
+	}
+	return settleFormat(path, to)
+}
+
+// settleFormat has the identity say the format of a directory whose log is kept by an
+// engine. It is called with the directory locked.
+func settleFormat(path, keptBy string) error {
+	id, err := readIdentity(path)
+	if err != nil || id.Format == formatWith(keptBy) {
+		return err
+	}
+	id.Format = formatWith(keptBy)
+	if err := writeIdentity(path, id); err != nil {
+		return fmt.Errorf("data directory %s: cannot write its identity: %w", path, err)
+	}
+	return nil
 }
 
 // settleLog ends a conversion that was cut off. It is called with the directory locked.

@@ -10,6 +10,9 @@ import (
 	"strings"
 
 	"github.com/gofrs/flock"
+
+	"github.com/protoraft/protoraft/logstore/engine"
+	"github.com/protoraft/protoraft/logstore/vfs"
 )
 
 // Why a data directory was not opened. The error that wraps one of these names
@@ -25,9 +28,6 @@ var (
 	ErrDataDirOfNode    = errors.New("data directory belongs to another node")
 	ErrDataDirLogLost   = errors.New("data directory has lost its log")
 )
-
-// dataDirFormat grows whenever an older version must not open the directory.
-const dataDirFormat = 1
 
 const (
 	lockFile      = "LOCK"
@@ -52,17 +52,18 @@ type dataDir struct {
 }
 
 // openDataDir opens path for the node that id names, its format left 0, and makes
-// the directory where there is none. When it returns, the identity is durable and
-// no other process can open the directory until this one closes it or ends.
+// the directory where there is none. When it returns, the identity is durable, its format
+// that of the engine that is to keep the log, and no other process can open the directory
+// until this one closes it or ends. logEngine is as Options.LogEngine; an error wraps
+// ErrLogEngine where another one keeps the log.
 //
 // Opening it again later with the same identity changes nothing. On an error
 // nothing was changed in a directory that existed, but for the file LOCK in one
 // that is, or could have become, this node's.
-func openDataDir(path string, id identity) (*dataDir, error) {
+func openDataDir(path string, id identity, logEngine string) (*dataDir, error) {
 	if path == "" || id.ClusterID == "" || id.NodeID == "" {
 		return nil, fmt.Errorf("data directory %q of node %q in cluster %q: path, node id and cluster id must not be empty", path, id.NodeID, id.ClusterID)
 	}
-	id.Format = dataDirFormat
 	if err := makeDir(path); err != nil {
 		return nil, err
 	}
@@ -83,7 +84,7 @@ func openDataDir(path string, id identity) (*dataDir, error) {
 	if err := settleLog(path); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
-	if err := d.claim(id); err != nil {
+	if err := d.claim(id, logEngine); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
@@ -97,15 +98,24 @@ func (d *dataDir) Close() error {
 	return nil
 }
 
-// claim writes the identity where there is none, under the lock: another process
-// may have claimed the directory since it was looked at.
-func (d *dataDir) claim(id identity) error {
+// claim writes the identity where there is none, or one of another format, under the lock:
+// another process may have claimed the directory since it was looked at.
+func (d *dataDir) claim(id identity, logEngine string) error {
 	found, err := checkIdentity(d.path, id)
-	if err != nil || found {
+	if err != nil {
 		return err
 	}
+	log := filepath.Join(d.path, logDir)
+	keptBy, err := engine.Choose(vfs.OS{}, log, logEngine)
+	if err != nil {
+		return fmt.Errorf("data directory %s: %w", d.path, err)
+	}
+	id.Format = formatWith(keptBy)
+	if found.Format == id.Format {
+		return nil
+	}
 	// First the place for the log: where there is an identity and none, it was lost.
-	if err := makeDir(filepath.Join(d.path, logDir)); err != nil {
+	if err := makeDir(log); err != nil {
 		return err
 	}
 	if err := writeIdentity(d.path, id); err != nil {
@@ -151,21 +161,21 @@ func kindOf(mode fs.FileMode) string {
 	}
 }
 
-// checkIdentity tells whether path holds want's identity; without any, the
-// directory must be empty.
-func checkIdentity(path string, want identity) (found bool, err error) {
+// checkIdentity returns the identity in path, which must be want's but for the format;
+// without any, the directory must be empty.
+func checkIdentity(path string, want identity) (identity, error) {
 	got, err := readIdentity(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return false, checkEmpty(path)
+		return identity{}, checkEmpty(path)
 	case err != nil:
-		return false, err
+		return identity{}, err
 	case got.ClusterID != want.ClusterID:
-		return false, fmt.Errorf("%w: %s is of cluster %q (node %q), expected cluster %q", ErrDataDirOfCluster, path, got.ClusterID, got.NodeID, want.ClusterID)
+		return identity{}, fmt.Errorf("%w: %s is of cluster %q (node %q), expected cluster %q", ErrDataDirOfCluster, path, got.ClusterID, got.NodeID, want.ClusterID)
 	case got.NodeID != want.NodeID:
-		return false, fmt.Errorf("%w: %s is of node %q, expected node %q", ErrDataDirOfNode, path, got.NodeID, want.NodeID)
+		return identity{}, fmt.Errorf("%w: %s is of node %q, expected node %q", ErrDataDirOfNode, path, got.NodeID, want.NodeID)
 	}
-	return true, checkLog(path, got.NodeID)
+	return got, checkLog(path, got.NodeID)
 }
 
 // checkLog: a node that begins with an empty log in the place of one it had could vote

@@ -16,7 +16,7 @@ var mine = identity{ClusterID: "c1", NodeID: "n1"}
 
 func mustOpen(t *testing.T, path string) *dataDir {
 	t.Helper()
-	d, err := openDataDir(path, mine)
+	d, err := openDataDir(path, mine, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestDataDirIdempotent(t *testing.T) {
 func TestDataDirLocked(t *testing.T) {
 	path := t.TempDir()
 	d := mustOpen(t, path)
-	if _, err := openDataDir(path, mine); !errors.Is(err, ErrDataDirLocked) || !strings.Contains(err.Error(), path) {
+	if _, err := openDataDir(path, mine, ""); !errors.Is(err, ErrDataDirLocked) || !strings.Contains(err.Error(), path) {
 		t.Errorf("error %v, expected ErrDataDirLocked naming %s", err, path)
 	}
 	if err := d.Close(); err != nil {
@@ -72,7 +72,7 @@ func TestDataDirRefuses(t *testing.T) {
 	}{
 		{"other cluster", identityFile, `{"format":1,"cluster_id":"c2","node_id":"n1"}`, ErrDataDirOfCluster, `expected cluster "c1"`},
 		{"other node", identityFile, `{"format":1,"cluster_id":"c1","node_id":"n2"}`, ErrDataDirOfNode, `expected node "n1"`},
-		{"newer", identityFile, `{"format":2,"who":{}}`, ErrNewerDataDir, "says format 2, this version knows up to 1"},
+		{"newer", identityFile, `{"format":3,"who":{}}`, ErrNewerDataDir, "says format 3, this version knows up to 2"},
 		{"garbled", identityFile, "\x00\x00\x00", ErrDataDirIdentity, "expected JSON"},
 		{"empty", identityFile, "", ErrDataDirIdentity, "expected JSON"},
 		{"cut short", identityFile, `{"format":1,"cluster_id":"c1`, ErrDataDirIdentity, "expected JSON"},
@@ -86,7 +86,7 @@ func TestDataDirRefuses(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(path, c.file), []byte(c.holds), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			_, err := openDataDir(path, mine)
+			_, err := openDataDir(path, mine, "")
 			if !errors.Is(err, c.is) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), c.saying) {
 				t.Errorf("error %v, expected %v naming %s and saying %q", err, c.is, path, c.saying)
 			}
@@ -103,11 +103,11 @@ func TestDataDirIsFile(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openDataDir(file, mine); !errors.Is(err, ErrDataDirNotADir) {
+	if _, err := openDataDir(file, mine, ""); !errors.Is(err, ErrDataDirNotADir) {
 		t.Errorf("error %v, expected ErrDataDirNotADir", err)
 	}
 	for _, id := range []identity{{}, {ClusterID: "c"}, {NodeID: "n"}} {
-		if _, err := openDataDir(t.TempDir(), id); err == nil {
+		if _, err := openDataDir(t.TempDir(), id, ""); err == nil {
 			t.Errorf("identity %+v was accepted", id)
 		}
 	}
@@ -142,7 +142,7 @@ func TestDataDirNoPermission(t *testing.T) {
 		defer func() { _ = unix.Setfsuid(0) }()
 	}
 	for _, p := range []string{path, filepath.Join(path, "below")} {
-		if _, err := openDataDir(p, mine); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), p) {
+		if _, err := openDataDir(p, mine, ""); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), p) {
 			t.Errorf("error %v, expected permission denied for %s", err, p)
 		}
 	}

@@ -6,13 +6,15 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/protoraft/protoraft/logstore/engine"
 )
 
 // TestInspectDataDir: who looks shares the directory with others that look, and with no
 // node.
 func TestInspectDataDir(t *testing.T) {
 	path, id := filepath.Join(t.TempDir(), "n1"), identity{ClusterID: "c", NodeID: "n1"}
-	running, err := openDataDir(path, id)
+	running, err := openDataDir(path, id, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,10 +30,10 @@ func TestInspectDataDir(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if d := looking[0]; d.NodeID != "n1" || d.ClusterID != "c" || d.Format != dataDirFormat || d.LogDir != filepath.Join(path, logDir) || d.SnapshotsDir != "" {
+	if d := looking[0]; d.NodeID != "n1" || d.ClusterID != "c" || d.Format != formatWith(engine.Default) || d.LogDir != filepath.Join(path, logDir) || d.SnapshotsDir != "" {
 		t.Errorf("%+v", d)
 	}
-	if _, err := openDataDir(path, id); !errors.Is(err, ErrDataDirLocked) {
+	if _, err := openDataDir(path, id, ""); !errors.Is(err, ErrDataDirLocked) {
 		t.Errorf("a node starts on what is looked at: %v", err)
 	}
 	for _, d := range looking {
@@ -39,7 +41,7 @@ func TestInspectDataDir(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if running, err = openDataDir(path, id); err != nil {
+	if running, err = openDataDir(path, id, ""); err != nil {
 		t.Fatalf("after a look: %v", err)
 	}
 	if err := running.Close(); err != nil {

@@ -64,7 +64,7 @@ func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 			n.close(false)
 		}
 	}()
-	if n.dir, err = openDataDir(o.DataDir, identity{ClusterID: o.ClusterID, NodeID: o.ID}); err != nil {
+	if n.dir, err = openDataDir(o.DataDir, identity{ClusterID: o.ClusterID, NodeID: o.ID}, o.LogEngine); err != nil {
 		return nil, err
 	}
 	n.store, err = engine.Open(vfs.OS{}, filepath.Join(o.DataDir, logDir), o.LogEngine, o.Logger.Named("store"))

@@ -168,10 +168,14 @@ func (o *RestoreOptions) fill(dir string, files []*Backup) error {
 	if err := o.writeSnapshots(filepath.Join(dir, snapshotsDir), files); err != nil {
 		return err
 	}
-	if err := writeLogs(filepath.Join(dir, logDir), o.LogEngine, files); err != nil {
+	keptBy, err := engine.Choose(vfs.OS{}, filepath.Join(dir, logDir), o.LogEngine)
+	if err != nil {
 		return err
 	}
-	return writeIdentity(dir, identity{Format: dataDirFormat, ClusterID: o.ClusterID, NodeID: o.ID})
+	if err := writeLogs(filepath.Join(dir, logDir), keptBy, files); err != nil {
+		return err
+	}
+	return writeIdentity(dir, identity{Format: formatWith(keptBy), ClusterID: o.ClusterID, NodeID: o.ID})
 }
 
 func (o *RestoreOptions) writeSnapshots(dir string, files []*Backup) (err error) {

@@ -26,7 +26,9 @@ other: run it again, or start the node.
 
 One node after the other can be converted while the others go on; the engine of a node
 is nobody else's business. A damaged log is refused: start the node, which has it
-repaired by the others, and convert it then.`,
+repaired by the others, and convert it then. A version of node that knows no journal
+refuses the directory of one as written by a newer version; converted to goleveldb, it is
+opened.`,
 		Example: `  node log convert data/n1 --to journal`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {

@@ -58,6 +58,15 @@ func TestBackupAndRestore(t *testing.T) {
 	if code != exitOK || !strings.Contains(out, "n1=10.0.0.1:7001 --insecure\n") {
 		t.Errorf("exit %d, %q, %s: expected a start that is allowed beyond loopback", code, errs, out)
 	}
+	for _, engine := range []string{"journal", "goleveldb"} {
+		to := filepath.Join(dir, engine)
+		if code, _, errs := execute(t, "restore", file, "--dir", to, "--cluster", members, "--log-engine", engine); code != exitOK {
+			t.Fatalf("with %s: exit %d, %s", engine, code, errs)
+		}
+		if code, out, _ := execute(t, "log", "convert", filepath.Join(to, "n2"), "--to", engine); code != exitOK || !strings.Contains(out, "is kept by "+engine+" already") {
+			t.Errorf("exit %d, %s: expected a log that is kept by %s", code, out, engine)
+		}
+	}
 	for _, row := range made {
 		args := strings.Fields(row.Start)[1:] // without "node"
 		if row.Node == "n1" {
@@ -164,6 +173,7 @@ func TestRecoveryUsage(t *testing.T) {
 		{[]string{"restore", "a", "--cluster", trio, "--dir", "d", "--id", "n9"}, `--id "n9" is not in --cluster`},
 		{[]string{"restore", "a", "--cluster", trio, "--dir", "d", "--id", "n1"}, "--id without --cluster-id"},
 		{[]string{"restore", "a", "--cluster", trio, "--dir", "d", "-o", "yaml"}, "table or json"},
+		{[]string{"restore", "a", "--cluster", trio, "--dir", "d", "--log-engine", "sqlite"}, `--log-engine "sqlite", expected one of goleveldb, journal`},
 		{[]string{"reset-peers"}, "named expressly"},
 		{[]string{"reset-peers", "--http", "127.0.0.1:1,127.0.0.1:2"}, "names 2 nodes"},
 		{[]string{"reset-peers", "now"}, "flags only"},

@@ -11,12 +11,14 @@ import (
 
 	"github.com/protoraft/protoraft/cluster"
 	"github.com/protoraft/protoraft/cmd/node/machine"
+	"github.com/protoraft/protoraft/logstore/engine"
 )
 
 // restoreFlags are those of restore.
 type restoreFlags struct {
 	cluster, clusterID string
 	id, dir, output    string
+	logEngine          string // empty for what a new log is kept by
 	witness            string // the id of one of them
 
 	members []cluster.Member // parsed from cluster
@@ -64,6 +66,7 @@ Nothing that exists is overwritten. FILE is checked before anything is made.`,
 	flags.StringVar(&f.id, "id", "", "make that of the node of this `id` only")
 	flags.StringVar(&f.witness, "witness", "", "`id` of the node in --cluster that votes and has no data; the same for all of them")
 	flags.StringVar(&f.clusterID, "cluster-id", "", "`name` of the new cluster (default: drawn at random)")
+	flags.StringVar(&f.logEngine, "log-engine", "", "what keeps the log of each: goleveldb or journal (default "+engine.Default+")")
 	flags.StringVarP(&f.output, "output", "o", f.output, "`format`: table or json")
 	return cmd
 }
@@ -88,6 +91,9 @@ func (f *restoreFlags) check(args []string) (err error) {
 	case f.id != "" && f.clusterID == "":
 		return usage("--id without --cluster-id, expected the id that all nodes of the new cluster are to have")
 	}
+	if err := checkLogEngine(f.logEngine); err != nil {
+		return err
+	}
 	if f.clusterID == "" {
 		f.clusterID = cluster.NewClusterID()
 	}
@@ -108,7 +114,7 @@ func restore(out io.Writer, f *restoreFlags, file string) error {
 		}
 		row := restoreRow{Node: m.ID, Address: m.Address, Data: filepath.Join(f.dir, m.ID), Cluster: f.clusterID}
 		err := cluster.Restore(cluster.RestoreOptions{
-			Backups: []string{file}, ClusterID: f.clusterID, Members: f.members, ID: m.ID, DataDir: row.Data, Machine: machine.Format,
+			Backups: []string{file}, ClusterID: f.clusterID, Members: f.members, ID: m.ID, DataDir: row.Data, LogEngine: f.logEngine, Machine: machine.Format,
 		})
 		if err != nil {
 			return restoreFailed(err, rows)

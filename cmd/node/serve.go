@@ -95,7 +95,7 @@ what it has taken in, and exits with 0. A second signal ends it at once.`,
 	flags.Var(&f.heartbeat, "heartbeat", "how often a leader shows itself (default: a tenth of --election-timeout)")
 	flags.Var(&f.link, "link", "whether Raft's messages go by direct links to nodes that have them, too, or all by the remote")
 	f.snapshots.register(flags)
-	flags.StringVar(&f.logEngine, "log-engine", "", "what keeps the log: goleveldb or journal (default: what keeps the one there is, goleveldb for a new one)")
+	flags.StringVar(&f.logEngine, "log-engine", "", "what keeps the log: goleveldb or journal (default: what keeps the one there is, "+engine.Default+" for a new one)")
 	flags.Var(&f.level, "log-level", "trace, debug, info, warn or error")
 	flags.BoolVar(&f.logJSON, "log-json", false, "log lines are JSON")
 	flags.BoolVar(&f.insecure, "insecure", false, "allow addresses beyond this machine: traffic is readable, peers are not verified")
@@ -134,13 +134,21 @@ func (f *serveFlags) check() (err error) {
 	if f.election < 3*f.heartbeat || f.heartbeat < duration(time.Millisecond) {
 		return usage("--election-timeout %v with --heartbeat %v, expected an election timeout of at least three heartbeats, and those of at least 1ms", &f.election, &f.heartbeat)
 	}
-	if err := engine.Check(f.logEngine); err != nil {
-		return usage("--log-engine %q, expected one of %s", f.logEngine, strings.Join(engine.Names(), ", "))
+	if err := checkLogEngine(f.logEngine); err != nil {
+		return err
 	}
 	if err := f.snapshots.check(); err != nil {
 		return err
 	}
 	return f.checkAddresses(me)
+}
+
+// checkLogEngine refuses the name of an engine that there is not.
+func checkLogEngine(name string) error {
+	if engine.Check(name) != nil {
+		return usage("--log-engine %q, expected one of %s", name, strings.Join(engine.Names(), ", "))
+	}
+	return nil
 }
 
 // markWitness marks the witness among the members, if there is to be one, and says

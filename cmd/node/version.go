@@ -72,7 +72,7 @@ func printVersion(cmd *cobra.Command, output string) error {
 	if commit == "" {
 		commit = "unknown (not built from a repository)"
 	}
-	_, err := fmt.Fprintf(out, "protoraft %s\ncommit    %s\ngo        %s %s/%s\nformats   data directory %d, log %d, protocol %d\n",
-		b.Version, commit, b.Go, b.OS, b.Arch, b.Formats.DataDir, b.Formats.Log, b.Formats.Protocol)
+	_, err := fmt.Fprintf(out, "protoraft %s\ncommit    %s\ngo        %s %s/%s\nformats   data directory %d, log %d, journal %d, protocol %d\n",
+		b.Version, commit, b.Go, b.OS, b.Arch, b.Formats.DataDir, b.Formats.Log, b.Formats.Journal, b.Formats.Protocol)
 	return err
 }

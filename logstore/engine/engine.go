@@ -69,24 +69,33 @@ func Detect(f vfs.FS, dir string) (string, error) {
 	return "", nil
 }
 
-// Open opens the log in dir, making it where there is none, with the engine of that name,
-// or "" for the one that has written it. Errors wrap ErrOther, or are those of the engine.
-func Open(f vfs.FS, dir, name string, logger hclog.Logger) (logstore.Store, error) {
+// Choose tells which engine Open opens dir with: the one of that name, or for "" the one
+// that has written it, and Default where none has. Errors are those of Check and Detect, or
+// wrap ErrOther where another one than is named has.
+func Choose(f vfs.FS, dir, name string) (string, error) {
 	if err := Check(name); err != nil {
-		return nil, err
+		return "", err
 	}
 	found, err := Detect(f, dir)
+	switch {
+	case err != nil:
+		return "", err
+	case found == "" && name == "":
+		return Default, nil
+	case found == "":
+		return name, nil
+	case name != "" && name != found:
+		return "", fmt.Errorf("%w: %s is of %s, expected %s: convert it, or go on with %s", ErrOther, dir, found, name, found)
+	}
+	return found, nil
+}
+
+// Open opens the log in dir, making it where there is none, with the engine that Choose
+// tells. Errors are those of Choose or of the engine.
+func Open(f vfs.FS, dir, name string, logger hclog.Logger) (logstore.Store, error) {
+	name, err := Choose(f, dir, name)
 	if err != nil {
 		return nil, err
-	}
-	if name == "" {
-		name = found
-	}
-	switch {
-	case found != "" && found != name:
-		return nil, fmt.Errorf("%w: %s is of %s, expected %s: convert it, or go on with %s", ErrOther, dir, found, name, found)
-	case name == "":
-		name = Default
 	}
 	// Each one by itself: a nil pointer of theirs is not a nil Store.
 	if name == Journal {
