@@ -17,8 +17,9 @@ import (
 //	owns   the registry of this process's members; parent of LogWriter, LogReader
 //	       and Gateway
 //	hears  MemberStarted, MemberStopped, MemberFailed, LeaderChanged,
-//	       ConfigurationChanged, StorageFailed, LogFull, LogHasRoom, DescribeNode
-//	says   AdmitMember, the news of members to the Gateway, the news of the disk to every
+//	       ConfigurationChanged, StorageFailed, LogFull, LogHasRoom, DeleteGroup,
+//	       DescribeNode
+//	says   AdmitMember, DeleteLog, the news of members to the Gateway, the news of the disk to every
 //	       member,
 //	       LeaderChanged and MemberFailed on the event stream, for whoever watches
 type node struct {
@@ -106,6 +107,8 @@ func (n *node) receive(ctx actor.Context, message any, sender *actor.PID) {
 	case *LogHasRoom:
 		n.full = nil
 		n.tellMembers(ctx, m)
+	case *DeleteGroup:
+		n.onDeleteGroup(ctx, m, sender)
 	case *DescribeNode:
 		n.onDescribeNode(ctx, sender)
 	}

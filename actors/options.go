@@ -23,6 +23,10 @@ type MemberOptions struct {
 	Group uint64
 	Node  core.NodeID
 
+	// Incarnation tells a group from those of its number that were deleted, the same on
+	// every member, which is to be spawned as MemberName. 0: that of what is stored, or 1.
+	Incarnation uint64
+
 	// Bootstrap is the configuration a group begins with, the same on every
 	// member. A member that has anything stored ignores it. Empty for a member of a
 	// group that exists already: it waits to be added.
@@ -140,6 +144,8 @@ func (o *MemberOptions) Validate() error {
 	switch l := &o.Limits; {
 	case o.Group == 0:
 		return fmt.Errorf("option Group: 0 is not a group id, expected 1 or higher")
+	case o.Incarnation > IncarnationMax:
+		return fmt.Errorf("option Incarnation: %d, expected at most %d", o.Incarnation, IncarnationMax)
 	case o.Node == "":
 		return fmt.Errorf("option Node: empty")
 	case o.Machine == nil:

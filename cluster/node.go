@@ -38,6 +38,7 @@ type Node struct {
 	pid         *actor.PID
 	links       actors.Links
 	client      *Client
+	groups      nodeGroups
 
 	failOnce sync.Once
 	failed   chan struct{}
@@ -76,6 +77,13 @@ func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the snapshots in %s: %w", o.DataDir, err)
 	}
+	n.groups = nodeGroups{busy: map[uint64]bool{}, failures: map[uint64]string{}}
+	if n.groups.registry, err = openGroups(o.DataDir); err != nil {
+		return nil, err
+	}
+	if err := n.finishDeletions(); err != nil {
+		return nil, err
+	}
 	n.remote, err = startRemote(system, remoteOptions{
 		Listen: o.Listen, Advertise: o.address(), ClusterID: o.ClusterID, NodeID: o.ID,
 		Members: addressBook(o.Members), Insecure: o.Insecure, Logger: o.Logger,
@@ -90,6 +98,9 @@ func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 		return n, err
 	}
 	n.client.noSessions = o.NoSessions
+	if err := n.startGroups(); err != nil {
+		return nil, err
+	}
 	return n, nil
 }
 
@@ -193,13 +204,17 @@ func (n *Node) ID() string { return n.options.ID }
 func (n *Node) ClusterID() string { return n.options.ClusterID }
 
 // GroupName is the name StartGroup spawns a group's members under.
-func GroupName(group uint64) string { return fmt.Sprintf("raft-%d", group) }
+func GroupName(group uint64) string { return actors.MemberName(group, 0) }
 
 // StartGroup spawns this node's member of a group as GroupName(group). The member
 // loads its log, or begins one with Options.Members, and takes part from then on; on a
 // node that joins it waits to be added.
-// machine belongs to the member.
+// machine belongs to the member. The program does so whenever the node starts; for a
+// group that is to be stopped and deleted at run time, see CreateGroup.
 func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, error) {
+	if record, known := n.groups.record(group); known {
+		return nil, fmt.Errorf("group %d: %w, made at run time and %s", group, ErrGroupExists, record.State)
+	}
 	props, err := n.Props(group, machine)
 	if err != nil {
 		return nil, err
@@ -218,8 +233,12 @@ func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, e
 // *messages.DescribeGroup, *messages.TransferLeadership, *messages.StandForElection,
 // *messages.TakeSnapshot and *messages.ResetPeers.
 func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, error) {
+	return n.props(group, 0, n.options.bootstrap(), machine)
+}
+
+func (n *Node) props(group, incarnation uint64, begin core.Configuration, machine fsm.StateMachine) (*actor.Props, error) {
 	o := actors.MemberOptions{
-		Group: group, Node: core.NodeID(n.options.ID), Bootstrap: n.options.bootstrap(), Machine: machine,
+		Group: group, Incarnation: incarnation, Node: core.NodeID(n.options.ID), Bootstrap: begin, Machine: machine,
 		ElectionTimeout: n.options.ElectionTimeout, HeartbeatInterval: n.options.HeartbeatInterval,
 		ClockDrift: n.options.ClockDrift, ReadTimeout: n.options.RequestTimeout,
 		Snapshots: n.snapshots, SnapshotInterval: n.options.SnapshotInterval,
@@ -235,8 +254,7 @@ func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, erro
 	// Peers may be here before the member's first turn.
 	admit := actor.WithOnInit(func(ctx actor.Context) {
 		id := ctx.Self().Id
-		n.remote.guard.allowTarget(id, raftTraffic)
-		n.remote.guard.allowPrefix(id+"/", raftTraffic)
+		n.remote.guard.allowMember(id)
 		n.client.learn(group, ctx.Self())
 	})
 	return actors.MemberProps(n.runtime, n.links, o).Configure(admit), nil
@@ -370,6 +388,9 @@ func (n *Node) close(graceful bool) error {
 	}
 	if n.stopRuntime != nil {
 		n.stopRuntime()
+	}
+	if n.groups.registry != nil {
+		errs = append(errs, n.groups.registry.close())
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())

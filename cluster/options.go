@@ -113,6 +113,10 @@ type Options struct {
 	// Default ten election timeouts.
 	CatchUpTimeout time.Duration
 
+	// Machines make the machines of groups that are made at run time, by kind: see
+	// CreateGroup. A node starts only with all the kinds that its groups have.
+	Machines map[string]MachineFactory
+
 	// Logger hears what happens. Default: none.
 	Logger hclog.Logger
 }
