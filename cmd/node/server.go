@@ -78,7 +78,7 @@ func startNode(f *serveFlags, logger hclog.Logger) (*cluster.Node, error) {
 	o := cluster.Options{
 		ID: f.id, Members: f.members, DataDir: f.data, Listen: f.listen, Insecure: f.insecure,
 		ElectionTimeout: time.Duration(f.election), HeartbeatInterval: time.Duration(f.heartbeat), Logger: logger,
-		Join: f.join, ClusterID: f.clusterID,
+		Join: f.join, ClusterID: f.clusterID, Machines: machines(),
 		// A connection's commands are applied in its order, which one sent again would
 		// leave. Clients of RESP and HTTP have sessions of their own, by name.
 		NoSessions: true,

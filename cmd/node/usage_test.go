@@ -23,7 +23,7 @@ func TestUsage(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{[]string{"sevre"}, []string{`unknown command "sevre"`, "backup, demo, log, members, reset-peers, restore, serve, snapshot, status, transfer, version"}},
+		{[]string{"sevre"}, []string{`unknown command "sevre"`, "backup, demo, groups, log, members, reset-peers, restore, serve, snapshot, status, transfer, version"}},
 		{[]string{"--bogus"}, []string{"--bogus"}},
 		{[]string{"serve"}, []string{"--cluster is missing", "id=host:port"}},
 		{[]string{"serve", "--cluster", trio, "--data", "d"}, []string{"--id is missing", "n1, n2, n3"}},
