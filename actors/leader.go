@@ -204,7 +204,7 @@ func (l *leader) advance(id core.NodeID, match core.Index) {
 }
 
 func (l *leader) armHeartbeat(ctx actor.Context) {
-	l.heartbeat.set(ctx, l.rt.Clock, l.opts.HeartbeatInterval, func(generation uint64) any {
+	l.heartbeat.set(ctx, l.rt.Clock, l.untilBeat(), func(generation uint64) any {
 		return &messages.HeartbeatTimeout{Generation: generation}
 	})
 }

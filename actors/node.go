@@ -14,12 +14,12 @@ import (
 
 // Node
 //
-//	owns   the registry of this process's members; parent of LogWriter, LogReader
-//	       and Gateway
+//	owns   the registry of this process's members; parent of LogWriter, LogReader,
+//	       Gateway and Pulse
 //	hears  MemberStarted, MemberStopped, MemberFailed, LeaderChanged,
 //	       ConfigurationChanged, StorageFailed, LogFull, LogHasRoom, DeleteGroup,
 //	       DescribeNode
-//	says   AdmitMember, DeleteLog, the news of members to the Gateway, the news of the disk to every
+//	says   AdmitMember, DeleteLog, the news of members to Gateway and Pulse, the news of the disk to every
 //	       member,
 //	       LeaderChanged and MemberFailed on the event stream, for whoever watches
 type node struct {
@@ -37,6 +37,7 @@ type node struct {
 type NodeOptions struct {
 	Store   logstore.Store // nil for a process without members
 	Gateway GatewayOptions
+	Pulse   PulseOptions // zero for members that send their heartbeats by themselves
 	// StorageFailed is called once, from the Node's turn, when a write or sync has
 	// failed. It must not block.
 	StorageFailed func(reason string)
@@ -74,6 +75,9 @@ func (n *node) started(ctx actor.Context) {
 	if n.opts.Store != nil {
 		n.links.LogWriter = n.spawn(ctx, LogWriterProps(n.rt, n.opts.Store), "log-writer")
 		n.links.LogReader = n.spawn(ctx, LogReaderProps(n.rt, n.opts.Store), "log-reader")
+		if n.opts.Pulse != (PulseOptions{}) {
+			n.links.Pulse = n.spawn(ctx, PulseProps(n.rt, n.opts.Pulse), "pulse")
+		}
 	}
 }
 
@@ -121,6 +125,9 @@ func (n *node) onMemberStarted(ctx actor.Context, m *MemberStarted) {
 	}
 	n.members[m.Group] = m.PID
 	ctx.Send(n.links.Gateway, m)
+	if n.links.Pulse != nil {
+		ctx.Send(n.links.Pulse, m)
+	}
 	if n.storage != "" {
 		ctx.Send(m.PID, &messages.StorageFailed{Reason: n.storage})
 		return
@@ -143,6 +150,9 @@ func (n *node) onMemberStopped(ctx actor.Context, m *MemberStopped) {
 	}
 	delete(n.members, m.Group)
 	ctx.Send(n.links.Gateway, m)
+	if n.links.Pulse != nil {
+		ctx.Send(n.links.Pulse, m)
+	}
 	if n.opts.MemberStopped != nil {
 		n.opts.MemberStopped(m.Group, m.PID)
 	}

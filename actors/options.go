@@ -13,9 +13,10 @@ import (
 	"github.com/protoraft/protoraft/messages"
 )
 
-// Links are the actors of a node that its members work with.
+// Links are the actors of a node that its members work with. Without a Pulse they send
+// their heartbeats by themselves.
 type Links struct {
-	Node, LogWriter, LogReader, Gateway *actor.PID
+	Node, LogWriter, LogReader, Gateway, Pulse *actor.PID
 }
 
 // MemberOptions describe one member of one group.

@@ -396,10 +396,8 @@ func (r *raft) say(ctx actor.Context, to *actor.PID, message any, ask bool) {
 	case to == nil: // nobody to tell
 	case r.change != r.durableChange:
 		r.held = append(r.held, heldMessage{r.term, to, message, ask})
-	case ask:
-		ctx.Request(to, message)
 	default:
-		ctx.Send(to, message)
+		r.post(ctx, to, message, ask)
 	}
 }
 

@@ -107,8 +107,10 @@ func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 func (n *Node) spawn() (err error) {
 	n.runtime, n.stopRuntime = actors.NewRuntime(n.logger)
 	n.remote.guard.allowTarget(actors.GatewayName, requests|answers)
+	n.remote.guard.allowTarget(actors.PulseName, raftTraffic)
 	props := actors.NodeProps(n.runtime, actors.NodeOptions{
 		Store: n.store, Gateway: n.options.gateway(),
+		Pulse:         actors.PulseOptions{Interval: n.options.HeartbeatInterval, Timeout: n.options.ElectionTimeout},
 		StorageFailed: n.fail,
 		MemberStopped: func(group uint64, pid *actor.PID) { n.client.forget(group, pid) },
 		MembersChanged: func(m *actors.ConfigurationChanged) {

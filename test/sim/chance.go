@@ -30,6 +30,7 @@ const (
 	chanceSessions
 	chanceLost
 	chanceMachines
+	chanceGroups
 )
 
 func (w *World) newSource(kind, order uint64) *source {

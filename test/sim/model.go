@@ -175,6 +175,10 @@ func (c *checks) posted(b *stepMailbox, message any) {
 	case *actors.PersistHardState:
 		c.member(b.n, m.Group).asksHardState(m)
 		c.member(b.n, m.Group).onPersistHardState(m)
+	case *actors.SendBeat:
+		if to := c.w.byAddress[m.To.Address]; to != nil {
+			c.sent(b.n, to, m.To.Id, m.Message)
+		}
 	case *actors.PersistEntries:
 		c.member(b.n, m.Group).appendsAsLeader()
 		c.member(b.n, m.Group).onPersistEntries(m)

@@ -261,7 +261,7 @@ func (n *node) spawn() {
 	root := n.host.system.Root
 	o := actors.NodeOptions{
 		Gateway:       actors.GatewayOptions{RequestTimeout: w.setup.requestTimeout, Waiting: w.setup.gatewayWaiting, WaitingBytes: 1 << 20},
-		StorageFailed: n.storageFailed,
+		StorageFailed: n.storageFailed, Pulse: w.setup.pulseOptions(),
 	}
 	if n.outsider {
 		for _, server := range w.nodes {
@@ -284,6 +284,9 @@ func (n *node) spawn() {
 		Node: pid, Gateway: actor.NewPID(n.address, actors.GatewayName),
 		LogWriter: actor.NewPID(n.address, actors.NodeName+"/log-writer"),
 		LogReader: actor.NewPID(n.address, actors.NodeName+"/log-reader"),
+	}
+	if w.setup.pulse {
+		links.Pulse = actor.NewPID(n.address, actors.PulseName)
 	}
 	for group := uint64(1); group <= uint64(w.setup.groups); group++ {
 		o := w.setup.member(n, group)

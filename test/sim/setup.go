@@ -26,6 +26,7 @@ type setup struct {
 	limits                     actors.Limits
 	requestTimeout             time.Duration
 	snapshots                  snapshotSetup
+	pulse                      bool // beats of all groups go in one message
 	gatewayWaiting             int
 
 	// Time and order.
@@ -272,6 +273,6 @@ func (s *setup) drawDurable(d draw) {
 }
 
 func (s *setup) String() string {
-	return fmt.Sprintf("%d nodes, %d of them spares, %d groups, %v; election timeout %v, heartbeat %v, limits %+v; links %v+%v drop %.3f duplicate %.3f reorder %.3f; sync %v, drift %.3f; %d clients, %d keys; %v; strikes %v every %v; stale %.3f, late timers %.3f, cut reads %.3f, crowded %.3f, narrow %d",
-		s.nodes, s.spares, s.groups, s.length, s.electionTimeout, s.heartbeat, s.limits, s.delay, s.jitter, s.drop, s.duplicate, s.reorder, s.sync, s.drift, s.clients, s.keys, &s.snapshots, s.strikes, s.interval, s.stale, s.lateTimers, s.cutReads, s.crowded, s.narrow)
+	return fmt.Sprintf("%d nodes, %d of them spares, %d groups, %v; election timeout %v, heartbeat %v, limits %+v; links %v+%v drop %.3f duplicate %.3f reorder %.3f; sync %v, drift %.3f; %d clients, %d keys; %v; strikes %v every %v; stale %.3f, late timers %.3f, cut reads %.3f, crowded %.3f, narrow %d, pulse %v",
+		s.nodes, s.spares, s.groups, s.length, s.electionTimeout, s.heartbeat, s.limits, s.delay, s.jitter, s.drop, s.duplicate, s.reorder, s.sync, s.drift, s.clients, s.keys, &s.snapshots, s.strikes, s.interval, s.stale, s.lateTimers, s.cutReads, s.crowded, s.narrow, s.pulse)
 }

@@ -110,6 +110,7 @@ func Run(o Options) Result {
 		hosts: o.Hosts, engine: o.Engine, byAddress: map[string]*node{}, types: typeNumbers{}, cover: Coverage{},
 	}
 	w.setup.drawSessions(draw{stream(o.Seed, chanceSessions, 0)})
+	w.setup.drawGroups(draw{stream(o.Seed, chanceGroups, 0)})
 	w.decide(o)
 	w.again = rand.New(w.newSource(chanceSessions, 1))
 	w.machines = rand.New(w.newSource(chanceMachines, 0))
