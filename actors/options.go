@@ -63,6 +63,9 @@ type MemberOptions struct {
 	// lease stale, nothing else. 0 means no leases: reads that ask for one take a
 	// round. The same on every member.
 	ClockDrift float64
+	// SleepAfter is how long there is nothing to do in a group before its leader has it
+	// sleep, and with it all timers and messages of the group. 0: never. It needs a Pulse.
+	SleepAfter time.Duration
 	// ReadTimeout is how long a query waits for the index it must reflect.
 	ReadTimeout time.Duration
 	// CatchUpTimeout is how long a change of members waits for a new voter that does
@@ -159,6 +162,8 @@ func (o *MemberOptions) Validate() error {
 		return fmt.Errorf("option ElectionTimeout: %v, expected at least three heartbeat intervals (%v)", o.ElectionTimeout, 3*o.HeartbeatInterval)
 	case o.ClockDrift < 0 || o.ClockDrift >= 0.5:
 		return fmt.Errorf("option ClockDrift: %v, expected 0 (no leases) or a fraction below 0.5", o.ClockDrift)
+	case o.SleepAfter < 0:
+		return fmt.Errorf("option SleepAfter: %v, expected 0 for never, or more", o.SleepAfter)
 	case o.ReadTimeout <= 0:
 		return fmt.Errorf("option ReadTimeout: %v, expected more than 0", o.ReadTimeout)
 	case o.CatchUpTimeout < 0:

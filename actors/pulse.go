@@ -13,15 +13,15 @@ import (
 // Pulse
 //
 //	owns   what the groups of this node are about to say to other nodes of their being
-//	       there; one for all groups of a process
-//	hears  SendBeat from members, Beats from the Pulses of other nodes, MemberStarted and
-//	       MemberStopped from the Node
-//	says   Beats to other Pulses; heartbeats and their answers to members here
+//	       there, and which of them sleep; one for all groups of a process
+//	hears  SendBeat, FellAsleep and WokeUp from members, Beats from the Pulses of other
+//	       nodes, MemberStarted and MemberStopped from the Node
+//	says   Beats to other Pulses; heartbeats, their answers and Roused to members here
 //
 // Leaders of a node beat at the same moments, so that what is gathered in a turn is about
-// everything there is to say to a node. It decides nothing: rounds of reads, leases and
+// everything there is to say to a node. Of groups that are awake it decides nothing: rounds of reads, leases and
 // check-quorum stay each group's own. A beat is delivered to the member of the name it
-// was sent to, so one for another incarnation of a group reaches nobody.
+// was sent to, so one for another incarnation of a group reaches nobody. Sleep: pulse_sleep.go.
 type pulse struct {
 	opts   PulseOptions
 	clock  Clock
@@ -32,6 +32,7 @@ type pulse struct {
 	out     map[string]*messages.Beats
 	bytes   map[string]int // of out
 	order   []string       // of out's addresses, by first use
+	rest    resters
 }
 
 // PulseOptions are of all groups of a process; the zero value is a process whose members
@@ -60,6 +61,7 @@ func PulseProps(rt *Runtime, opts PulseOptions) *actor.Props {
 		return &pulse{
 			opts: opts, clock: rt.Clock, logger: rt.Logger.Named("pulse"), life: rt.Rand().Uint64() | 1,
 			members: map[string]*actor.PID{}, out: map[string]*messages.Beats{}, bytes: map[string]int{},
+			rest: resters{others: map[string]*otherNode{}, on: map[string]string{}},
 		}
 	})
 }
@@ -75,6 +77,12 @@ func (p *pulse) receive(ctx actor.Context, message any, sender *actor.PID) {
 		p.onSendBeat(ctx, m)
 	case *messages.Beats:
 		p.onBeats(ctx, m, sender)
+	case *FellAsleep:
+		p.onFellAsleep(ctx, m)
+	case *WokeUp:
+		p.drop(m.PID.Id)
+	case *messages.PulseTimeout:
+		p.onPulseTimeout(ctx, m)
 	case *MemberStarted:
 		p.members[m.PID.Id] = m.PID
 	case *MemberStopped:
@@ -91,9 +99,7 @@ func (p *pulse) onSendBeat(ctx actor.Context, m *SendBeat) {
 		b.Beat = &messages.Beat_Acked{Acked: beat}
 	}
 	size := proto.Size(b)
-	if p.bytes[m.To.Address]+size > beatsBytesMax {
-		p.flush(ctx, m.To.Address)
-	}
+	p.makeRoom(ctx, m.To.Address, size)
 	out := p.to(m.To.Address)
 	out.Beats = append(out.Beats, b)
 	p.bytes[m.To.Address] += size
@@ -110,6 +116,13 @@ func (p *pulse) to(address string) *messages.Beats {
 	return out
 }
 
+// makeRoom sends what is gathered for a node where so much more would be too much.
+func (p *pulse) makeRoom(ctx actor.Context, address string, size int) {
+	if p.bytes[address]+size > beatsBytesMax {
+		p.flush(ctx, address)
+	}
+}
+
 func (p *pulse) flush(ctx actor.Context, address string) {
 	if out := p.out[address]; out != nil {
 		ctx.Request(actor.NewPID(address, PulseName), out)
@@ -123,6 +136,7 @@ func (p *pulse) onBeats(ctx actor.Context, m *messages.Beats, sender *actor.PID)
 	if sender == nil {
 		return
 	}
+	p.hear(ctx, sender.Address, m)
 	for _, b := range m.Beats {
 		member := p.members[b.GetMember()]
 		if member == nil {
@@ -141,6 +155,7 @@ func (p *pulse) onBeats(ctx actor.Context, m *messages.Beats, sender *actor.PID)
 func (p *pulse) onMemberStopped(m *MemberStopped) {
 	if known := p.members[m.PID.Id]; known != nil && known.Equal(m.PID) {
 		delete(p.members, m.PID.Id)
+		p.drop(m.PID.Id)
 	}
 }
 
@@ -153,14 +168,15 @@ func (p *pulse) endTurn(ctx actor.Context) {
 	p.order = p.order[:0]
 }
 
-func (p *pulse) stopping(actor.Context) {}
+func (p *pulse) stopping(actor.Context) { p.rest.tick.cancel() }
 
-// crashed loses what was to be said: leaders say it again.
-func (p *pulse) crashed(_ actor.Context, reason any, stack []byte) {
+// crashed loses what was to be said, which leaders say again, and who sleeps.
+func (p *pulse) crashed(ctx actor.Context, reason any, stack []byte) {
 	p.logger.Error("pulse crashed, going on", "panic", reason, "stack", string(stack))
 	clear(p.out)
 	clear(p.bytes)
 	p.order = p.order[:0]
+	p.rouseEverybody(ctx)
 }
 
 // post sends what say has found to be sayable. Beats go by way of the Pulse.

@@ -65,6 +65,7 @@ type raft struct {
 	cautiousUntil time.Duration
 
 	snapshots snapshotting
+	sleep     sleeping
 
 	role     role
 	election timer
@@ -136,6 +137,7 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 	if r.ofOtherHistory(ctx, message, sender) {
 		return
 	}
+	r.stir(ctx, message)
 	switch m := message.(type) {
 	case *messages.HardStatePersisted:
 		r.onHardStatePersisted(ctx, m)
@@ -187,6 +189,9 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.onRequestVote(ctx, m, sender)
 	case *messages.MemberRemoved:
 		r.onMemberRemoved(ctx, m)
+	case *messages.Stir: // see stir
+	case *Roused:
+		r.onRoused(ctx, m)
 	default:
 		if r.inTerm(ctx, message, sender) {
 			r.role.receive(ctx, message, sender)

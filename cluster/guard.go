@@ -107,7 +107,7 @@ func wireTypes() map[string]class {
 		&messages.RequestPreVote{}, &messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 		&messages.RequestVote{}, &messages.VoteGranted{}, &messages.VoteRejected{}, &messages.TimeoutNow{},
 		&messages.AppendEntries{}, &messages.AppendAccepted{}, &messages.AppendRejected{},
-		&messages.Heartbeat{}, &messages.HeartbeatAcked{}, &messages.Beats{},
+		&messages.Heartbeat{}, &messages.HeartbeatAcked{}, &messages.Beats{}, &messages.Stir{},
 		&messages.ConfirmReadIndex{}, &messages.ReadIndexConfirmed{}, &messages.StateDiverged{},
 		&messages.OfferSnapshot{}, &messages.SnapshotChunk{}, &messages.SnapshotReceived{},
 		&messages.SnapshotInstalled{}, &messages.SnapshotDeclined{}, &messages.MemberRemoved{},

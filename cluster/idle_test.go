@@ -62,7 +62,8 @@ func TestIdleGroups(t *testing.T) {
 	for _, m := range members {
 		o := Options{
 			ID: m.ID, Members: members, DataDir: filepath.Join(t.TempDir(), m.ID),
-			Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: io.Discard}), // members keep loggers of their own
+			SleepAfter: 2 * time.Second,
+			Logger:     hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: io.Discard}), // members keep loggers of their own
 		}
 		n, err := Start(NewSystem(o.Logger), o)
 		if err != nil {
@@ -80,6 +81,7 @@ func TestIdleGroups(t *testing.T) {
 		}
 	}
 	awaitIdle(t, nodes)
+	awaitAsleep(t, nodes)
 	started := measure(t)
 	<-time.After(*idleFor) // idle is what they are to be
 	after := measure(t)
@@ -106,6 +108,37 @@ func awaitIdle(t testing.TB, nodes []*Node) {
 				g, _ := ask[*messages.GroupStatus](t.Context(), nodes[0].system, nodes[0].client.member(group), &messages.DescribeGroup{})
 				t.Fatalf("group %d: %v: %v", group, err, g)
 			}
+		}
+	}
+}
+
+// awaitAsleep waits until every member sleeps.
+func awaitAsleep(t testing.TB, nodes []*Node) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		awake := 0
+		for _, n := range nodes {
+			s, err := n.Status(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, g := range s.Groups {
+				if !g.Asleep {
+					awake++
+				}
+			}
+		}
+		if awake == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%d members are still awake", awake)
 		}
 	}
 }

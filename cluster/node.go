@@ -242,7 +242,7 @@ func (n *Node) props(group, incarnation uint64, begin core.Configuration, machin
 	o := actors.MemberOptions{
 		Group: group, Incarnation: incarnation, Node: core.NodeID(n.options.ID), Bootstrap: begin, Machine: machine,
 		ElectionTimeout: n.options.ElectionTimeout, HeartbeatInterval: n.options.HeartbeatInterval,
-		ClockDrift: n.options.ClockDrift, ReadTimeout: n.options.RequestTimeout,
+		ClockDrift: n.options.ClockDrift, ReadTimeout: n.options.RequestTimeout, SleepAfter: n.options.SleepAfter,
 		Snapshots: n.snapshots, SnapshotInterval: n.options.SnapshotInterval,
 		SnapshotPolicy: core.SnapshotPolicy{Entries: core.Index(n.options.SnapshotEntries), Bytes: n.options.SnapshotBytes},
 		KeepEntries:    core.Index(n.options.KeepEntries),
@@ -446,6 +446,7 @@ type GroupStatus struct {
 	SnapshotIndex uint64 // of the newest durable snapshot, 0 for none
 	Failure       string // why the member stopped
 	DiskFull      bool   // this node's disk takes nothing but terms and votes
+	Asleep        bool   // nothing happens in the group; who needs it wakes it
 	// Recovering says what memory the member has lost and what is done about it: it
 	// neither votes nor counts until it holds again what the leader has. Empty for none.
 	Recovering string
@@ -504,7 +505,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 		Group: m.Group, Role: m.Role, Term: m.Term, Leader: m.Leader,
 		FirstIndex: m.FirstIndex, LastIndex: m.LastIndex, DurableIndex: m.DurableIndex,
 		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure, Recovering: m.Recovering, Awaits: m.Awaits,
-		SnapshotIndex: m.SnapshotIndex, DiskFull: m.DiskFull,
+		SnapshotIndex: m.SnapshotIndex, DiskFull: m.DiskFull, Asleep: m.Asleep,
 	}
 	g.Membership = membershipOf(m)
 	g.LeaderAddress = addressBook(g.Members())[g.Leader]

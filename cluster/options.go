@@ -81,6 +81,11 @@ type Options struct {
 	// leases, Lease reads are then Linearizable ones.
 	ClockDrift float64
 
+	// SleepAfter is how long there is nothing to do in a group before it sleeps: it sends
+	// nothing then and has no timers, and wakes, without an election, when somebody needs
+	// it. The same on every node. Default ten election timeouts; negative for never.
+	SleepAfter time.Duration
+
 	// RequestTimeout is how long Propose and Query wait for their outcome. A command of
 	// unknown outcome is sent again for up to as long once more, but with NoSessions.
 	// Default 5 s.
@@ -126,6 +131,7 @@ const (
 	defaultRequestTimeout  = 5 * time.Second
 	heartbeatsPerTimeout   = 10
 	defaultClockDrift      = 0.05
+	timeoutsBeforeSleep    = 10
 
 	defaultSnapshotEntries  = 100_000
 	defaultSnapshotBytes    = 256 << 20
@@ -176,6 +182,10 @@ func (o *Options) fill() error {
 	case o.ClockDrift >= 0.5:
 		return fmt.Errorf("cluster: Options.ClockDrift %v, expected a fraction below 0.5", o.ClockDrift)
 	}
+	if o.SleepAfter == 0 {
+		o.SleepAfter = timeoutsBeforeSleep * o.ElectionTimeout
+	}
+	o.SleepAfter = max(o.SleepAfter, 0)
 	if o.RequestTimeout == 0 {
 		o.RequestTimeout = defaultRequestTimeout
 	}

@@ -27,6 +27,7 @@ type Beats struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Life          uint64                 `protobuf:"fixed64,1,opt,name=life,proto3" json:"life,omitempty"` // of the process that sends it: another one leads nothing that this one led
 	Beats         []*Beat                `protobuf:"bytes,2,rep,name=beats,proto3" json:"beats,omitempty"`
+	Asleep        []*Sleeper             `protobuf:"bytes,3,rep,name=asleep,proto3" json:"asleep,omitempty"` // some of those that sleep and lead on the sender's node
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -75,6 +76,175 @@ func (x *Beats) GetBeats() []*Beat {
 	return nil
 }
 
+func (x *Beats) GetAsleep() []*Sleeper {
+	if x != nil {
+		return x.Asleep
+	}
+	return nil
+}
+
+// A member that leads asleep. Each is named every now and then to the nodes of its peers:
+// one that is not any more does not sleep, or leads no more.
+type Sleeper struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sleeper) Reset() {
+	*x = Sleeper{}
+	mi := &file_messages_pulse_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sleeper) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sleeper) ProtoMessage() {}
+
+func (x *Sleeper) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_pulse_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sleeper.ProtoReflect.Descriptor instead.
+func (*Sleeper) Descriptor() ([]byte, []int) {
+	return file_messages_pulse_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Sleeper) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *Sleeper) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+// Raft(follower) → Raft(leader), wire. I was woken, and by nobody you know of: wake, and
+// show that you lead. Stale when term is not the receiver's.
+type Stir struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stir) Reset() {
+	*x = Stir{}
+	mi := &file_messages_pulse_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stir) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stir) ProtoMessage() {}
+
+func (x *Stir) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_pulse_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stir.ProtoReflect.Descriptor instead.
+func (*Stir) Descriptor() ([]byte, []int) {
+	return file_messages_pulse_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Stir) GetGroup() uint64 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *Stir) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Stir) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+// Clock → Pulse, local. Time to show other nodes that this one lives, and to see whether
+// they do. Stale when generation is not the timer's current one.
+type PulseTimeout struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PulseTimeout) Reset() {
+	*x = PulseTimeout{}
+	mi := &file_messages_pulse_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PulseTimeout) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PulseTimeout) ProtoMessage() {}
+
+func (x *PulseTimeout) ProtoReflect() protoreflect.Message {
+	mi := &file_messages_pulse_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PulseTimeout.ProtoReflect.Descriptor instead.
+func (*PulseTimeout) Descriptor() ([]byte, []int) {
+	return file_messages_pulse_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *PulseTimeout) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
 type Beat struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Member string                 `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"` // the name of sender and receiver, which is the same on every node
@@ -89,7 +259,7 @@ type Beat struct {
 
 func (x *Beat) Reset() {
 	*x = Beat{}
-	mi := &file_messages_pulse_proto_msgTypes[1]
+	mi := &file_messages_pulse_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -101,7 +271,7 @@ func (x *Beat) String() string {
 func (*Beat) ProtoMessage() {}
 
 func (x *Beat) ProtoReflect() protoreflect.Message {
-	mi := &file_messages_pulse_proto_msgTypes[1]
+	mi := &file_messages_pulse_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -114,7 +284,7 @@ func (x *Beat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Beat.ProtoReflect.Descriptor instead.
 func (*Beat) Descriptor() ([]byte, []int) {
-	return file_messages_pulse_proto_rawDescGZIP(), []int{1}
+	return file_messages_pulse_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Beat) GetMember() string {
@@ -169,10 +339,22 @@ var File_messages_pulse_proto protoreflect.FileDescriptor
 
 const file_messages_pulse_proto_rawDesc = "" +
 	"\n" +
-	"\x14messages/pulse.proto\x12\tprotoraft\x1a\x1amessages/replication.proto\"B\n" +
+	"\x14messages/pulse.proto\x12\tprotoraft\x1a\x1amessages/replication.proto\"n\n" +
 	"\x05Beats\x12\x12\n" +
 	"\x04life\x18\x01 \x01(\x06R\x04life\x12%\n" +
-	"\x05beats\x18\x02 \x03(\v2\x0f.protoraft.BeatR\x05beats\"\x8f\x01\n" +
+	"\x05beats\x18\x02 \x03(\v2\x0f.protoraft.BeatR\x05beats\x12*\n" +
+	"\x06asleep\x18\x03 \x03(\v2\x12.protoraft.SleeperR\x06asleep\"5\n" +
+	"\aSleeper\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\tR\x06member\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\"D\n" +
+	"\x04Stir\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
+	"\x04from\x18\x03 \x01(\tR\x04from\".\n" +
+	"\fPulseTimeout\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generation\"\x8f\x01\n" +
 	"\x04Beat\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\tR\x06member\x124\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x14.protoraft.HeartbeatH\x00R\theartbeat\x121\n" +
@@ -191,22 +373,26 @@ func file_messages_pulse_proto_rawDescGZIP() []byte {
 	return file_messages_pulse_proto_rawDescData
 }
 
-var file_messages_pulse_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_messages_pulse_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_messages_pulse_proto_goTypes = []any{
 	(*Beats)(nil),          // 0: protoraft.Beats
-	(*Beat)(nil),           // 1: protoraft.Beat
-	(*Heartbeat)(nil),      // 2: protoraft.Heartbeat
-	(*HeartbeatAcked)(nil), // 3: protoraft.HeartbeatAcked
+	(*Sleeper)(nil),        // 1: protoraft.Sleeper
+	(*Stir)(nil),           // 2: protoraft.Stir
+	(*PulseTimeout)(nil),   // 3: protoraft.PulseTimeout
+	(*Beat)(nil),           // 4: protoraft.Beat
+	(*Heartbeat)(nil),      // 5: protoraft.Heartbeat
+	(*HeartbeatAcked)(nil), // 6: protoraft.HeartbeatAcked
 }
 var file_messages_pulse_proto_depIdxs = []int32{
-	1, // 0: protoraft.Beats.beats:type_name -> protoraft.Beat
-	2, // 1: protoraft.Beat.heartbeat:type_name -> protoraft.Heartbeat
-	3, // 2: protoraft.Beat.acked:type_name -> protoraft.HeartbeatAcked
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 0: protoraft.Beats.beats:type_name -> protoraft.Beat
+	1, // 1: protoraft.Beats.asleep:type_name -> protoraft.Sleeper
+	5, // 2: protoraft.Beat.heartbeat:type_name -> protoraft.Heartbeat
+	6, // 3: protoraft.Beat.acked:type_name -> protoraft.HeartbeatAcked
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_messages_pulse_proto_init() }
@@ -215,7 +401,7 @@ func file_messages_pulse_proto_init() {
 		return
 	}
 	file_messages_replication_proto_init()
-	file_messages_pulse_proto_msgTypes[1].OneofWrappers = []any{
+	file_messages_pulse_proto_msgTypes[4].OneofWrappers = []any{
 		(*Beat_Heartbeat)(nil),
 		(*Beat_Acked)(nil),
 	}
@@ -225,7 +411,7 @@ func file_messages_pulse_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messages_pulse_proto_rawDesc), len(file_messages_pulse_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,10 +1,18 @@
 package sim
 
-import "github.com/protoraft/protoraft/actors"
+import (
+	"time"
 
-// drawGroups says how the groups of a node share what they say.
+	"github.com/protoraft/protoraft/actors"
+)
+
+// drawGroups says how the groups of a node share what they say, and after how long
+// without anything to do they sleep.
 func (s *setup) drawGroups(d draw) {
 	s.pulse = d.chance(0.75)
+	if s.pulse && d.chance(0.5) {
+		s.sleepAfter = d.time(time.Millisecond, 2*s.electionTimeout)
+	}
 }
 
 func (s *setup) pulseOptions() actors.PulseOptions {
