@@ -161,9 +161,17 @@ func (f *follower) fallAsleep(ctx actor.Context, m *messages.Heartbeat, sender *
 	case !f.sleep.asleep:
 		f.sleep.asleep = true
 		f.election.cancel()
+		f.forgetTail()
 		ctx.Send(f.links.Pulse, &FellAsleep{PID: ctx.Self(), Term: f.term, On: sender.Address})
 	}
 	return true
+}
+
+// forgetTail drops what is in memory of the log: it is on disk, and nobody lacks it.
+func (r *raft) forgetTail() {
+	if r.tail.release(0, r.handed, r.commit); len(r.tail.blocks) == 0 {
+		r.tail.blocks = nil
+	}
 }
 
 // seekRest looks, at each heartbeat, whether the group may sleep, and has it asked.
@@ -222,6 +230,7 @@ func (l *leader) turnRest(ctx actor.Context) {
 	l.rest.giveUp()
 	l.sleep.asleep = true
 	l.heartbeat.cancel()
+	l.forgetTail()
 	l.eachReplicator(func(_ core.NodeID, pid *actor.PID) { ctx.Stop(pid) })
 	l.replicators = nil
 	l.reads.lease = lease{given: l.reads.lease.given}
