@@ -91,7 +91,8 @@ func (w *logWriter) turnFull(ctx actor.Context) {
 
 // keep takes one more. A term and vote replace those of their member that wait: what
 // was asked for before them has no meaning any more, but for the note that came with it. The same goes for a compaction that
-// reaches further, and for whatever of a log waits when a snapshot takes its place.
+// reaches further, for whatever of a log waits when a snapshot takes its place, and for all
+// that waits of a group that is deleted.
 func (l *fullLog) keep(k keptWrite) {
 	gone := func(o *keptWrite) bool {
 		switch {
