@@ -190,6 +190,8 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 	case *messages.MemberRemoved:
 		r.onMemberRemoved(ctx, m)
 	case *messages.Stir: // see stir
+	case *ShareLeadership:
+		r.onShareLeadership(ctx, m)
 	case *Roused:
 		r.onRoused(ctx, m)
 	default:

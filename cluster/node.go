@@ -111,6 +111,7 @@ func (n *Node) spawn() (err error) {
 	props := actors.NodeProps(n.runtime, actors.NodeOptions{
 		Store: n.store, Gateway: n.options.gateway(),
 		Pulse:         actors.PulseOptions{Interval: n.options.HeartbeatInterval, Timeout: n.options.ElectionTimeout},
+		Balance:       actors.BalanceOptions{Every: n.options.BalanceEvery, Node: core.NodeID(n.options.ID)},
 		StorageFailed: n.fail,
 		MemberStopped: func(group uint64, pid *actor.PID) { n.client.forget(group, pid) },
 		MembersChanged: func(m *actors.ConfigurationChanged) {

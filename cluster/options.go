@@ -86,6 +86,10 @@ type Options struct {
 	// it. The same on every node. Default ten election timeouts; negative for never.
 	SleepAfter time.Duration
 
+	// BalanceEvery is how often this node, where it leads more groups than another node does
+	// that has a member of one, hands one of them over. Default 0: never.
+	BalanceEvery time.Duration
+
 	// RequestTimeout is how long Propose and Query wait for their outcome. A command of
 	// unknown outcome is sent again for up to as long once more, but with NoSessions.
 	// Default 5 s.
@@ -186,6 +190,9 @@ func (o *Options) fill() error {
 		o.SleepAfter = timeoutsBeforeSleep * o.ElectionTimeout
 	}
 	o.SleepAfter = max(o.SleepAfter, 0)
+	if o.BalanceEvery < 0 {
+		return fmt.Errorf("cluster: Options.BalanceEvery %v, expected 0 for never, or more", o.BalanceEvery)
+	}
 	if o.RequestTimeout == 0 {
 		o.RequestTimeout = defaultRequestTimeout
 	}
