@@ -25,6 +25,8 @@ type serveFlags struct {
 	listen, resp, http string
 	election           duration
 	heartbeat          duration
+	balance            duration
+	noSleep            bool
 	level              logLevel
 	logJSON            bool
 	insecure           bool
@@ -80,6 +82,8 @@ what it has taken in, and exits with 0. A second signal ends it at once.`,
 	flags.StringVar(&f.listen, "listen", "", "`address` to bind for other nodes (default: this node's in --cluster)")
 	flags.Var(&f.election, "election-timeout", "least time without a leader before a node stands for election")
 	flags.Var(&f.heartbeat, "heartbeat", "how often a leader shows itself (default: a tenth of --election-timeout)")
+	flags.Var(&f.balance, "balance", "how often a node that leads more groups than another hands one over (default: never)")
+	flags.BoolVar(&f.noSleep, "no-sleep", false, "groups in which nothing happens do not sleep; the same on every node")
 	f.snapshots.register(flags)
 	flags.Var(&f.level, "log-level", "trace, debug, info, warn or error")
 	flags.BoolVar(&f.logJSON, "log-json", false, "log lines are JSON")

@@ -79,11 +79,15 @@ func startNode(f *serveFlags, logger hclog.Logger) (*cluster.Node, error) {
 		ID: f.id, Members: f.members, DataDir: f.data, Listen: f.listen, Insecure: f.insecure,
 		ElectionTimeout: time.Duration(f.election), HeartbeatInterval: time.Duration(f.heartbeat), Logger: logger,
 		Join: f.join, ClusterID: f.clusterID, Machines: machines(),
+		BalanceEvery: time.Duration(f.balance),
 		// A connection's commands are applied in its order, which one sent again would
 		// leave. Clients of RESP and HTTP have sessions of their own, by name.
 		NoSessions: true,
 	}
 	f.snapshots.fill(&o)
+	if f.noSleep {
+		o.SleepAfter = -1
+	}
 	node, err := cluster.Start(cluster.NewSystem(logger), o)
 	if err != nil {
 		return nil, err
