@@ -15,19 +15,25 @@ func TestDeletionTakesThePlaceOfWhatWaits(t *testing.T) {
 	w.send(m, w.pid, w.persist(0, 1, 1))
 	m.inbox = nil
 	w.refuse(anything)
+	w.send(m, w.pid, w.persist(0, 2, 1))
 	w.send(m, w.pid, w.persist(0, 1, 2), w.vote(1, 3))
 	w.send(m, w.pid, &DeleteLog{Group: 1})
 	again := w.vote(1, 9)
 	again.Incarnation = 2
 	w.send(m, w.pid, again)
 	expectNone[*LogDeleted](t, m, "there is no room")
+	// There is room for what is small alone, and the entries of another group are first.
 	w.refuse(hasBlocks)
+	w.advance(retryFullAfter)
+	w.refuse(nil)
 	w.advance(retryFullAfter)
 	takeOne[*LogDeleted](t, m)
 	if h := takeOne[*messages.HardStatePersisted](t, m); h.Incarnation != 2 {
 		t.Fatalf("%v, expected that of the second incarnation alone", h)
 	}
-	expectNone[*messages.EntriesPersisted](t, m, "they are deleted")
+	if e := takeOne[*messages.EntriesPersisted](t, m); e.Group != 2 {
+		t.Fatalf("%v, expected those of the other group alone", e)
+	}
 	if s, err := w.store.Load(1); err != nil || s.HardState.Term != 9 || s.LastIndex != 0 {
 		t.Fatalf("stored %+v, %v; expected term 9 and no entry", s, err)
 	}

@@ -185,7 +185,11 @@ func TestWokenLeaderNeedsItsQuorum(t *testing.T) {
 
 // No lease outlives sleep, however short it was.
 func TestNoLeaseIsBelievedAcrossSleep(t *testing.T) {
-	m := sleepingLeader(t, func(m *member) { m.opts.ClockDrift = 0.01 })
+	m := restingLeader(t, func(m *member) { m.opts.ClockDrift = 0.01 })
+	for !m.status().Asleep {
+		m.pass(heartbeat, true, "n2", "n3")
+	}
+	m.forget() // the last round was confirmed just now
 	m.leaseRead(1)
 	expectResults(t, m.client)
 	m.ackBeats(false, "n2")
