@@ -168,6 +168,8 @@ func TestLeaderWakesWithoutAnElection(t *testing.T) {
 	if b := m.beats("n2"); len(b) == 0 || b[0].Sleep != 0 || b[0].Term != 2 {
 		t.Fatalf("beats %v, expected a plain one at once", b)
 	}
+	m.advance(electionTimeout / 2) // answers take their time
+	m.expectRole("leader", 2)
 	m.sync()
 	m.accept("n2")
 	expectResults(t, m.client, "1 APPLIED")
