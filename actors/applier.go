@@ -72,6 +72,9 @@ type followed struct {
 }
 
 func (r *raft) applierProps(raftPID *actor.PID) *actor.Props {
+	if r.opts.Witness {
+		return r.witnessProps(raftPID)
+	}
 	return r.rt.props(0, func() behavior {
 		return &applier{
 			raft: raftPID, logReader: r.links.LogReader, group: r.opts.Group, machine: r.opts.Machine,

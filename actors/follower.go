@@ -160,6 +160,7 @@ func (f *follower) onHeartbeat(ctx actor.Context, m *messages.Heartbeat, sender 
 	if !f.memory.recovering { // else the leader may still believe what it once held
 		f.commitTo(core.FollowerCommit(f.commit, core.Index(m.Commit), f.tail.last().Index))
 	}
+	f.spare = max(f.spare, min(core.Index(m.Spare), f.commit))
 	f.greetStranger(ctx, core.NodeID(m.Leader), sender)
 	ack := &messages.HeartbeatAcked{
 		Group: m.Group, Term: uint64(f.term), From: string(f.opts.Node), Round: m.Round,
@@ -191,9 +192,10 @@ func (f *follower) endTurn(ctx actor.Context) {
 	f.turnMemberReads(ctx)
 }
 
-// onTimeoutNow: the leader hands over. No pre-vote: it is the leader's own wish.
+// onTimeoutNow: the leader hands over. No pre-vote: it is the leader's own wish. A witness
+// hands over to one that is not to lead where there is no other.
 func (f *follower) onTimeoutNow(ctx actor.Context) {
-	if f.mayLead() {
+	if f.mayLead() || f.config().Witness(f.leader) && f.mayStand() && !f.opts.Witness {
 		f.logger.Info("standing for election by order of the leader", "term", f.term)
 		f.becomeCandidate(ctx, true)
 	}
@@ -227,7 +229,7 @@ func (f *follower) onElectionTimeout(ctx actor.Context, m *messages.ElectionTime
 // mayLead: one that is not to lead stands only when nobody else has managed to.
 func (r *raft) mayLead() bool {
 	own, _ := r.config().Member(r.opts.Node)
-	return r.mayStand() && own.Priority >= 0
+	return r.mayStand() && own.Priority >= 0 && !r.opts.Witness
 }
 
 // onStandForElection has the member stand before its time. A leader that is heard is
@@ -302,6 +304,9 @@ func (r *raft) announceLeader(ctx actor.Context, id core.NodeID) {
 }
 
 func (r *raft) leaderChanged(id core.NodeID) *LeaderChanged {
+	if r.config().Witness(id) || id == r.opts.Node && r.opts.Witness { // it may be removed by now
+		return &LeaderChanged{Group: r.opts.Group, Term: r.term} // clients wait for its successor
+	}
 	return &LeaderChanged{Group: r.opts.Group, Term: r.term, Leader: id, Address: r.leaderAt}
 }
 

@@ -84,6 +84,9 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 func (l *leader) name() string { return "leader" }
 
 func (l *leader) receive(ctx actor.Context, message any, sender *actor.PID) {
+	if l.opts.Witness && l.turnAway(ctx, message, sender) {
+		return
+	}
 	switch m := message.(type) {
 	case *messages.Propose, *messages.Query:
 		l.onDirect(ctx, m, sender)
@@ -266,7 +269,7 @@ func (l *leader) sendBeats(ctx actor.Context) {
 		l.ask(ctx, pid, &messages.Heartbeat{
 			Group: l.opts.Group, Term: uint64(l.term), Leader: string(l.opts.Node),
 			Commit: uint64(min(l.commit, l.tally.Match(id))), Round: uint64(l.reads.rounds.Begun()),
-			Resets: l.config().Resets, Sleep: l.rest.attempt,
+			Spare: uint64(l.spareFor(id)), Resets: l.config().Resets, Sleep: l.rest.attempt,
 		})
 	})
 }

@@ -27,6 +27,8 @@ type memberChange struct {
 	failed   string // why it is being rolled back
 
 	catchUp map[core.NodeID]*core.CatchUp
+	ahead   bool       // commits are counted as once joint, too,
+	before  core.Index // but for those up to here; see leavesNothing
 	parting []parting
 }
 
@@ -181,7 +183,7 @@ func (l *leader) findChange() {
 // followNewVoters begins to watch those that have to catch up.
 func (l *leader) followNewVoters() {
 	l.change.catchUp = nil
-	for _, id := range l.config().NewVoters() {
+	for _, id := range l.config().CatchingUp() {
 		if l.change.catchUp == nil {
 			l.change.catchUp = make(map[core.NodeID]*core.CatchUp)
 		}
@@ -193,7 +195,7 @@ func (l *leader) followNewVoters() {
 func (l *leader) reconfigure(ctx actor.Context) {
 	c := l.config()
 	quorum := c.Quorum()
-	l.change.queued, l.change.appended = false, true
+	l.change.queued, l.change.appended, l.change.ahead = false, true, false
 	l.change.leaving = !quorum.Contains(l.opts.Node)
 	l.followNewVoters()
 	l.reads.rounds.SetQuorum(quorum)
@@ -261,12 +263,15 @@ func (l *leader) turnMembers(ctx actor.Context) {
 	c := l.config()
 	committed := l.tally.Settled() && l.commit >= l.configIndex()
 	caughtUp := l.checkCatchUp()
-	switch c.NextStep(l.opts.Node, committed, caughtUp, l.change.failed != "") {
+	step := c.NextStep(l.opts.Node, committed, caughtUp, l.change.failed != "")
+	if step != core.StepJoint {
+		l.countAhead(core.Quorum{})
+	}
+	switch step {
 	case core.StepJoint:
-		if joint := c.Joint(); l.canCarry(&joint) != nil {
-			return // until they are: a joint configuration has no way back
+		if joint := c.Joint(); l.mayJoin(&joint) {
+			l.step(ctx, "new voters have caught up, joining them", joint)
 		}
-		l.step(ctx, "new voters have caught up, joining them", c.Joint())
 	case core.StepFinal:
 		l.step(ctx, "completing the change of members", c.Final())
 	case core.StepRollBack:
@@ -282,6 +287,16 @@ func (l *leader) turnMembers(ctx actor.Context) {
 	}
 }
 
+// mayJoin says whether the group may become joint, from where there is no way back: enough
+// must answer for it, and nothing that was committed be left to those who go.
+func (l *leader) mayJoin(joint *core.Configuration) bool {
+	if l.canCarry(joint) != nil {
+		l.countAhead(core.Quorum{})
+		return false
+	}
+	return l.leavesNothing(joint)
+}
+
 func (l *leader) step(ctx actor.Context, what string, next core.Configuration) {
 	l.logger.Info(what, "role", "leader", "term", l.term, "index", l.configIndex(), "reason", l.change.failed)
 	if err := l.queueConfiguration(&next); err != nil {
@@ -293,14 +308,17 @@ func (l *leader) step(ctx actor.Context, what string, next core.Configuration) {
 // does not advance for too long ends the change.
 func (l *leader) checkCatchUp() bool {
 	all, last := true, l.tail.last().Index
-	for _, id := range l.config().NewVoters() {
+	for _, id := range l.config().CatchingUp() {
 		one := l.change.catchUp[id]
+		if l.serves(id) {
+			continue
+		}
 		if l.now-l.contact[id] >= l.opts.ElectionTimeout {
 			one.Lost()
 		}
 		one.Received(l.progress[id].GetSnapshotSent(), int64(l.now))
 		one.Seen(l.heldBy(id), last, int64(l.now), int64(l.opts.ElectionTimeout))
-		if all = all && one.Done() && l.recoveries[id] == nil; !one.Done() && l.change.failed == "" && one.Stalled(int64(l.now), int64(l.opts.catchUpTimeout())) {
+		if all = all && one.Done() && l.recoveries[id] == nil && !l.beyondWitness(id); !one.Done() && l.change.failed == "" && one.Stalled(int64(l.now), int64(l.opts.catchUpTimeout())) {
 			l.change.failed = fmt.Sprintf("%s has not advanced for %v, it has %d entries of %d", id, l.opts.catchUpTimeout(), l.heldBy(id), last)
 		}
 	}

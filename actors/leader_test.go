@@ -91,6 +91,21 @@ func TestStaleHeartbeatTimerIsIgnored(t *testing.T) {
 	takeOne[*messages.Heartbeat](t, m.peer("n2"))
 }
 
+// A wake-up of one leadership that comes in a later one is not that one's: else there
+// would be two that each set the next.
+func TestHeartbeatTimerOfAnEarlierLeadershipIsIgnored(t *testing.T) {
+	m := lead(t)
+	m.send(m.peer("n2"), m.pid, &messages.HeartbeatAcked{Group: 1, Term: 7, From: "n2"})
+	m.expectRole("follower", 7)
+	m.sync()
+	m.elect()
+	take[*messages.Heartbeat](m.peer("n2"))
+	for generation := range uint64(3) { // as the first one set it when it began
+		m.tell(m.pid, &messages.HeartbeatTimeout{Generation: generation})
+	}
+	expectNone[*messages.Heartbeat](t, m.peer("n2"), "a timer of an earlier leadership fired")
+}
+
 // A group of one commits, applies and answers nothing that is not on disk.
 func TestGroupOfOneWaitsForItsDisk(t *testing.T) {
 	m := newMember(t, 1).begin().elect()

@@ -60,7 +60,8 @@ func (l *leader) transferTarget(to core.NodeID) (target core.NodeID, reason stri
 
 // standAside hands over to whoever may lead, when this member is not to.
 func (l *leader) standAside(ctx actor.Context) {
-	if own, ok := l.config().Member(l.opts.Node); ok && own.Priority < 0 && l.transfer == nil && l.tally.Settled() {
+	own, _ := l.config().Member(l.opts.Node)
+	if reluctant := own.Priority < 0 && l.tally.Settled() || l.opts.Witness; reluctant && l.transfer == nil {
 		if _, reason := l.transferTarget(""); reason == "" {
 			l.onTransferLeadership(ctx, &messages.TransferLeadership{}, nil)
 		}
@@ -71,13 +72,13 @@ func (l *leader) standAside(ctx actor.Context) {
 // one that keeps up, of the highest priority.
 func (l *leader) suits(id core.NodeID) int {
 	m, _ := l.config().Member(id)
-	if id == l.opts.Node || !l.config().MayLead(id) || l.recoveries[id] != nil || l.room.isFull(id) || l.now-l.contact[id] >= l.opts.ElectionTimeout {
+	if id == l.opts.Node || !l.mayTakeOver(id) || l.recoveries[id] != nil || l.room.isFull(id) || l.now-l.contact[id] >= l.opts.ElectionTimeout {
 		return -1
 	}
 	if l.progress[id].GetState() == core.Probe.String() {
 		return 0
 	}
-	return 1 + m.Priority
+	return max(1+m.Priority, 0)
 }
 
 // turnTransfer tells the target to stand as soon as its log is as long as this one,
@@ -90,8 +91,11 @@ func (l *leader) turnTransfer(ctx actor.Context) {
 		l.keepLeadership(ctx, t.replyTo, "the disk of "+string(t.target)+" is full")
 		return
 	}
-	if last := l.tail.last().Index; t == nil || t.told || l.tally.Match(t.target) < last || l.commit < last || l.raft.leased > 0 {
+	if last := l.tail.last().Index; t == nil || t.told || l.tally.Match(t.target) < last || l.commit < last && !l.opts.Witness || l.raft.leased > 0 {
 		return
+	}
+	if l.raft.change != l.durableChange {
+		return // say would hold the order up until the hand-over may have been given up, and the log be longer
 	}
 	t.told = true
 	l.reads.lease.given = true

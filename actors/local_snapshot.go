@@ -37,7 +37,7 @@ type CaptureSnapshot struct {
 	Configurations []configuration // all that are known, in order
 }
 
-// SaveSnapshot: Applier → Snapshotter, local; answered with SnapshotSaved or
+// SaveSnapshot: Applier, or a witness's Raft → Snapshotter, local; answered with SnapshotSaved or
 // SnapshotFailed to the Raft. Write this to disk.
 type SaveSnapshot struct {
 	Meta    *messages.SnapshotMeta
@@ -143,6 +143,7 @@ type SendSnapshot struct {
 	Term    core.Term
 	Peer    core.NodeID
 	To      *actor.PID
+	Bare    bool   // to a witness: only what the snapshot is of
 	Session uint64 // returned in the answers
 	Resets  []uint64
 }

@@ -257,7 +257,9 @@ func (m *member) stop() *member {
 	m.writer.pending = nil
 	m.store = m.store.Restart()
 	m.machine = &recorder{}
-	m.opts.Machine = m.machine
+	if !m.opts.Witness {
+		m.opts.Machine = m.machine
+	}
 	m.forget()
 	return m
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -62,6 +63,54 @@ func TestNewGroupBeginsWhenAllHaveMet(t *testing.T) {
 	if n := m.noteOf(); !n.Begun || len(n.Known) != 2 {
 		t.Fatalf("%v, expected one that has begun and knows two", n)
 	}
+}
+
+// Who loses memory a second time, and is told so by one that has not heard of the first,
+// takes a life above the one of then all the same: else others held it for lost again.
+func TestLifeOfARecoveryIsAboveEarlierOnes(t *testing.T) {
+	m := newMember(t, 3)
+	m.clock.wall = 1_700_000_000_000_000_000
+	m.stored(1, "").arrive()
+	m.sync()
+	m.lose(7)
+	first := m.noteOf().Life.Number
+	again := newMember(t, 3)
+	again.clock.wall = m.clock.wall + int64(time.Second)
+	again.stored(1, "").arrive()
+	again.sync()
+	again.lose(7)
+	if second := again.noteOf().Life.Number; first <= 7 || second <= first {
+		t.Fatalf("lives %d and %d, expected the second above the first and both above 7", first, second)
+	}
+	if again.lose(1<<62).noteOf().Life.Number != 1<<62+1 {
+		t.Fatalf("%v, expected the life after the one that is known", again.noteOf().Life)
+	}
+}
+
+// A sole voter asks its learners what it may have lost, and does not wait for them: they
+// may be gone for good.
+func TestSoleVoterDoesNotWaitForLearners(t *testing.T) {
+	m := newMember(t, 2)
+	m.opts.Bootstrap.Members[1].Role = core.RoleLearner
+	m.stored(1, "").arrive()
+	m.sync()
+	m.expectRole("starting", 1)
+	m.advance(electionTimeout)
+	m.sync()
+	m.expectRole("leader", 2)
+
+	m = newMember(t, 2)
+	m.opts.Bootstrap.Members[1].Role = core.RoleLearner
+	m.stored(1, "").arrive()
+	m.sync()
+	m.lose(4) // the learner knows better
+	m.advance(20 * electionTimeout)
+	m.expectRole("follower", 1)
+
+	m = newMember(t, 2).stored(1, "").arrive()
+	m.sync()
+	m.advance(20 * electionTimeout)
+	m.expectRole("starting", 1)
 }
 
 // Answers to another life, of a start before this one, count for nothing.
@@ -219,10 +268,11 @@ func TestDamagedLogIsRepairedByTheLeader(t *testing.T) {
 func TestJoinerRecovers(t *testing.T) {
 	m := newMember(t, 3)
 	m.opts.Bootstrap = core.Configuration{}
+	m.clock.wall = 1_700_000_000_000_000_000
 	m.begin()
 	first := m.noteOf()
-	if !first.Recovering || !first.Begun {
-		t.Fatalf("%v, expected one that recovers", first)
+	if !first.Recovering || !first.Begun || first.Life.Number <= uint64(m.clock.wall) {
+		t.Fatalf("%v, expected one that recovers, in a life above all that it may have had", first)
 	}
 	m.heartbeatOf("n2", 2, 0)
 	m.sync()
@@ -232,8 +282,9 @@ func TestJoinerRecovers(t *testing.T) {
 	if g := takeOne[*messages.Greet](t, m.peer("n2")); !proto.Equal(g.Life, first.Life) || !g.Recovering {
 		t.Fatalf("%v, expected life %v, recovering", g, first.Life)
 	}
-	m.lose(7)
-	if n := m.noteOf(); n.Life.GetNumber() <= 7 || !strings.Contains(n.Cause, "for a test") {
+	known := first.Life.Number + 7
+	m.lose(known)
+	if n := m.noteOf(); n.Life.GetNumber() <= known || !strings.Contains(n.Cause, "for a test") {
 		t.Fatalf("%v, expected a life after the one that is known", n)
 	}
 	m.restart()

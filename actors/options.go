@@ -33,7 +33,12 @@ type MemberOptions struct {
 	// group that exists already: it waits to be added.
 	Bootstrap core.Configuration
 
+	// Machine is the member's alone; nil for a witness.
 	Machine fsm.StateMachine
+
+	// Witness makes this member one that votes and holds the log's end, and has no state.
+	// It must be what the group's configuration says of it.
+	Witness bool
 
 	// Sessions is the table of the group's client sessions, empty and this member's
 	// alone, as Machine is. Its limits must be the same on every member. nil: a table
@@ -152,8 +157,10 @@ func (o *MemberOptions) Validate() error {
 		return fmt.Errorf("option Incarnation: %d, expected at most %d", o.Incarnation, IncarnationMax)
 	case o.Node == "":
 		return fmt.Errorf("option Node: empty")
-	case o.Machine == nil:
+	case o.Machine == nil && !o.Witness:
 		return fmt.Errorf("option Machine: nil")
+	case o.Machine != nil && o.Witness:
+		return fmt.Errorf("options Machine and Witness: a witness has no state machine, expected nil")
 	case o.Sessions != nil && o.Sessions.Lossy() != o.durableMachine():
 		return fmt.Errorf("option Sessions: lossy is %v, expected %v: so is a machine fsm.Durable, and no other", o.Sessions.Lossy(), o.durableMachine())
 	case o.HeartbeatInterval <= 0:
@@ -178,6 +185,20 @@ func (o *MemberOptions) Validate() error {
 		return fmt.Errorf("option Limits.Transfer.ChunkBytes: %d, expected 1 to %d", l.Transfer.ChunkBytes, ChunkBytesMax)
 	case o.SnapshotPolicy.Bytes < 0 || o.SnapshotInterval < 0:
 		return fmt.Errorf("options SnapshotPolicy.Bytes and SnapshotInterval: %d and %v, expected 0 or more", o.SnapshotPolicy.Bytes, o.SnapshotInterval)
+	}
+	return o.validateWitness()
+}
+
+// validateWitness compares what the member is with what a new group is to begin with.
+func (o *MemberOptions) validateWitness() error {
+	if len(o.Bootstrap.Members) == 0 {
+		return nil
+	}
+	if err := core.CheckWitness(o.Bootstrap.Members); err != nil {
+		return fmt.Errorf("option Bootstrap: %w", err)
+	}
+	if is := o.Bootstrap.Witness(o.Node); is != o.Witness {
+		return fmt.Errorf("option Witness: %v, and %v by option Bootstrap, expected the same", o.Witness, is)
 	}
 	return nil
 }

@@ -42,6 +42,7 @@ type raft struct {
 	memory   memberMemory
 	tail     tail
 	configs  []configuration // stored ones in order; the last is active
+	spare    core.Index      // a witness may cut its log up to here
 	removed  core.Index      // of the committed configuration that is said to have removed this member, 0 for none
 	commit   core.Index
 	handed   core.Index // given to the Applier
@@ -468,6 +469,9 @@ func (r *raft) appendBlock(ctx actor.Context, b CommittedBlock) error {
 func (r *raft) activate(ctx actor.Context, index core.Index, data []byte) error {
 	c, err := decodeConfiguration(data)
 	if err != nil {
+		return fmt.Errorf("configuration at %d: %w", index, err)
+	}
+	if err := r.checkWitness(&c); err != nil {
 		return fmt.Errorf("configuration at %d: %w", index, err)
 	}
 	r.configs = append(r.configs, configuration{index, c})

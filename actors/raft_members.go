@@ -100,6 +100,9 @@ func (r *raft) roleName() string {
 		if m, ok := r.config().Find(r.opts.Node); ok && m.Role == core.RoleLearner {
 			return "learner"
 		}
+		if r.opts.Witness {
+			return "witness"
+		}
 	}
 	return r.role.name()
 }

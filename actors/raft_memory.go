@@ -63,6 +63,13 @@ func (r *raft) newLife(after uint64) core.Life {
 	return core.Life{Number: after + 1, Nonce: r.rand.Uint64() | 1} // 0 means none on the wire
 }
 
+// lifeOfRecovery is the life of one that counts for nothing yet. Others may know of a
+// later life than it, or whoever has told it of its loss, and would hold the next one for
+// lost, too. The time of day is above all that were, whatever is forgotten of them.
+func (r *raft) lifeOfRecovery(after uint64) core.Life {
+	return r.newLife(max(after, uint64(max(r.rt.Clock.Wall(), 0))))
+}
+
 // writeMemory has the note made durable. Until it is, nothing is said.
 func (r *raft) writeMemory(ctx actor.Context) {
 	n := &messages.MemberNote{
@@ -171,6 +178,7 @@ func (r *raft) onGreetTimeout(ctx actor.Context, m *messages.GreetTimeout) {
 		r.greetPeers(ctx)
 		if s, waits := r.role.(*starting); waits {
 			s.sayWhoIsAwaited()
+			s.mayBegin(ctx, false) // one that is its own quorum has asked the others long enough
 		}
 	}
 }
@@ -292,7 +300,7 @@ func (r *raft) forget(ctx actor.Context, after uint64, cause string) {
 		r.becomeFollower(ctx, r.term, "")
 	}
 	m := &r.memory
-	m.life = r.newLife(max(after, m.life.Number))
+	m.life = r.lifeOfRecovery(max(after, m.life.Number))
 	m.begun, m.founding, m.recovering, m.cause = true, false, true, cause
 	clear(m.answers)
 	r.held = nil // promises of a memory that is not whole

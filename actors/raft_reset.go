@@ -61,6 +61,8 @@ func (r *raft) keepsPeers(m *messages.ResetPeers) string {
 		return "the member is " + r.role.name()
 	case leads:
 		return "it leads: a majority answers, change the members instead"
+	case r.opts.Witness:
+		return "it is a witness and has no state to go on from: ask a voter with state, or restore a backup"
 	case r.hearsLeader():
 		return "a leader was heard within the election timeout, or may have been before a restart: the majority is not lost, change the members instead"
 	case len(r.configs) == 0:

@@ -106,16 +106,21 @@ func (r *raft) turnSnapshots(ctx actor.Context) {
 	if s.pid == nil || s.taking || r.restoring() {
 		return
 	}
-	if len(s.asked) > 0 && r.applied <= s.newest.Index {
+	upTo := r.snapshotTo()
+	if len(s.asked) > 0 && upTo <= s.newest.Index {
 		r.answerAsked(ctx)
 		return
 	}
-	due := r.now >= s.retryAt && s.policy.Due(r.applied, s.newest.Index, s.bytes, s.over)
+	due := r.now >= s.retryAt && s.policy.Due(upTo, s.newest.Index, s.bytes, s.over)
 	if len(s.asked) == 0 && !due {
 		return
 	}
 	s.taking, s.over, s.bytes = true, false, 0
 	s.waiting, s.asked = s.asked, nil
+	if r.opts.Witness {
+		ctx.Send(s.pid, r.bareSnapshot(upTo))
+		return
+	}
 	ctx.Send(r.applier, &CaptureSnapshot{Incarnation: r.incarnation, Configurations: slices.Clone(r.configs)})
 }
 
@@ -225,6 +230,10 @@ func (r *raft) onOfferSnapshot(ctx actor.Context, m *messages.OfferSnapshot, sen
 		r.answer(ctx, sender, &messages.SnapshotDeclined{
 			Group: r.opts.Group, From: string(r.opts.Node), Index: meta.Index, Reason: "this member keeps no snapshots",
 		})
+	case r.opts.Witness != bare(m):
+		r.answer(ctx, sender, &messages.SnapshotDeclined{
+			Group: r.opts.Group, From: string(r.opts.Node), Index: meta.Index, Reason: r.misfit(),
+		})
 	default:
 		ctx.Send(r.snapshots.pid, &ReceiveSnapshot{Offer: m, From: sender})
 	}
@@ -288,6 +297,9 @@ func (r *raft) install(ctx actor.Context, m *InstallSnapshot) error {
 // adopt takes over what a snapshot says is committed, and the machine's state.
 func (r *raft) adopt(ctx actor.Context, meta *messages.SnapshotMeta) error {
 	c, err := configurationOf(meta.Configuration)
+	if err == nil {
+		err = r.checkWitness(&c)
+	}
 	if err != nil {
 		return fmt.Errorf("configuration at %d: %w", meta.ConfigurationIndex, err)
 	}

@@ -30,6 +30,7 @@ type replicator struct {
 	group         uint64
 	term          core.Term
 	self, peer    core.NodeID
+	witness       bool     // the peer is one
 	resets        []uint64 // of the group, while its parent leads
 	quietChecks   int      // checks without an answer after which what is in flight is lost
 	quietMax      int      // and how many there may come to be
@@ -58,7 +59,7 @@ type replicator struct {
 func (l *leader) replicatorProps(raftPID *actor.PID, peer core.NodeID, next core.Index, prevTerm core.Term, positioned bool) *actor.Props {
 	r := &replicator{
 		raft: raftPID, peerPID: l.peers[peer], snapshotter: l.snapshots.pid, group: l.opts.Group, term: l.term,
-		self: l.opts.Node, peer: peer, resets: l.config().Resets,
+		self: l.opts.Node, peer: peer, witness: l.config().Witness(peer), resets: l.config().Resets,
 		quietChecks: max(2, int(l.opts.ElectionTimeout/(2*l.opts.HeartbeatInterval))),
 		fetchBytes:  l.opts.Limits.Window.Bytes,
 		logger:      l.logger.With("peer", peer, "term", l.term),

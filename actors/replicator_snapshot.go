@@ -33,12 +33,12 @@ func (r *replicator) onEntriesCompacted(ctx actor.Context, m *EntriesCompacted) 
 	r.reposition(0)
 	r.logger.Info("the peer needs a snapshot", "match", r.progress.Match, "next", r.progress.Next)
 	r.transfer = transferState{failures: r.transfer.failures}
-	if m.InDoubt { // a state that may be wrong must not become a majority's
+	if m.InDoubt && !r.witness { // a state that may be wrong must not become a majority's
 		r.logger.Error("no snapshot is sent while members are in different states and it is not known whose is wrong")
 		r.pause()
 		return
 	}
-	ctx.Request(r.snapshotter, &SendSnapshot{Term: r.term, Peer: r.peer, To: r.peerPID, Session: r.progress.Session, Resets: r.resets})
+	ctx.Request(r.snapshotter, &SendSnapshot{Term: r.term, Peer: r.peer, Bare: r.witness, To: r.peerPID, Session: r.progress.Session, Resets: r.resets})
 }
 
 // sendsSnapshot says whether news of a transfer is of the one under way.

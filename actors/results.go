@@ -100,7 +100,7 @@ func (r *raft) onClient(ctx actor.Context, message any, sender *actor.PID) {
 	case *messages.Propose:
 		r.forward(ctx, m, m.Request, sender)
 	case *messages.Query:
-		if forMember(m.Consistency) {
+		if forMember(m.Consistency) && !r.opts.Witness {
 			r.onMemberQuery(ctx, m, sender)
 			return
 		}

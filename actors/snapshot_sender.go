@@ -55,8 +55,12 @@ const throttleMoment = 10 * time.Millisecond
 const silentMax = 10
 
 func (s *snapshotter) senderProps(m *SendSnapshot, file *snapshots.Reader, replicatorPID *actor.PID) *actor.Props {
+	info := file.Info()
+	if m.Bare {
+		info = snapshots.Info{Meta: info.Meta}
+	}
 	to := &snapshotSender{
-		SendSnapshot: *m, rt: s.rt, opts: s.opts, file: file, info: file.Info(),
+		SendSnapshot: *m, rt: s.rt, opts: s.opts, file: file, info: info,
 		snapshotter: actor.NewPID(m.To.Address, m.To.Id+"/"+snapshotterName),
 		replicator:  replicatorPID, logger: s.logger.With("peer", m.Peer, "term", m.Term, "index", file.Meta().Index),
 	}

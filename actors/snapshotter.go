@@ -210,6 +210,10 @@ func (s *snapshotter) onSendSnapshot(ctx actor.Context, m *SendSnapshot, sender 
 		fail("there is no snapshot")
 		return
 	}
+	if s.opts.Witness && !m.Bare {
+		fail("a witness has no state to send")
+		return
+	}
 	file, err := s.store.Open(s.opts.Group, s.newest.Index)
 	if err != nil {
 		s.logger.Error("cannot send a snapshot", "index", s.newest.Index, "error", err)
@@ -241,6 +245,10 @@ func (s *snapshotter) onReceiveSnapshot(ctx actor.Context, m *ReceiveSnapshot) {
 		}
 	}
 	s.abandon()
+	if bare(m.Offer) {
+		s.receiveBare(ctx, m)
+		return
+	}
 	info := infoOf(m.Offer)
 	if s.has(info) {
 		s.incoming = &incoming{offer: m.Offer, from: m.From}

@@ -195,6 +195,7 @@ func (s *starting) alone() bool {
 // what a leader has committed without it. A newcomer has to catch up anyway.
 func (s *starting) join(ctx actor.Context) {
 	s.logger.Info("waiting to be added to the group", "term", s.term)
+	s.memory.life = s.lifeOfRecovery(s.memory.life.Number)
 	s.memory.recovering, s.memory.begun, s.memory.cause = true, true, "it joins with nothing stored"
 	s.writeMemory(ctx)
 	s.becomeFollower(ctx, s.term, "")

@@ -93,6 +93,32 @@ func TestTransferThatDoesNotSucceedExpires(t *testing.T) {
 	expectResults(t, m.client, "1 APPLIED", "2 APPLIED")
 }
 
+// An order to stand does not wait for the leader's disk, which notes another's new life:
+// it would be given when the hand-over has long ended.
+func TestOrderToStandIsNotHeldUp(t *testing.T) {
+	m := lead(t)
+	life := func(nonce uint64) {
+		m.send(m.peer("n3"), m.pid, &messages.Greet{Group: 1, From: "n3", Life: &messages.Life{Number: nonce, Nonce: nonce}, LastIndex: 2, ConfigurationIndex: 1})
+	}
+	life(7)
+	m.transfer("n2")
+	m.propose("a")
+	for range 8 {
+		m.advance(heartbeat)
+		m.send(m.peer("n2"), m.pid, &messages.HeartbeatAcked{Group: 1, Term: 2, From: "n2"})
+	}
+	takeOne[*messages.LeadershipKept](t, m.client)
+	m.sync()
+	m.expectLog(3, 3, 2)
+	expectNone[*messages.TimeoutNow](t, m.peer("n2"), "the hand-over was given up")
+	m.accept("n2")
+	life(8)
+	m.transfer("n2")
+	expectNone[*messages.TimeoutNow](t, m.peer("n2"), "nothing is said before the life is on disk")
+	m.sync()
+	takeOne[*messages.TimeoutNow](t, m.peer("n2"))
+}
+
 // What was queued before the transfer is not lost: it is decided, or asked again at
 // the next leader.
 func TestQueuedProposalsSurviveATransfer(t *testing.T) {

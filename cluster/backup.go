@@ -91,12 +91,17 @@ func (b *Backup) Close() error { return b.file.Close() }
 // All of it was read and its checksums were right when Backup returns nil; whoever keeps
 // it looks again with InspectBackup.
 //
+// A node that is a witness has no state: the error wraps ErrNoSnapshot.
+//
 // What is in it was committed. A member that lags gives an older state than the leader's:
 // where all that was acknowledged before must be in it, ask the leader's node. Nothing
 // bounds the wait for a snapshot but ctx.
 func (n *Node) Backup(ctx context.Context, group uint64, newest bool) (*Backup, error) {
 	if n.client.member(group) == nil {
 		return nil, fmt.Errorf("group %d: %w", group, ErrNoGroup)
+	}
+	if n.witnessIn(group) {
+		return nil, fmt.Errorf("group %d: %w: %s is a witness and has no state, ask the node of a voter that has", group, ErrNoSnapshot, n.options.ID)
 	}
 	if !newest {
 		if _, err := n.TakeSnapshot(ctx, group); err != nil {

@@ -69,14 +69,7 @@ func TestBackupIsRestoredIntoANewCluster(t *testing.T) {
 		Backups: []string{path}, ClusterID: NewClusterID(), Machine: counter.Format,
 		Members: []Member{f.first[0], f.first[1], {ID: "n9", Address: freeAddress(t)}},
 	}
-	nodes := map[string]*Node{}
-	for _, m := range o.Members {
-		o.ID, o.DataDir = m.ID, filepath.Join(t.TempDir(), "new", m.ID)
-		if err := Restore(o); err != nil {
-			t.Fatal(err)
-		}
-		nodes[m.ID] = restored(t, o)
-	}
+	nodes := restoreAll(t, o)
 	if sum := add(t, nodes["n9"], 1, 1); sum != 43 {
 		t.Fatalf("%d, expected the 42 of the backup and 1", sum)
 	}

@@ -51,6 +51,7 @@ type memberLine struct {
 	ID       string `json:"id"`
 	Address  string `json:"address"`
 	Priority int    `json:"priority,omitempty"`
+	Witness  bool   `json:"witness,omitempty"`
 }
 
 type groupsHeader struct {

@@ -48,7 +48,7 @@ var (
 type GroupSpec struct {
 	Group uint64 // 1 or higher
 
-	// Kind of its machine, one of Options.Machines.
+	// Kind of its machine, one of Options.Machines. A witness has none, and may name any.
 	Kind string
 
 	// Incarnation tells a group from those of its number that were deleted: it is higher
@@ -57,11 +57,11 @@ type GroupSpec struct {
 	Incarnation uint64
 
 	// Members are the voters the group begins with, this node among them; the same on
-	// every node. Empty: Options.Members.
+	// every node. Empty: Options.Members. Each group has a witness of its own, or none.
 	Members []Member
 
 	// Join: the group exists, and this node's member waits to be added to it. Members are
-	// then those it has now.
+	// then those it has now; this node too where it is to be a witness.
 	Join bool
 }
 
@@ -158,18 +158,38 @@ func (n *Node) recordOf(spec GroupSpec) (groupRecord, error) {
 	if err := checkMembers(members); err != nil {
 		return groupRecord{}, fmt.Errorf("%w: %w", ErrGroupSpec, err)
 	}
-	if err := n.checkKind(spec.Kind); err != nil {
-		return groupRecord{}, err
+	if err := core.CheckWitness(bootstrapOf(members).Members); err != nil && !spec.Join {
+		return groupRecord{}, fmt.Errorf("%w: members: %w", ErrGroupSpec, err)
 	}
 	record := groupRecord{Group: spec.Group, Incarnation: spec.Incarnation, State: GroupRunning, Kind: spec.Kind, Join: spec.Join}
 	for _, m := range byID(members) {
 		record.Members = append(record.Members, memberLine(m))
 	}
+	if err := n.checkKind(&record); err != nil {
+		return groupRecord{}, err
+	}
 	return record, nil
 }
 
-func (n *Node) checkKind(kind string) error {
-	if n.options.Machines[kind] != nil {
+// witnessIn says whether this node's member of a group is a witness.
+func (n *Node) witnessIn(group uint64) bool {
+	if record, known := n.groups.record(group); known {
+		return isWitness(record.members(), n.options.ID)
+	}
+	return n.options.witness()
+}
+
+// members are those the group was made with.
+func (r *groupRecord) members() (members []Member) {
+	for _, m := range r.Members {
+		members = append(members, Member(m))
+	}
+	return members
+}
+
+func (n *Node) checkKind(record *groupRecord) error {
+	kind := record.Kind
+	if n.options.Machines[kind] != nil || isWitness(record.members(), n.options.ID) {
 		return nil
 	}
 	var kinds []string
@@ -212,7 +232,7 @@ func (n *Node) ResumeGroup(group uint64) error {
 		if record.State != GroupRunning && record.State != GroupStopped {
 			return fmt.Errorf("%w: it is %s", ErrGroupDeleted, record.State)
 		}
-		if err := n.checkKind(record.Kind); err != nil {
+		if err := n.checkKind(&record); err != nil {
 			return err
 		}
 		record.State = GroupRunning
@@ -286,10 +306,7 @@ func (n *Node) Groups() []GroupInfo {
 	for _, record := range n.groups.registry.all() {
 		info := GroupInfo{
 			Group: record.Group, Incarnation: record.Incarnation, Kind: record.Kind, State: record.State, Join: record.Join,
-			Failure: n.groups.failures[record.Group],
-		}
-		for _, m := range record.Members {
-			info.Members = append(info.Members, Member(m))
+			Failure: n.groups.failures[record.Group], Members: record.members(),
 		}
 		infos = append(infos, info)
 	}
@@ -310,7 +327,7 @@ func (n *Node) startGroups() error {
 		if record.State != GroupRunning {
 			continue
 		}
-		if err := n.checkKind(record.Kind); err != nil {
+		if err := n.checkKind(&record); err != nil {
 			return fmt.Errorf("group %d, made at run time: %w", record.Group, err)
 		}
 		if err := n.startRecorded(record); err != nil {
@@ -354,18 +371,22 @@ func (n *Node) startRecorded(record groupRecord) error {
 }
 
 func (n *Node) spawnRecorded(record groupRecord) error {
-	machine, err := n.options.Machines[record.Kind](record.Group)
-	if err != nil {
-		return fmt.Errorf("make its machine: %w", err)
-	}
-	var begin core.Configuration
-	for _, m := range record.Members {
-		n.remote.guard.admit(m.ID, m.Address)
-		if !record.Join {
-			begin.Members = append(begin.Members, core.Member{ID: core.NodeID(m.ID), Address: m.Address, Role: core.RoleVoter, Priority: m.Priority})
+	members := record.members()
+	var machine fsm.StateMachine
+	if !isWitness(members, n.options.ID) {
+		var err error
+		if machine, err = n.options.Machines[record.Kind](record.Group); err != nil {
+			return fmt.Errorf("make its machine: %w", err)
 		}
 	}
-	props, err := n.props(record.Group, record.Incarnation, begin, machine)
+	for _, m := range members {
+		n.remote.guard.admit(m.ID, m.Address)
+	}
+	var begin core.Configuration
+	if !record.Join {
+		begin = bootstrapOf(members)
+	}
+	props, err := n.props(record.Group, record.Incarnation, begin, members, machine)
 	if err != nil {
 		return err
 	}

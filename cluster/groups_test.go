@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -350,6 +351,50 @@ func TestGroupsOfThreeNodes(t *testing.T) {
 	}
 	if got := add(t, nodes[2], 4, 1); got != 1 {
 		t.Errorf("made again it counts to %d, expected 1", got)
+	}
+}
+
+// TestGroupWithWitness: a group made at run time has the witness it was made with, whatever
+// its nodes are in others, and goes on without either of its two voters with state.
+func TestGroupWithWitness(t *testing.T) {
+	nodes := startThree(t)
+	members := slices.Clone(nodes[0].options.Members)
+	members[1].Witness = true
+	spec := GroupSpec{Group: 4, Kind: "counter", Members: members}
+	for _, n := range nodes {
+		if err := n.CreateGroup(t.Context(), spec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := add(t, nodes[0], 4, 3); got != 3 {
+		t.Errorf("it counts to %d, expected 3", got)
+	}
+	for i, role := range []bool{false, true, false} {
+		status, err := nodes[i].Status(t.Context())
+		if err != nil || len(status.Groups) != 1 || (status.Groups[0].Role == "witness") != role {
+			t.Fatalf("%s: %+v, %v; expected a witness: %v", nodes[i].ID(), status, err, role)
+		}
+	}
+	if _, err := nodes[1].Backup(t.Context(), 4, false); !errors.Is(err, ErrNoSnapshot) {
+		t.Errorf("backed up by the witness: %v, expected %v", err, ErrNoSnapshot)
+	}
+	shutDown(t, nodes[0])
+	if got := add(t, nodes[1], 4, 4); got != 7 {
+		t.Errorf("without one of two it counts to %d, expected 7", got)
+	}
+	shutDown(t, nodes[1])
+	again := nodes[1].options
+	n, err := Start(NewSystem(nil), again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { shutDown(t, n) })
+	if got := add(t, n, 4, 1); got != 8 {
+		t.Errorf("with its witness started again it counts to %d, expected 8", got)
+	}
+	members[2].Witness = true
+	if err := n.CreateGroup(t.Context(), GroupSpec{Group: 5, Kind: "counter", Members: members}); !errors.Is(err, ErrGroupSpec) || !strings.Contains(err.Error(), "witnesses: 2") {
+		t.Errorf("two witnesses: %v, expected %v", err, ErrGroupSpec)
 	}
 }
 

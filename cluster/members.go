@@ -19,7 +19,7 @@ type MembersChange struct {
 	// refused when it is another by now. 0 for any.
 	ExpectedIndex uint64
 
-	Add         []Member // as voters, once they have caught up
+	Add         []Member // as voters, or witnesses, once they have caught up
 	AddLearners []Member // they get the log and never vote
 	Remove      []string // for good: an id does not come back
 	Promote     []string // learners that are to vote
@@ -28,9 +28,9 @@ type MembersChange struct {
 
 // Membership is who belongs to a group.
 type Membership struct {
-	Index    uint64 // of the configuration in the log, for MembersChange.ExpectedIndex
-	Leader   string // as whoever tells of the members knows it, empty for none
-	Voters   []Member
+	Index    uint64   // of the configuration in the log, for MembersChange.ExpectedIndex
+	Leader   string   // as whoever tells of the members knows it, empty for none
+	Voters   []Member // with the witness, if there is one
 	Learners []Member
 	Removed  []string      // ids that may not come back
 	Change   *MemberMotion // the change under way, nil for none
@@ -147,6 +147,14 @@ func (c *Client) AddLearner(ctx context.Context, group uint64, m Member) (Member
 	return c.ChangeMembers(ctx, group, MembersChange{AddLearners: []Member{m}})
 }
 
+// AddWitness adds a voter without state: a group has one at most, and two voters with
+// state beside it. The node runs with Options.Join, and with Witness set in its own
+// Options.Members. See ChangeMembers.
+func (c *Client) AddWitness(ctx context.Context, group uint64, m Member) (Membership, error) {
+	m.Witness = true
+	return c.AddMember(ctx, group, m)
+}
+
 // RemoveMember removes a member for good; the leader hands over when it is the one.
 // See ChangeMembers.
 func (c *Client) RemoveMember(ctx context.Context, group uint64, id string) (Membership, error) {
@@ -215,6 +223,13 @@ func (m *MembersChange) check() error {
 	return nil
 }
 
+func (m Member) voterRole() messages.Role {
+	if m.Witness {
+		return messages.Role_WITNESS
+	}
+	return messages.Role_VOTER
+}
+
 // message of a member that CheckMember has found nothing wrong with.
 func (m Member) message(role messages.Role) *messages.Member {
 	return &messages.Member{Id: m.ID, Address: m.Address, Role: role, Priority: int32(m.Priority)}
@@ -226,7 +241,7 @@ func (m *MembersChange) message(group, request uint64) *messages.ChangeMembers {
 		Remove: m.Remove, Promote: m.Promote, Demote: m.Demote,
 	}
 	for _, one := range m.Add {
-		out.Add = append(out.Add, one.message(messages.Role_VOTER))
+		out.Add = append(out.Add, one.message(one.voterRole()))
 	}
 	for _, one := range m.AddLearners {
 		out.Add = append(out.Add, one.message(messages.Role_LEARNER))
@@ -281,7 +296,7 @@ func membershipOf(s *messages.GroupStatus) Membership {
 
 func byRole(members []*messages.Member) (voters, learners []Member) {
 	for _, m := range members {
-		one := Member{ID: m.Id, Address: m.Address, Priority: int(m.Priority)}
+		one := Member{ID: m.Id, Address: m.Address, Priority: int(m.Priority), Witness: m.Role == messages.Role_WITNESS}
 		if m.Role == messages.Role_LEARNER {
 			learners = append(learners, one)
 		} else {

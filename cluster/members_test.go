@@ -14,6 +14,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/protoraft/protoraft/fsm"
 	"github.com/protoraft/protoraft/fsm/counter"
 )
 
@@ -25,11 +26,12 @@ type fleet struct {
 	nodes   map[string]*Node
 }
 
-func newFleet(t *testing.T) *fleet {
+func newFleet(t *testing.T, witnesses ...string) *fleet {
 	t.Helper()
 	f := &fleet{t: t, nodes: map[string]*Node{}}
 	for i := range 3 {
-		f.first = append(f.first, Member{ID: fmt.Sprintf("n%d", i+1), Address: freeAddress(t)})
+		id := fmt.Sprintf("n%d", i+1)
+		f.first = append(f.first, Member{ID: id, Address: freeAddress(t), Witness: slices.Contains(witnesses, id)})
 	}
 	f.cluster = deriveClusterID(f.first)
 	t.Cleanup(func() {
@@ -56,16 +58,21 @@ func (f *fleet) start(m Member, members []Member, join bool, dir string) *Node {
 		f.t.Fatal(err)
 	}
 	f.nodes[m.ID] = node
-	if _, err := node.StartGroup(1, counter.New(counter.Hooks{})); err != nil {
+	var machine fsm.StateMachine
+	if !m.Witness {
+		machine = counter.New(counter.Hooks{})
+	}
+	if _, err := node.StartGroup(1, machine); err != nil {
 		f.t.Fatal(err)
 	}
 	return node
 }
 
-// join starts a node that is to be added, told of those that run.
+// join starts a node that is to be added, told of those that run; "n4!" is a witness.
 func (f *fleet) join(id string) Member {
 	f.t.Helper()
-	m := Member{ID: id, Address: freeAddress(f.t)}
+	id, witness := strings.CutSuffix(id, "!")
+	m := Member{ID: id, Address: freeAddress(f.t), Witness: witness}
 	known := []Member{m}
 	for other, n := range f.nodes {
 		known = append(known, Member{ID: other, Address: n.options.address()})

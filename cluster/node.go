@@ -212,8 +212,9 @@ func GroupName(group uint64) string { return actors.MemberName(group, 0) }
 // StartGroup spawns this node's member of a group as GroupName(group). The member
 // loads its log, or begins one with Options.Members, and takes part from then on; on a
 // node that joins it waits to be added.
-// machine belongs to the member. The program does so whenever the node starts; for a
-// group that is to be stopped and deleted at run time, see CreateGroup.
+// machine belongs to the member; it is nil on a node that is a witness, see Member. The
+// program does so whenever the node starts; for a group that is to be stopped and deleted
+// at run time, see CreateGroup.
 func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, error) {
 	if record, known := n.groups.record(group); known {
 		return nil, fmt.Errorf("group %d: %w, made at run time and %s", group, ErrGroupExists, record.State)
@@ -236,12 +237,15 @@ func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, e
 // *messages.DescribeGroup, *messages.TransferLeadership, *messages.StandForElection,
 // *messages.TakeSnapshot and *messages.ResetPeers.
 func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, error) {
-	return n.props(group, 0, n.options.bootstrap(), machine)
+	return n.props(group, 0, n.options.bootstrap(), n.options.Members, machine)
 }
 
-func (n *Node) props(group, incarnation uint64, begin core.Configuration, machine fsm.StateMachine) (*actor.Props, error) {
+// props is a member's of a group of these nodes, which begins with a configuration or, if
+// it is empty, waits to be added.
+func (n *Node) props(group, incarnation uint64, begin core.Configuration, nodes []Member, machine fsm.StateMachine) (*actor.Props, error) {
 	o := actors.MemberOptions{
 		Group: group, Incarnation: incarnation, Node: core.NodeID(n.options.ID), Bootstrap: begin, Machine: machine,
+		Witness:         isWitness(nodes, n.options.ID),
 		ElectionTimeout: n.options.ElectionTimeout, HeartbeatInterval: n.options.HeartbeatInterval,
 		ClockDrift: n.options.ClockDrift, ReadTimeout: n.options.RequestTimeout, SleepAfter: n.options.SleepAfter,
 		Snapshots: n.snapshots, SnapshotInterval: n.options.SnapshotInterval,
@@ -435,7 +439,7 @@ type Status struct {
 // GroupStatus is this node's member of a group.
 type GroupStatus struct {
 	Group         uint64
-	Role          string // starting, follower, learner, removed, pre-candidate, candidate, leader, failed
+	Role          string // starting, follower, learner, witness, removed, pre-candidate, candidate, leader, failed
 	Term          uint64
 	Leader        string // id, empty while not known
 	LeaderAddress string

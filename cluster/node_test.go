@@ -50,7 +50,11 @@ func shutDown(t *testing.T, n *Node) {
 
 func add(t *testing.T, n *Node, group uint64, delta int64) int64 {
 	t.Helper()
+	var refused *Error
 	reply, err := n.Client().Propose(t.Context(), group, counter.Add(delta))
+	for end := time.Now().Add(patience); errors.As(err, &refused) && refused.Outcome == NotApplied && time.Now().Before(end); {
+		reply, err = n.Client().Propose(t.Context(), group, counter.Add(delta)) // on a busy machine elections take a while
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,12 @@ type Member struct {
 	// somebody has caught up. It is set when a group begins; the same on every node. It
 	// has 32 bits.
 	Priority int
+
+	// Witness makes the node's members witnesses: they vote and count for what is
+	// committed, hold the end of the log, and have no state. A group has one at most, and
+	// two voters with state beside it. It is set when a group begins or the member is
+	// added, the same on every node, and never changes.
+	Witness bool
 }
 
 // Options of a node. ID, Members and DataDir are needed; the rest has defaults.
@@ -113,8 +119,9 @@ type Options struct {
 	// Default 10,000.
 	KeepEntries int
 
-	// TransferBytesPerSecond bounds the sending of a snapshot to one member.
-	// Default 0: as fast as it takes it.
+	// TransferBytesPerSecond bounds the sending of a snapshot to one member, so that it
+	// leaves disks and links to the writes that go on meanwhile. Negative for as fast as
+	// the member takes it. Default 16 MiB.
 	TransferBytesPerSecond int
 
 	// CatchUpTimeout is how long a change of members waits for a new voter that does
@@ -137,10 +144,11 @@ const (
 	defaultClockDrift      = 0.05
 	timeoutsBeforeSleep    = 10
 
-	defaultSnapshotEntries  = 100_000
-	defaultSnapshotBytes    = 256 << 20
-	defaultSnapshotInterval = time.Hour
-	defaultKeepEntries      = 10_000
+	defaultSnapshotEntries        = 100_000
+	defaultSnapshotBytes          = 256 << 20
+	defaultSnapshotInterval       = time.Hour
+	defaultKeepEntries            = 10_000
+	defaultTransferBytesPerSecond = 16 << 20
 )
 
 // MaxCommandBytes is the largest command Propose takes.
@@ -200,9 +208,6 @@ func (o *Options) fill() error {
 		return fmt.Errorf("cluster: Options.RequestTimeout %v, expected more than 0", o.RequestTimeout)
 	}
 	o.fillSnapshots()
-	if o.TransferBytesPerSecond < 0 {
-		return fmt.Errorf("cluster: Options.TransferBytesPerSecond %d, expected 0 or more", o.TransferBytesPerSecond)
-	}
 	if o.CatchUpTimeout < 0 {
 		return fmt.Errorf("cluster: Options.CatchUpTimeout %v, expected 0 for the default, or more", o.CatchUpTimeout)
 	}
@@ -211,6 +216,9 @@ func (o *Options) fill() error {
 	}
 	if o.Join && len(o.Members) == 1 {
 		return fmt.Errorf("cluster: Options.Join with no members but %s itself, expected those of the cluster to join too", o.ID)
+	}
+	if err := core.CheckWitness(o.bootstrap().Members); err != nil {
+		return fmt.Errorf("cluster: Options.Members: %w", err)
 	}
 	if o.ClusterID == "" {
 		o.ClusterID = deriveClusterID(o.Members)
@@ -236,6 +244,7 @@ func (o *Options) fillSnapshots() {
 	fill(&o.SnapshotEntries, defaultSnapshotEntries)
 	fill(&o.SnapshotBytes, defaultSnapshotBytes)
 	fill(&o.KeepEntries, defaultKeepEntries)
+	fill(&o.TransferBytesPerSecond, defaultTransferBytesPerSecond)
 	if o.SnapshotInterval == 0 {
 		o.SnapshotInterval = defaultSnapshotInterval
 	}
@@ -320,6 +329,9 @@ func deriveClusterID(members []Member) string {
 		if m.Priority != 0 {
 			part += "@" + strconv.Itoa(m.Priority)
 		}
+		if m.Witness {
+			part += " witness"
+		}
 		parts = append(parts, part)
 	}
 	sum := sha256.Sum256([]byte(strings.Join(parts, ",")))
@@ -345,11 +357,28 @@ func (o *Options) bootstrap() core.Configuration {
 	if o.Join {
 		return core.Configuration{}
 	}
-	var c core.Configuration
-	for _, m := range byID(o.Members) {
-		c.Members = append(c.Members, core.Member{ID: core.NodeID(m.ID), Address: m.Address, Role: core.RoleVoter, Priority: m.Priority})
+	return bootstrapOf(o.Members)
+}
+
+// bootstrapOf is what a group of the members begins with.
+func bootstrapOf(members []Member) (c core.Configuration) {
+	for _, m := range byID(members) {
+		one := core.Member{ID: core.NodeID(m.ID), Address: m.Address, Role: core.RoleVoter, Priority: m.Priority}
+		if m.Witness {
+			one.Role = core.RoleWitness
+		}
+		c.Members = append(c.Members, one)
 	}
 	return c
+}
+
+// witness says whether this node's members are to be witnesses.
+func (o *Options) witness() bool {
+	return isWitness(o.Members, o.ID)
+}
+
+func isWitness(members []Member, id string) bool {
+	return slices.ContainsFunc(members, func(m Member) bool { return m.ID == id && m.Witness })
 }
 
 func (o *Options) gateway() actors.GatewayOptions {

@@ -3,12 +3,14 @@ package cluster
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/protoraft/protoraft/fsm"
 	"github.com/protoraft/protoraft/fsm/counter"
 )
 
@@ -91,6 +93,20 @@ func TestNodeThatWentOnAloneStaysSo(t *testing.T) {
 	}
 }
 
+// restoreAll restores every member of a new cluster, and starts it.
+func restoreAll(t *testing.T, o RestoreOptions) map[string]*Node {
+	t.Helper()
+	nodes := map[string]*Node{}
+	for _, m := range o.Members {
+		o.ID, o.DataDir = m.ID, filepath.Join(t.TempDir(), "new", m.ID)
+		if err := Restore(o); err != nil {
+			t.Fatal(err)
+		}
+		nodes[m.ID] = restored(t, o)
+	}
+	return nodes
+}
+
 // restored starts a node of a cluster that was restored.
 func restored(t *testing.T, o RestoreOptions) *Node {
 	t.Helper()
@@ -104,7 +120,11 @@ func restored(t *testing.T, o RestoreOptions) *Node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { shutDown(t, n) })
-	if _, err := n.StartGroup(1, counter.New(counter.Hooks{})); err != nil {
+	var machine fsm.StateMachine
+	if !isWitness(o.Members, o.ID) {
+		machine = counter.New(counter.Hooks{})
+	}
+	if _, err := n.StartGroup(1, machine); err != nil {
 		t.Fatal(err)
 	}
 	return n

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/fsm"
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/logstore/level"
@@ -29,7 +30,8 @@ type RestoreOptions struct {
 	// not that of a cluster that was backed up.
 	ClusterID string
 	// Members are those the new cluster begins with, all voters, the same for all nodes. ID
-	// is the one of them that the directory is for.
+	// is the one of them that the directory is for. That of a witness begins where the
+	// others do, and is given no state.
 	Members []Member
 	ID      string
 
@@ -97,6 +99,9 @@ func Restore(o RestoreOptions) error {
 func (o *RestoreOptions) check() error {
 	if err := checkMembers(o.Members); err != nil {
 		return err
+	}
+	if err := core.CheckWitness(bootstrapOf(o.Members).Members); err != nil {
+		return fmt.Errorf("restore: members: %w", err)
 	}
 	switch {
 	case addressBook(o.Members)[o.ID] == "":
@@ -172,21 +177,24 @@ func (o *RestoreOptions) writeSnapshots(dir string, files []*Backup) (err error)
 	for _, b := range files {
 		meta := proto.Clone(b.file.Meta()).(*messages.SnapshotMeta)
 		meta.Configuration, meta.ConfigurationIndex = o.configuration(), meta.Index
-		if err := writeSnapshot(store, meta, b.file); err != nil {
+		if err := writeSnapshot(store, meta, b.file, isWitness(o.Members, o.ID)); err != nil {
 			return fmt.Errorf("group %d: %w", meta.Group, err)
 		}
 	}
 	return nil
 }
 
-func writeSnapshot(store *snapshots.Store, meta *messages.SnapshotMeta, from *snapshots.Reader) error {
+// writeSnapshot copies the state; bare leaves it out, for a witness.
+func writeSnapshot(store *snapshots.Store, meta *messages.SnapshotMeta, from *snapshots.Reader, bare bool) error {
 	w, err := store.Create(meta)
 	if err != nil {
 		return err
 	}
-	if err := w.Copy(from); err != nil {
-		w.Abort()
-		return err
+	if !bare {
+		if err := w.Copy(from); err != nil {
+			w.Abort()
+			return err
+		}
 	}
 	if _, err := w.Commit(); err != nil {
 		return err
@@ -202,7 +210,7 @@ func writeSnapshot(store *snapshots.Store, meta *messages.SnapshotMeta, from *sn
 func (o *RestoreOptions) configuration() *messages.Configuration {
 	c := &messages.Configuration{}
 	for _, m := range byID(o.Members) {
-		c.Members = append(c.Members, m.message(messages.Role_VOTER))
+		c.Members = append(c.Members, m.message(m.voterRole()))
 	}
 	return c
 }

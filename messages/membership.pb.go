@@ -26,7 +26,7 @@ type Role int32
 const (
 	Role_VOTER   Role = 0
 	Role_LEARNER Role = 1 // receives the log, never votes, never counts
-	Role_WITNESS Role = 2 // votes, keeps no data
+	Role_WITNESS Role = 2 // votes and counts, holds the log's end and no state, leads only to hand over
 )
 
 // Enum value maps for Role.
@@ -242,7 +242,7 @@ type ChangeMembers struct {
 	Request       uint64                 `protobuf:"varint,2,opt,name=request,proto3" json:"request,omitempty"`                                  // the asker's; returned in the Result
 	LeaderTerm    uint64                 `protobuf:"varint,3,opt,name=leader_term,json=leaderTerm,proto3" json:"leader_term,omitempty"`          // as in Propose
 	ExpectedIndex uint64                 `protobuf:"varint,4,opt,name=expected_index,json=expectedIndex,proto3" json:"expected_index,omitempty"` // of the configuration that is to be changed, 0 for any
-	Add           []*Member              `protobuf:"bytes,5,rep,name=add,proto3" json:"add,omitempty"`                                           // as voters or learners
+	Add           []*Member              `protobuf:"bytes,5,rep,name=add,proto3" json:"add,omitempty"`                                           // as voters, learners or witnesses
 	Remove        []string               `protobuf:"bytes,6,rep,name=remove,proto3" json:"remove,omitempty"`
 	Promote       []string               `protobuf:"bytes,7,rep,name=promote,proto3" json:"promote,omitempty"` // learners that are to vote
 	Demote        []string               `protobuf:"bytes,8,rep,name=demote,proto3" json:"demote,omitempty"`   // voters that are to be learners

@@ -576,14 +576,17 @@ func (x *AppendRejected) GetLastIndex() uint64 {
 // I lead this term. commit is never beyond what the peer is known to hold.
 // round confirms reads: an answer to round r proves leadership when r was begun.
 type Heartbeat struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
-	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
-	Leader        string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
-	Commit        uint64                 `protobuf:"varint,4,opt,name=commit,proto3" json:"commit,omitempty"`
-	Round         uint64                 `protobuf:"varint,5,opt,name=round,proto3" json:"round,omitempty"`            // unique within the term, grows (ReadIndex, thesis §6.4)
-	Sleep         uint64                 `protobuf:"varint,50,opt,name=sleep,proto3" json:"sleep,omitempty"`           // not 0: commit is all there is, sleep when you have it; numbers the attempt
-	Resets        []uint64               `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Group  uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Term   uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	Leader string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
+	Commit uint64                 `protobuf:"varint,4,opt,name=commit,proto3" json:"commit,omitempty"`
+	Round  uint64                 `protobuf:"varint,5,opt,name=round,proto3" json:"round,omitempty"` // unique within the term, grows (ReadIndex, thesis §6.4)
+	// To a witness: every voter with state holds the log up to here, and it is
+	// committed. The witness may cut its log that far. Never untrue later.
+	Spare         uint64   `protobuf:"varint,6,opt,name=spare,proto3" json:"spare,omitempty"`
+	Sleep         uint64   `protobuf:"varint,50,opt,name=sleep,proto3" json:"sleep,omitempty"`           // not 0: commit is all there is, sleep when you have it; numbers the attempt
+	Resets        []uint64 `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -649,6 +652,13 @@ func (x *Heartbeat) GetCommit() uint64 {
 func (x *Heartbeat) GetRound() uint64 {
 	if x != nil {
 		return x.Round
+	}
+	return 0
+}
+
+func (x *Heartbeat) GetSpare() uint64 {
+	if x != nil {
+		return x.Spare
 	}
 	return 0
 }
@@ -1238,13 +1248,14 @@ const file_messages_replication_proto_rawDesc = "" +
 	"hint_index\x18\x06 \x01(\x04R\thintIndex\x12\x1b\n" +
 	"\thint_term\x18\a \x01(\x04R\bhintTerm\x12\x1d\n" +
 	"\n" +
-	"last_index\x18\b \x01(\x04R\tlastIndex\"\xa9\x01\n" +
+	"last_index\x18\b \x01(\x04R\tlastIndex\"\xbf\x01\n" +
 	"\tHeartbeat\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\tR\x06leader\x12\x16\n" +
 	"\x06commit\x18\x04 \x01(\x04R\x06commit\x12\x14\n" +
 	"\x05round\x18\x05 \x01(\x04R\x05round\x12\x14\n" +
+	"\x05spare\x18\x06 \x01(\x04R\x05spare\x12\x14\n" +
 	"\x05sleep\x182 \x01(\x04R\x05sleep\x12\x16\n" +
 	"\x06resets\x18( \x03(\x06R\x06resets\"\xf0\x01\n" +
 	"\x0eHeartbeatAcked\x12\x14\n" +

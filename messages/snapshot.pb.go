@@ -132,7 +132,7 @@ type OfferSnapshot struct {
 	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
 	Leader        string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"`
 	Meta          *SnapshotMeta          `protobuf:"bytes,4,opt,name=meta,proto3" json:"meta,omitempty"`
-	Size          uint64                 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`              // of the file, in bytes
+	Size          uint64                 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`              // of the file, in bytes; 0 to a witness, for whom meta is all there is
 	Checksum      uint64                 `protobuf:"fixed64,6,opt,name=checksum,proto3" json:"checksum,omitempty"`     // of all of it: with meta and size it names the bytes for good
 	Resets        []uint64               `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
 	unknownFields protoimpl.UnknownFields
@@ -562,7 +562,8 @@ func (x *SnapshotSendTimeout) GetGeneration() uint64 {
 }
 
 // Any actor → Raft, local; answered with SnapshotTaken or SnapshotRefused. Take a
-// snapshot of what this member has applied. It need not lead.
+// snapshot of what this member has applied; a witness, of nothing, up to where it may cut
+// its log. It need not lead.
 type TakeSnapshot struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`

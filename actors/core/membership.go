@@ -90,13 +90,13 @@ func (c *Configuration) Voters() []NodeID {
 	return ids
 }
 
-// MayStand says whether id may be elected.
+// MayStand says whether id may be elected to serve: it has a voice, and state.
 func (c *Configuration) MayStand(id NodeID) bool {
 	m, ok := c.Member(id)
-	return c.Quorum().Contains(id) && (!ok || m.Role == RoleVoter)
+	return c.Quorum().Contains(id) && (!ok || m.Role == RoleVoter) && !c.Witness(id)
 }
 
-// MayLead says whether id is to lead.
+// MayLead says whether id is to lead. A witness is not, whatever its priority.
 func (c *Configuration) MayLead(id NodeID) bool {
 	m, _ := c.Member(id)
 	return c.MayStand(id) && m.Priority >= 0
@@ -111,13 +111,14 @@ const lastResort = 3
 // decays, and a low one leads when those above it are gone.
 func (c *Configuration) Precedence(id NodeID) int {
 	own, _ := c.Member(id)
+	witness := c.Witness(id)
 	var higher []int
 	for _, m := range c.Members {
-		if m.Role == RoleVoter && m.Priority > own.Priority && !slices.Contains(higher, m.Priority) {
+		if m.Role == RoleVoter && (m.Priority > own.Priority || witness) && !slices.Contains(higher, m.Priority) {
 			higher = append(higher, m.Priority)
 		}
 	}
-	if own.Priority < 0 {
+	if own.Priority < 0 || witness {
 		return len(higher) + lastResort
 	}
 	return len(higher)
@@ -130,12 +131,8 @@ func (c *Configuration) Quorum() Quorum {
 
 // StateQuorum is Quorum without witnesses, who hold no state to compare.
 func (c *Configuration) StateQuorum() Quorum {
-	witness := func(id NodeID) bool {
-		m, ok := c.Member(id)
-		return ok && m.Role == RoleWitness
-	}
 	q := c.Quorum()
-	return Quorum{Voters: slices.DeleteFunc(q.Voters, witness), Outgoing: slices.DeleteFunc(q.Outgoing, witness)}
+	return Quorum{Voters: slices.DeleteFunc(q.Voters, c.Witness), Outgoing: slices.DeleteFunc(q.Outgoing, c.Witness)}
 }
 
 // Quorum decides by majority of Voters and, where it is not empty, of Outgoing.

@@ -22,7 +22,7 @@ import (
 type Change struct {
 	// Expected is the index of the configuration that the asker has seen, 0 for any.
 	Expected Index
-	Add      []Member // new members, as voters or learners
+	Add      []Member // new members, as voters, learners or witnesses
 	Remove   []NodeID
 	Promote  []NodeID // learners that are to vote
 	Demote   []NodeID // voters that are to be learners
@@ -48,7 +48,7 @@ func (c *Configuration) Begin(at Index, r Change) (Configuration, error) {
 	switch {
 	case sameIDs(voters(next), c.Voters()):
 		return moved.Joint().Final(), nil // the quorums are the same
-	case len(moved.NewVoters()) == 0:
+	case len(moved.CatchingUp()) == 0:
 		return moved.Joint(), nil
 	}
 	return moved, nil
@@ -91,6 +91,8 @@ func (c *Configuration) after(r Change) ([]Member, error) {
 			switch i := index(next, id); {
 			case i < 0:
 				return nil, fmt.Errorf("%s %q: not a member, expected one of %s", turn.word, id, listed(c.Members))
+			case next[i].Role == RoleWitness:
+				return nil, fmt.Errorf("%s %q: it is a witness and has no state: remove it, and add another member in its place", turn.word, id)
 			case next[i].Role != turn.from:
 				return nil, fmt.Errorf("%s %q: it %s", turn.word, id, turn.already)
 			default:
@@ -119,8 +121,8 @@ func (c *Configuration) mayJoin(m Member) error {
 		return fmt.Errorf("add %q: it is a member already", m.ID)
 	case slices.Contains(c.Removed, m.ID):
 		return fmt.Errorf("add %q: it was removed once, and an id does not come back: give the node a new one and an empty data directory", m.ID)
-	case m.Role != RoleVoter && m.Role != RoleLearner:
-		return fmt.Errorf("add %q: role %d, expected voter or learner", m.ID, m.Role)
+	case m.Role != RoleVoter && m.Role != RoleLearner && m.Role != RoleWitness:
+		return fmt.Errorf("add %q: role %d, expected voter, learner or witness", m.ID, m.Role)
 	}
 	for _, other := range c.Members {
 		// Also of one that is removed at the same time: both take part until the end.
@@ -137,6 +139,9 @@ func checkNext(next []Member, named int) error {
 	}
 	if len(voters(next)) == 0 {
 		return fmt.Errorf("no voter would be left, expected at least one")
+	}
+	if err := CheckWitness(next); err != nil {
+		return err
 	}
 	for i, m := range next {
 		for _, other := range next[:i] {

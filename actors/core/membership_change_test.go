@@ -32,7 +32,7 @@ func TestChangesThatCannotBe(t *testing.T) {
 		`add "d" at ""`:                          {Add: []Member{{ID: "d"}}},
 		`a:1 is the address of "a"`:              {Add: []Member{{ID: "d", Address: "a:1"}}, Remove: ids("a")},
 		`have the same address e:1`:              {Add: []Member{{ID: "d", Address: "e:1"}, {ID: "e", Address: "e:1"}}},
-		`add "w": role 2`:                        {Add: []Member{{ID: "w", Address: "w:1", Role: RoleWitness}}},
+		`add "r": role 3`:                        {Add: []Member{{ID: "r", Address: "r:1", Role: 3}}},
 		`remove "d": not a member`:               {Remove: ids("d")},
 		`promote "d": not a member`:              {Promote: ids("d")},
 		`promote "a": it votes already`:          {Promote: ids("a")},

@@ -4,7 +4,8 @@ package core
 // from it: the commit index.
 type Tally struct {
 	quorum    Quorum
-	termStart Index // the first entry of the leader's term
+	ahead     Quorum // what is to be committed must be so by this one, too; of nobody: there is none
+	termStart Index  // the first entry of the leader's term
 	match     map[NodeID]Index
 	commit    Index
 }
@@ -28,12 +29,23 @@ func (t *Tally) Advance(id NodeID, match Index) (commit Index, moved bool) {
 // SetQuorum counts by another configuration from here on, and returns what Advance
 // does.
 func (t *Tally) SetQuorum(q Quorum) (commit Index, moved bool) {
-	t.quorum = q
+	t.quorum, t.ahead = q, Quorum{}
+	return t.count()
+}
+
+// CountAhead has what is committed from here on counted by q as well, by which it will be
+// counted alone when that is the active configuration's; nobody's quorum ends it. It
+// returns what Advance does.
+func (t *Tally) CountAhead(q Quorum) (commit Index, moved bool) {
+	t.ahead = q
 	return t.count()
 }
 
 func (t *Tally) count() (commit Index, moved bool) {
 	reached := Reached(t.quorum, t.Match)
+	if len(t.ahead.Voters) > 0 {
+		reached = min(reached, Reached(t.ahead, t.Match))
+	}
 	// Counting replicas commits only entries of this term (paper §5.4.2, figure 8);
 	// older ones commit beneath them. Otherwise a successor may erase what was
 	// confirmed.
@@ -53,6 +65,9 @@ func (t *Tally) Match(id NodeID) Index { return t.match[id] }
 
 // Commit is the commit index.
 func (t *Tally) Commit() Index { return t.commit }
+
+// TermStart is the first entry of the leader's term.
+func (t *Tally) TermStart() Index { return t.termStart }
 
 // Settled says whether an entry of the leader's own term is committed: only then
 // does it know all that is committed (paper §8).

@@ -133,3 +133,31 @@ func TestBestIsOfTheHighestRank(t *testing.T) {
 		t.Errorf("%q is best of none that come into question", best)
 	}
 }
+
+// Counting ahead takes both quorums, moves the commit never back, and ends when a
+// configuration is active or nobody's quorum is counted by.
+func TestTallyCountsAhead(t *testing.T) {
+	tally := NewTally(Quorum{Voters: ids("a", "b", "c")}, 1, 0)
+	expect := func(want Index, moves bool, commit Index, moved bool) {
+		t.Helper()
+		if commit != want || moved != moves || tally.Commit() != want {
+			t.Fatalf("commit %d, moved %v; expected %d, %v", commit, moved, want, moves)
+		}
+	}
+	next := Quorum{Voters: ids("a", "c", "d"), Outgoing: ids("a", "b", "c")}
+	tally.Advance("a", 9)
+	commit, moved := tally.Advance("b", 4)
+	expect(4, true, commit, moved)
+	commit, moved = tally.CountAhead(next)
+	expect(4, false, commit, moved)
+	commit, moved = tally.Advance("b", 7)
+	expect(4, false, commit, moved)
+	commit, moved = tally.Advance("d", 6)
+	expect(6, true, commit, moved)
+	commit, moved = tally.CountAhead(Quorum{})
+	expect(7, true, commit, moved)
+	tally.CountAhead(next)
+	tally.Advance("b", 8)
+	commit, moved = tally.SetQuorum(Quorum{Voters: ids("a", "b")})
+	expect(8, true, commit, moved)
+}

@@ -134,7 +134,7 @@ func (a webAdmin) members(m cluster.Membership) web.Members {
 func webMembers(members []cluster.Member) []web.Member {
 	shown := make([]web.Member, len(members))
 	for i, m := range members {
-		shown[i] = web.Member{ID: m.ID, Address: m.Address, Priority: m.Priority}
+		shown[i] = web.Member{ID: m.ID, Address: m.Address, Priority: m.Priority, Witness: m.Witness}
 	}
 	return shown
 }
@@ -142,7 +142,7 @@ func webMembers(members []cluster.Member) []web.Member {
 func clusterMembers(members []web.Member) []cluster.Member {
 	list := make([]cluster.Member, len(members))
 	for i, m := range members {
-		list[i] = cluster.Member{ID: m.ID, Address: m.Address, Priority: m.Priority}
+		list[i] = cluster.Member{ID: m.ID, Address: m.Address, Priority: m.Priority, Witness: m.Witness}
 	}
 	return list
 }

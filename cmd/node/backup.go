@@ -148,8 +148,12 @@ func bestSource(ctx context.Context, f *adminFlags) (best string, err error) {
 			if g.Role == "leader" {
 				return address, nil
 			}
-			if best == "" || g.AppliedIndex > most {
-				best, most = address, g.AppliedIndex
+			applied := g.AppliedIndex
+			if g.Role == "witness" {
+				applied = 0 // it has no state to back up
+			}
+			if best == "" || applied > most {
+				best, most = address, applied
 			}
 		}
 	}

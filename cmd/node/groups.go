@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -79,6 +80,7 @@ type createFlags struct {
 	adminFlags
 	kind        string
 	members     string
+	witness     string // the id of one of them
 	incarnation uint64
 	join        bool
 }
@@ -105,7 +107,8 @@ it starts. Asked again it completes what was cut off. Its members are the cluste
 	}
 	f.register(cmd, 30*time.Second, "how long to wait for each node")
 	cmd.Flags().StringVar(&f.kind, "kind", kvKind, "`kind` of its machine")
-	cmd.Flags().StringVar(&f.members, "members", "", "`nodes` it begins with, as id=host:port,... (default: the cluster's voters)")
+	cmd.Flags().StringVar(&f.members, "members", "", "`nodes` it begins with, as id=host:port,... (default: the cluster's voters, with its witness)")
+	cmd.Flags().StringVar(&f.witness, "witness", "", "`id` of the node in --members that votes and has no data")
 	cmd.Flags().Uint64Var(&f.incarnation, "incarnation", 0, "its `number` among those of this group (default: that of an unfinished creation, or the next)")
 	cmd.Flags().BoolVar(&f.join, "join", false, "the group exists: wait to be added to it")
 	return cmd
@@ -119,11 +122,20 @@ func (f *createFlags) newGroup(args []string) (g web.NewGroup, err error) {
 	if g.Group, err = parseGroup(args); err != nil {
 		return g, err
 	}
-	if f.members == "" {
+	if f.members != "" {
+		if g.Members, err = parseNewMembers(strings.Split(f.members, ",")); err != nil {
+			return g, err
+		}
+	}
+	if f.witness == "" {
 		return g, nil
 	}
-	g.Members, err = parseNewMembers(strings.Split(f.members, ","))
-	return g, err
+	i := slices.IndexFunc(g.Members, func(m web.Member) bool { return m.ID == f.witness })
+	if i < 0 {
+		return g, usage("--witness %q is not in --members, expected one of: %q", f.witness, f.members)
+	}
+	g.Members[i].Witness = true
+	return g, nil
 }
 
 // settle fills in what all nodes have to be told alike.

@@ -20,6 +20,7 @@ type membersFlags struct {
 	adminFlags
 	ifIndex uint64
 	learner bool
+	witness bool
 }
 
 func membersCommand() *cobra.Command {
@@ -70,9 +71,10 @@ func addMembersCommand() *cobra.Command {
 	var f membersFlags
 	cmd := &cobra.Command{
 		Use:   "add ID=HOST:PORT...",
-		Short: "Add voters, or learners with --learner",
+		Short: "Add voters, learners with --learner, or a witness with --witness",
 		Long: `add makes nodes that run with 'node serve --join' members. Voters catch up first, as
-learners do with --learner, who stay such: they get the log and never vote.`,
+learners do with --learner, who stay such: they get the log and never vote. A witness,
+with --witness, votes and has no data; its node runs with 'node serve --join --witness ID'.`,
 		Example: `  node serve --id n4 --join --cluster-id 5be8… --data data/n4 \
       --cluster n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003,n4=127.0.0.1:7004
   node members add n4=127.0.0.1:7004
@@ -82,15 +84,30 @@ learners do with --learner, who stay such: they get the log and never vote.`,
 			if err != nil {
 				return err
 			}
+			if f.learner && f.witness {
+				return usage("--learner and --witness: expected one of them, a learner never votes")
+			}
 			if f.learner {
 				return f.change(cmd, web.MembersChange{AddLearners: added})
 			}
-			return f.change(cmd, web.MembersChange{Add: added})
+			return f.change(cmd, web.MembersChange{Add: f.witnesses(added)})
 		},
 	}
 	f.register(cmd)
 	cmd.Flags().BoolVar(&f.learner, "learner", false, "add them as learners, who never vote")
+	f.registerWitness(cmd)
 	return cmd
+}
+
+func (f *membersFlags) registerWitness(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.witness, "witness", false, "the new member is a witness: it votes and has no data")
+}
+
+func (f *membersFlags) witnesses(added []web.Member) []web.Member {
+	for i := range added {
+		added[i].Witness = f.witness
+	}
+	return added
 }
 
 func removeMembersCommand() *cobra.Command {
@@ -118,10 +135,11 @@ step: the cluster never has fewer members than before, nor more.`,
 			if err != nil {
 				return err
 			}
-			return f.changeByID(cmd, args[:1], func(c *web.MembersChange) { c.Add, c.Remove = added, args[:1] })
+			return f.changeByID(cmd, args[:1], func(c *web.MembersChange) { c.Add, c.Remove = f.witnesses(added), args[:1] })
 		},
 	}
 	f.register(cmd)
+	f.registerWitness(cmd)
 	return cmd
 }
 
@@ -304,7 +322,11 @@ func printMembers(out io.Writer, m *web.Members, format string) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "NODE\tROLE\tADDRESS")
 	for _, one := range m.Voters {
-		fmt.Fprintf(w, "%s\tvoter\t%s\n", one.ID, one.Address)
+		role := "voter"
+		if one.Witness {
+			role = "witness"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", one.ID, role, one.Address)
 	}
 	for _, one := range m.Learners {
 		fmt.Fprintf(w, "%s\tlearner\t%s\n", one.ID, one.Address)

@@ -17,6 +17,7 @@ import (
 type restoreFlags struct {
 	cluster, clusterID string
 	id, dir, output    string
+	witness            string // the id of one of them
 
 	members []cluster.Member // parsed from cluster
 }
@@ -61,6 +62,7 @@ Nothing that exists is overwritten. FILE is checked before anything is made.`,
 	flags.StringVar(&f.dir, "dir", "", "`directory` in which each node's is made")
 	flags.StringVar(&f.cluster, "cluster", "", "all `nodes` of the new cluster as id=host:port,...")
 	flags.StringVar(&f.id, "id", "", "make that of the node of this `id` only")
+	flags.StringVar(&f.witness, "witness", "", "`id` of the node in --cluster that votes and has no data; the same for all of them")
 	flags.StringVar(&f.clusterID, "cluster-id", "", "`name` of the new cluster (default: drawn at random)")
 	flags.StringVarP(&f.output, "output", "o", f.output, "`format`: table or json")
 	return cmd
@@ -77,6 +79,10 @@ func (f *restoreFlags) check(args []string) (err error) {
 	switch {
 	case f.dir == "":
 		return usage("--dir is missing, expected a directory for the nodes' directories")
+	case !markWitness(f.members, f.witness):
+		return usage("--witness %q is not in --cluster, expected one of: %s", f.witness, memberIDs(f.members))
+	case f.witness != "" && len(f.members) < 3:
+		return usage("--witness %s of %d nodes, expected at least two beside it: a witness has no data", f.witness, len(f.members))
 	case f.id != "" && !known:
 		return usage("--id %q is not in --cluster, expected one of: %s", f.id, memberIDs(f.members))
 	case f.id != "" && f.clusterID == "":
@@ -89,9 +95,12 @@ func (f *restoreFlags) check(args []string) (err error) {
 }
 
 func restore(out io.Writer, f *restoreFlags, file string) error {
-	rows, insecure := []restoreRow{}, ""
+	rows, more := []restoreRow{}, ""
 	if slices.ContainsFunc(f.members, func(m cluster.Member) bool { return !isLoopback(m.Address) }) {
-		insecure = " --insecure"
+		more = " --insecure"
+	}
+	if f.witness != "" {
+		more += " --witness " + f.witness
 	}
 	for _, m := range f.members {
 		if f.id != "" && f.id != m.ID {
@@ -104,7 +113,7 @@ func restore(out io.Writer, f *restoreFlags, file string) error {
 		if err != nil {
 			return restoreFailed(err, rows)
 		}
-		row.Start = fmt.Sprintf("node serve --id %s --data %s --cluster-id %s --cluster %s%s", m.ID, row.Data, f.clusterID, f.cluster, insecure)
+		row.Start = fmt.Sprintf("node serve --id %s --data %s --cluster-id %s --cluster %s%s", m.ID, row.Data, f.clusterID, f.cluster, more)
 		rows = append(rows, row)
 	}
 	return printRestored(out, rows, f.output)

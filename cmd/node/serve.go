@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -33,6 +34,7 @@ type serveFlags struct {
 	snapshots          snapshotFlags
 	join               bool
 	clusterID          string // of --cluster, where it is not derived from that
+	witness            string // the id of one of them
 	followStdin        bool   // end when stdin does: whoever started us is gone
 
 	members []cluster.Member // parsed from cluster
@@ -75,6 +77,7 @@ what it has taken in, and exits with 0. A second signal ends it at once.`,
 	flags.StringVar(&f.id, "id", "", "this node's `id` in --cluster")
 	flags.StringVar(&f.cluster, "cluster", "", "all `nodes` as id=host:port,..., as they reach each other")
 	flags.BoolVar(&f.join, "join", false, "begin without a log and wait to be added to a cluster that runs")
+	flags.StringVar(&f.witness, "witness", "", "`id` of the node in --cluster that votes and has no data; the same on every node")
 	flags.StringVar(&f.clusterID, "cluster-id", "", "`name` of the cluster, as its nodes tell it (default: derived from --cluster)")
 	flags.StringVar(&f.data, "data", "", "`directory` of this node's log; made if it does not exist")
 	flags.StringVar(&f.resp, "resp", "", "`address` for Redis clients; none: not served")
@@ -110,6 +113,10 @@ func (f *serveFlags) check() (err error) {
 		return usage("--join without --cluster-id, expected the id of the cluster to join, as 'node members list' shows it")
 	case f.join && len(f.members) == 1:
 		return usage("--join with no node in --cluster but %s itself, expected those of the cluster to join, too", f.id)
+	case !markWitness(f.members, f.witness):
+		return usage("--witness %q is not in --cluster, expected one of: %s", f.witness, memberIDs(f.members))
+	case f.witness != "" && !f.join && len(f.members) < 3:
+		return usage("--witness %s of %d nodes, expected at least two beside it: a witness has no data", f.witness, len(f.members))
 	case f.data == "":
 		return usage("--data is missing, expected a directory for this node alone, such as data/%s", f.id)
 	}
@@ -123,6 +130,16 @@ func (f *serveFlags) check() (err error) {
 		return err
 	}
 	return f.checkAddresses(me)
+}
+
+// markWitness marks the witness among the members, if there is to be one, and says
+// whether it is one of them.
+func markWitness(members []cluster.Member, id string) bool {
+	i := slices.IndexFunc(members, func(m cluster.Member) bool { return m.ID == id })
+	if i >= 0 {
+		members[i].Witness = true
+	}
+	return i >= 0 || id == ""
 }
 
 func (f *serveFlags) checkAddresses(me cluster.Member) error {
@@ -180,6 +197,7 @@ func serve(f *serveFlags, stdin io.Reader, stderr io.Writer) error {
 	}
 	select {
 	case sig := <-signals:
+		s.draining.Store(true) // before it is said: who reads it may ask /readyz at once
 		logger.Info("stopping", "signal", sig)
 		go func() {
 			sig := <-signals

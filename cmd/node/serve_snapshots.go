@@ -22,7 +22,7 @@ type snapshotFlags struct {
 }
 
 func (f *snapshotFlags) register(flags *pflag.FlagSet) {
-	*f = snapshotFlags{entries: 100_000, every: 256 << 20, interval: time.Hour, keep: 10_000}
+	*f = snapshotFlags{entries: 100_000, every: 256 << 20, interval: time.Hour, keep: 10_000, rate: 16 << 20}
 	flags.IntVar(&f.entries, "snapshot-entries", f.entries, "take a snapshot after this `number` of entries; 0: never for that")
 	flags.Var(&f.every, "snapshot-bytes", "take a snapshot after this many `bytes` of log, such as 256MiB; 0: never for that")
 	flags.DurationVar(&f.interval, "snapshot-interval", f.interval, "take a snapshot after this `time`, if anything was applied; 0: never for that")
@@ -46,7 +46,7 @@ func (f *snapshotFlags) check() error {
 func (f *snapshotFlags) fill(o *cluster.Options) {
 	o.SnapshotEntries, o.SnapshotBytes = orNever(f.entries), orNever(int(f.every))
 	o.SnapshotInterval, o.KeepEntries = orNever(f.interval), orNever(f.keep)
-	o.TransferBytesPerSecond = int(f.rate)
+	o.TransferBytesPerSecond = orNever(int(f.rate))
 }
 
 func orNever[T int | time.Duration](v T) T {

@@ -16,6 +16,7 @@ import (
 	"github.com/protoraft/protoraft/cmd/node/machine"
 	"github.com/protoraft/protoraft/cmd/node/resp"
 	"github.com/protoraft/protoraft/cmd/node/web"
+	"github.com/protoraft/protoraft/fsm"
 )
 
 // server is a node with its front ends.
@@ -93,7 +94,11 @@ func startNode(f *serveFlags, logger hclog.Logger) (*cluster.Node, error) {
 		return nil, err
 	}
 	logger.Info("node started", "version", currentBuild().Version, "cluster", node.ClusterID(), "members", len(f.members), "data", f.data)
-	if _, err := node.StartGroup(kvGroup, machine.New()); err != nil {
+	var state fsm.StateMachine = machine.New()
+	if f.id == f.witness {
+		state = nil
+	}
+	if _, err := node.StartGroup(kvGroup, state); err != nil {
 		return nil, errors.Join(err, within(abandonTimeout, node.Shutdown))
 	}
 	return node, nil

@@ -14,7 +14,7 @@ import (
 
 var (
 	bytesFlag    = flag.Int("cluster.bytes", 24<<20, "how many bytes behind a follower is that is sent a snapshot")
-	rateFlag     = flag.String("cluster.rate", "0", "how much of a snapshot is sent in a second, as --transfer-rate has it")
+	rateFlag     = flag.String("cluster.rate", "16MiB", "how much of a snapshot is sent in a second, as --transfer-rate has it")
 	installsFlag = flag.Int("cluster.installs", 2, "how often the sending of a snapshot is cut short by a kill")
 )
 

@@ -108,7 +108,7 @@ func (p *play) command(name string, list []datadriven.CmdArg) error {
 // nodesMax: above it, election waits would not all be different.
 const nodesMax = 9
 
-// cluster n=3 [groups=2] [spares=1] [stopped]
+// cluster n=3 [groups=2] [spares=1] [witness] [stopped]
 func (p *play) cluster(a *arguments) error {
 	if p.script != nil {
 		return fmt.Errorf("there is a cluster already")
@@ -123,6 +123,9 @@ func (p *play) cluster(a *arguments) error {
 		return fmt.Errorf("%d spares of %d nodes, expected a member", spares, n)
 	}
 	p.script.Spares(int(spares))
+	if a.word("witness") {
+		p.script.Witness()
+	}
 	for i := range n {
 		p.nodes = append(p.nodes, fmt.Sprintf("n%d", i+1))
 	}

@@ -30,6 +30,7 @@ func (m *memberModel) claim(what string, term, commit uint64) {
 		g.committed = append(g.committed, committedEntry{m.log[i-1], term, m.counting(i)})
 	}
 	g.checkQuorum(commit, commit, "on commit")
+	g.checkLeft(first)
 	if m.leads == term {
 		m.checkOwnTerm()
 	}

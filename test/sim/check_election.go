@@ -19,6 +19,9 @@ func (m *memberModel) onLeadershipBegun(term uint64) {
 	if w.setup.priority(m.n.number) < 0 {
 		w.cover.add("leader of last resort")
 	}
+	if m.n.witness() {
+		w.cover.add("witness leads")
+	}
 	w.cover.add("leader elected")
 	m.leads, m.termStart = term, uint64(len(m.log))+1
 	m.entersOffice(&w.checks.turn)

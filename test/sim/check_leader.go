@@ -13,9 +13,9 @@ import (
 // A leader in office: it goes on only while a majority has answered it within an
 // election timeout (check-quorum, thesis §6.2); it asks its Replicators how they do
 // once a heartbeat interval, all of them, those that have crashed started anew; it
-// hands over only to a member that has all of its log, all of it committed, appends
-// nothing meanwhile, and takes its office up again after an election timeout (thesis
-// §3.10). What it gives its Applier is bounded.
+// hands over only to a member that has all of its log, all of it committed unless it is a
+// witness, appends nothing meanwhile, and takes its office up again after an election
+// timeout (thesis §3.10). What it gives its Applier is bounded.
 
 func (m *memberModel) entersOffice(t *turn) {
 	clear(m.contact)
@@ -80,6 +80,9 @@ func (m *memberModel) checkOffice(t *turn) {
 	for _, s := range t.said {
 		if _, order := s.message.(*messages.TimeoutNow); order {
 			m.checkOrder(s.to)
+			if m.n.witness() {
+				m.c.w.cover.add("witness hands over")
+			}
 		}
 	}
 	m.checkReplicators(t)
@@ -92,11 +95,11 @@ func (m *memberModel) checkOrder(to *node) {
 		held := o.held()
 		return len(held) >= last && held[last-1].chain == m.log[last-1].chain
 	}
-	if !has(target) || !m.g.counts(m.current(), has) {
+	if !has(target) || !m.n.witness() && !m.g.counts(m.current(), has) {
 		m.c.w.violate("leadership goes to a whole log", "group %d: %s of %v hands term %d over to %s, its log ends at %d, the other's has %d entries",
 			m.g.id, m.n.id, m.current(), m.leads, to.id, last, len(target.disk))
 	}
-	if !slices.Contains(m.current().voters, to.id) {
+	if !slices.Contains(m.current().voters, to.id) || to.witness() {
 		m.c.w.violate("leadership goes to who votes", "group %d: %s of %v hands term %d over to %s", m.g.id, m.n.id, m.current(), m.leads, to.id)
 	}
 }

@@ -29,7 +29,7 @@ func readMembers(data []byte) (*members, error) {
 	}
 	m := &members{Configuration: c}
 	for _, one := range c.Members {
-		if one.Role == messages.Role_VOTER {
+		if one.Role != messages.Role_LEARNER {
 			m.voters = append(m.voters, one.Id)
 		}
 	}
@@ -90,6 +90,9 @@ func (c *members) String() string {
 			id := m.Id
 			if m.Role == messages.Role_LEARNER {
 				id += "?"
+			}
+			if m.Role == messages.Role_WITNESS {
+				id += "!"
 			}
 			ids = append(ids, id)
 		}
@@ -213,6 +216,7 @@ func (m *memberModel) changesMembers(before, after *members) {
 		w.cover.add("members: new voters catch up")
 	case len(after.Outgoing) > 0:
 		w.cover.add("members: joint")
+		m.checkJoins(before, after)
 		for _, id := range after.voters {
 			if o := g.byID(id); !before.votes(id) && o != nil && o.snapshots.joined {
 				w.cover.add("members: newcomer caught up by snapshot")

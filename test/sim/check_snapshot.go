@@ -116,6 +116,7 @@ func (m *memberModel) onCompactLog(c *actors.CompactLog) {
 		w.violate("compaction of what is committed", "group %d: %s compacts up to %v, committed are %d", g.id, m.n.id, c.To, len(g.committed))
 	case c.TruncateFrom == 0 && c.ResetFrom == 0:
 		w.cover.add("log compacted")
+		m.checkSpared(to)
 		if to > m.reported || to > uint64(len(m.log)) {
 			w.violate("compaction of what is applied", "group %d: %s compacts up to %d, it has applied %d", g.id, m.n.id, to, m.reported)
 		}
@@ -135,6 +136,7 @@ func (m *memberModel) onLogReset(to uint64) {
 	if to == m.snapshots.found && m.reported == 0 {
 		w.cover.add("log begun anew at the start")
 	}
+	m.checkRested(to)
 	m.snapshots.joined = len(m.log) == 0
 	m.log = g.prefix(to)
 	if term := lastTerm(m.log); term > m.asked.Term {
@@ -251,5 +253,5 @@ func (m *memberModel) whole(info snapshots.Info) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.Verify(), r.Close())
+	return errors.Join(r.Verify(), m.checkSections(r), r.Close())
 }

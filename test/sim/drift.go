@@ -28,7 +28,7 @@ func (h *hashing) StateHash() uint64 {
 
 // drift strikes the members of a node.
 func (w *World) drift(n *node) {
-	if !w.setup.hashing || w.guests != nil || n.outsider || w.setup.spares > 0 || slices.Contains(w.setup.strikes, strikeMembers) {
+	if !w.setup.hashing || w.guests != nil || n.outsider || w.setup.spares > 0 || w.setup.witness || slices.Contains(w.setup.strikes, strikeMembers) {
 		return
 	}
 	for _, g := range w.checks.groups {

@@ -156,7 +156,7 @@ func (g *groupModel) whyNot() string {
 	if leader == nil {
 		return "there is no leader: " + g.whoCould()
 	}
-	if g.members[0].c.w.setup.priority(leader.n.number) < 0 {
+	if leader.n.witness() || g.members[0].c.w.setup.priority(leader.n.number) < 0 {
 		return leader.n.id + " leads and is not to"
 	}
 	if leader.current().changing() {

@@ -55,7 +55,7 @@ func (w *World) lostPhase() {
 // drawSurvivor picks a node that is a member of every group and decides none alone.
 func (w *World) drawSurvivor(rng *rand.Rand) *node {
 	for _, i := range rng.Perm(len(w.nodes)) {
-		fit := true
+		fit := !w.nodes[i].witness() // who has no state is refused
 		for _, g := range w.checks.groups {
 			c, _ := g.settled()
 			fit = fit && c.has(w.nodes[i].id) && !c.decide(func(id string) bool { return id == w.nodes[i].id })

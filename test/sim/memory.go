@@ -96,6 +96,7 @@ func (m *memberModel) remembers() {
 	}
 	m.forgot = false
 	m.c.w.cover.add("memory restored")
+	m.checkRemembers()
 	if last := min(len(m.before), len(m.g.committed)); last > 0 {
 		m.g.checkQuorum(1, uint64(last), "after "+m.n.id+" took part again with memory lost")
 	}
@@ -144,7 +145,8 @@ func (w *World) maySpare(n *node) bool {
 		return false // it would take itself for its whole group, as it once was
 	}
 	for _, g := range w.checks.groups {
-		whole := func(m *memberModel) bool { return m.n != n && !m.forgot && m.n.rotten == nil }
+		// One may recover that is whole: who knows a later life of it than it has taken.
+		whole := func(m *memberModel) bool { return m.n != n && !m.forgot && !m.recovers && m.n.rotten == nil }
 		for _, m := range g.members {
 			// A crash takes from the log what is not on disk.
 			for _, c := range []*members{m.current(), g.lastConfig(m.disk)} {

@@ -378,7 +378,11 @@ func (n *node) bootstrap() core.Configuration {
 func (w *World) configuration() core.Configuration {
 	var c core.Configuration
 	for _, n := range w.nodes[:w.setup.nodes-w.setup.spares] {
-		c.Members = append(c.Members, core.Member{ID: core.NodeID(n.id), Address: n.address, Priority: w.setup.priority(n.number)})
+		m := core.Member{ID: core.NodeID(n.id), Address: n.address, Priority: w.setup.priority(n.number)}
+		if n.witness() {
+			m.Role = core.RoleWitness
+		}
+		c.Members = append(c.Members, m)
 	}
 	return c
 }

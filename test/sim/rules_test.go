@@ -27,7 +27,7 @@ import (
 	"github.com/protoraft/protoraft/messages"
 )
 
-var brokenTables = []map[string][]func(x bad){brokenByMembers, brokenByWorlds, brokenByReaders, brokenByMachines, brokenByLosses, brokenByDurables}
+var brokenTables = []map[string][]func(x bad){brokenByMembers, brokenByWorlds, brokenByReaders, brokenByMachines, brokenByLosses, brokenByDurables, brokenByWitnesses}
 
 // TestEveryRuleCanBeBroken shows each rule's check what it must not let pass.
 func TestEveryRuleCanBeBroken(t *testing.T) {

@@ -11,7 +11,12 @@ import (
 // first Start.
 func (s *Script) Spares(n int) { s.w.setup.spares = n }
 
-// MemberChange is what a script asks for, by node ids; a learner's has "?" behind it.
+// Witness makes the last member a witness, and the last spare. It comes before the first
+// Start.
+func (s *Script) Witness() { s.w.setup.witness = true }
+
+// MemberChange is what a script asks for, by node ids; a learner's has "?" behind it, a
+// witness's "!".
 type MemberChange struct {
 	Add, Remove, Promote, Demote []string
 	Expected                     uint64
@@ -25,6 +30,7 @@ func (s *Script) ChangeMembers(id string, group uint64, c MemberChange) error {
 	}
 	for _, name := range c.Add {
 		name, learner := strings.CutSuffix(name, "?")
+		name, witness := strings.CutSuffix(name, "!")
 		n, err := s.node(name)
 		if err != nil {
 			return err
@@ -32,6 +38,9 @@ func (s *Script) ChangeMembers(id string, group uint64, c MemberChange) error {
 		one := &messages.Member{Id: n.id, Address: n.address}
 		if learner {
 			one.Role = messages.Role_LEARNER
+		}
+		if witness {
+			one.Role = messages.Role_WITNESS
 		}
 		m.Add = append(m.Add, one)
 	}

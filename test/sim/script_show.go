@@ -78,7 +78,7 @@ func (s *Script) memberLine(n *node, group uint64) string {
 	}
 	m := s.w.checks.member(n, group)
 	role := st.Role
-	if role == "follower" && st.Leader != "" {
+	if (role == "follower" || role == "witness") && st.Leader != "" {
 		role += " of " + st.Leader
 	}
 	if st.Recovering != "" {

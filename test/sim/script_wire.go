@@ -190,7 +190,7 @@ func (s *Script) message(message any) string {
 		}
 		return s.group(m.Group) + fmt.Sprintf("refused t%d%s after %d, try %d@%d", m.Term, session(m.Session), m.PrevIndex, m.HintIndex, m.HintTerm)
 	case *messages.Heartbeat:
-		return s.group(m.Group) + fmt.Sprintf("heartbeat t%d commit %d%s", m.Term, m.Commit, round(m.Round))
+		return s.group(m.Group) + fmt.Sprintf("heartbeat t%d commit %d%s%s", m.Term, m.Commit, round(m.Round), spare(m.Spare))
 	case *messages.StateDiverged:
 		return s.group(m.Group) + fmt.Sprintf("stop t%d: your state after %d is not a majority's", m.Term, m.Checkpoint.GetIndex())
 	case *messages.HeartbeatAcked:
@@ -296,6 +296,14 @@ func round(n uint64) string {
 		return ""
 	}
 	return fmt.Sprintf(" round %d", n)
+}
+
+// spare is how far a witness may cut its log.
+func spare(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" spare %d", n)
 }
 
 // block says what a block's entries say; their term where it is not the sender's.

@@ -19,6 +19,7 @@ type setup struct {
 	nodes, groups int
 	spares        int           // of the nodes, those that are no members in the beginning
 	outsiders     int           // processes without members, for clients
+	witness       bool          // the last member is one, and so is the last spare
 	length        time.Duration // of the chaos
 
 	electionTimeout, heartbeat time.Duration
@@ -72,11 +73,12 @@ type setup struct {
 // member describes one member of the world.
 func (s *setup) member(n *node, group uint64) actors.MemberOptions {
 	o := actors.MemberOptions{
-		Group: group, Node: core.NodeID(n.id), Bootstrap: n.bootstrap(),
-		Machine:         n.w.newMachine(n, group),
-		Sessions:        n.w.checks.member(n, group).newTable(s.sessions),
+		Group: group, Node: core.NodeID(n.id), Bootstrap: n.bootstrap(), Witness: n.witness(),
 		ElectionTimeout: s.electionTimeout, HeartbeatInterval: s.heartbeat, Limits: s.limits,
 		ClockDrift: s.clockDrift, ReadTimeout: s.requestTimeout, SleepAfter: s.sleepAfter,
+	}
+	if !o.Witness {
+		o.Machine, o.Sessions = n.w.newMachine(n, group), n.w.checks.member(n, group).newTable(s.sessions)
 	}
 	s.snapshots.configure(&o, n)
 	return o
@@ -134,6 +136,7 @@ func drawSetup(rng *rand.Rand) setup {
 	s.hashing = d.chance(0.5)
 	s.drawAimed(d)
 	s.drawDurable(d)
+	s.witness = s.nodes >= 3 && d.chance(0.2)
 	return s
 }
 
@@ -274,6 +277,6 @@ func (s *setup) drawDurable(d draw) {
 }
 
 func (s *setup) String() string {
-	return fmt.Sprintf("%d nodes, %d of them spares, %d groups, %v; election timeout %v, heartbeat %v, limits %+v; links %v+%v drop %.3f duplicate %.3f reorder %.3f; sync %v, drift %.3f; %d clients, %d keys; %v; strikes %v every %v; stale %.3f, late timers %.3f, cut reads %.3f, crowded %.3f, narrow %d, pulse %v, sleep after %v",
-		s.nodes, s.spares, s.groups, s.length, s.electionTimeout, s.heartbeat, s.limits, s.delay, s.jitter, s.drop, s.duplicate, s.reorder, s.sync, s.drift, s.clients, s.keys, &s.snapshots, s.strikes, s.interval, s.stale, s.lateTimers, s.cutReads, s.crowded, s.narrow, s.pulse, s.sleepAfter)
+	return fmt.Sprintf("%d nodes, %d of them spares, witness %v, %d groups, %v; election timeout %v, heartbeat %v, limits %+v; links %v+%v drop %.3f duplicate %.3f reorder %.3f; sync %v, drift %.3f; %d clients, %d keys; %v; strikes %v every %v; stale %.3f, late timers %.3f, cut reads %.3f, crowded %.3f, narrow %d, pulse %v, sleep after %v",
+		s.nodes, s.spares, s.witness, s.groups, s.length, s.electionTimeout, s.heartbeat, s.limits, s.delay, s.jitter, s.drop, s.duplicate, s.reorder, s.sync, s.drift, s.clients, s.keys, &s.snapshots, s.strikes, s.interval, s.stale, s.lateTimers, s.cutReads, s.crowded, s.narrow, s.pulse, s.sleepAfter)
 }

@@ -258,6 +258,8 @@ var regressions = []struct {
 	{440, "the heartbeat timer of each leadership counted from 1, and a late wake-up of one was taken for the next one's"},
 	{6083, "a member took the answer to a question of its last life for one to this, and read within an age what was older"},
 	{572, "a change of members began with a voter that had lost its disk, and could neither go on nor back"},
+	{37941, "a member that lost its disk again while it recovered took the same life again, and was held for lost once more"},
+	{47165, "a member that lost its disk and joined took the lives it had had, and was held for lost when it was whole"},
 	{696, "leadership was handed over, again and again, to a member that recovered, which so never got its barrier"},
 }
 

@@ -54,6 +54,9 @@ func (w *World) drawChange(g *groupModel, request uint64) *messages.ChangeMember
 			if w.chaos.IntN(4) == 0 {
 				role = messages.Role_LEARNER
 			}
+			if n.witness() {
+				role = messages.Role_WITNESS
+			}
 			m.Add = append(m.Add, &messages.Member{Id: n.id, Address: n.address, Role: role})
 		case voter && len(now.voters) > 2 && w.chaos.IntN(3) == 0:
 			m.Remove = append(m.Remove, n.id)

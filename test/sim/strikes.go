@@ -121,6 +121,9 @@ func (m *stepMailbox) poison(heard []any) []any {
 // breakMachine has a member's machine fail from now on, until its process ends.
 func (w *World) breakMachine(n *node) {
 	m := w.checks.member(n, uint64(1+w.chaos.IntN(w.setup.groups)))
+	if n.witness() {
+		return
+	}
 	m.breaks = failure(1 + w.chaos.IntN(int(failures)-1))
 }
 

@@ -68,6 +68,7 @@ type Member struct {
 	ID       string `json:"id"`
 	Address  string `json:"address"`
 	Priority int    `json:"priority,omitempty"`
+	Witness  bool   `json:"witness,omitempty"` // votes, and has no state; of those in add and voters only
 }
 
 // Change is a change of members under way.
@@ -346,6 +347,9 @@ func (c *MembersChange) Check() string {
 			return err.Error()
 		}
 		ids = append(ids, m.ID)
+	}
+	if slices.ContainsFunc(c.AddLearners, func(m Member) bool { return m.Witness }) {
+		return "a learner is marked as a witness, expected it in add: a witness votes"
 	}
 	all := slices.Sorted(slices.Values(slices.Concat(ids, c.Remove, c.Promote, c.Demote)))
 	for _, id := range all {

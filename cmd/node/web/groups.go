@@ -44,7 +44,7 @@ type Group struct {
 // NewGroup is the body of POST /v1/admin/groups.
 type NewGroup struct {
 	Group       uint64   `json:"group"`
-	Kind        string   `json:"kind"`
+	Kind        string   `json:"kind"`                  // a witness has no machine, and may name any
 	Incarnation uint64   `json:"incarnation,omitempty"` // 0: one above the last this node knows of
 	Members     []Member `json:"members,omitempty"`     // none: those the node was started with
 	Join        bool     `json:"join,omitempty"`
