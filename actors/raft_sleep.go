@@ -188,9 +188,8 @@ func (l *leader) seekRest() {
 
 // mayRest says whether there is nothing to do for anybody.
 func (l *leader) mayRest() bool {
-	own, _ := l.config().Member(l.opts.Node)
 	c := &l.change
-	if l.occupied() || own.Priority < 0 || l.early != nil || len(l.queue.items) > 0 || l.reads.busy() || l.transfer != nil ||
+	if l.occupied() || !l.config().MayLead(l.opts.Node) || l.early != nil || len(l.queue.items) > 0 || l.reads.busy() || l.transfer != nil ||
 		c.queued || c.leaving || c.asker.To != nil || c.aborter.To != nil || len(c.parting) > 0 || len(l.recoveries) > 0 || l.room.none || !l.tally.Settled() {
 		return false
 	}

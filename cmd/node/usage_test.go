@@ -142,7 +142,7 @@ func TestVersion(t *testing.T) {
 	if code := run([]string{"version"}, &out, &errs); code != exitOK || errs.Len() > 0 {
 		t.Fatalf("exit %d, stderr %q", code, errs.String())
 	}
-	for _, want := range []string{"protoraft ", "commit ", "go1.", "protocol 1"} {
+	for _, want := range []string{"protoraft ", "commit ", "go1.", "protocol 2"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("does not say %q: %s", want, out.String())
 		}

@@ -17,6 +17,9 @@ func (m *memberModel) fallsAsleep(f *actors.FellAsleep) {
 	}
 	if f.On != "" {
 		w.cover.add("sleep: follower")
+		if m.n.witness() {
+			w.cover.add("sleep: witness")
+		}
 		return
 	}
 	w.cover.add("sleep: leader")

@@ -121,6 +121,7 @@ var Required = []string{
 	"sleep: follower woken",
 	"sleep: leader",
 	"sleep: leader woken",
+	"sleep: witness",
 	"sleep: roused, is silent",
 	"snapshot failed",
 	"snapshot installed",
