@@ -74,9 +74,13 @@ func (r *raft) stir(ctx actor.Context, message any) {
 	if f, follows := r.role.(*follower); follows {
 		f.heardAt = f.now // as good as: its leader's node was, all the time
 		if !fromLeader(message) {
-			f.ask(ctx, f.peers[f.leader], &messages.Stir{Group: f.opts.Group, Term: uint64(f.term), From: string(f.opts.Node)})
+			f.stirLeader(ctx)
 		}
 	}
+}
+
+func (f *follower) stirLeader(ctx actor.Context) {
+	f.ask(ctx, f.peers[f.leader], &messages.Stir{Group: f.opts.Group, Term: uint64(f.term), From: string(f.opts.Node)})
 }
 
 // stirs says whether a message is something to do, or else how a sleeping group may look.
@@ -128,12 +132,16 @@ func (r *raft) endSleep(ctx actor.Context) {
 }
 
 // onRoused: nobody answers for the leader any more. Whoever follows it waits for it as if
-// it had just fallen silent; when it was heard last stays what it is.
+// it had just fallen silent; when it was heard last stays what it is. It may have been held
+// up only, and not know that anybody waits: it is asked to show itself.
 func (r *raft) onRoused(ctx actor.Context, m *Roused) {
 	if r.sleep.asleep && m.Term == r.term {
 		r.logger.Debug("roused", "role", r.role.name(), "term", r.term, "reason", m.Reason)
 		r.sleep.stirredAt = r.now
 		r.wake(ctx)
+		if f, follows := r.role.(*follower); follows {
+			f.stirLeader(ctx)
+		}
 	}
 }
 

@@ -316,8 +316,8 @@ func TestWokenFollowerAsksItsLeader(t *testing.T) {
 	}
 }
 
-// Who is roused does not know its leader alive: it stands after an election timeout, and
-// votes for others before.
+// Who is roused does not know its leader alive: it asks it to show itself, stands after an
+// election timeout, and votes for others before.
 func TestRousedFollowerElects(t *testing.T) {
 	m := sleepingFollower(t)
 	m.advance(10 * electionTimeout)
@@ -325,7 +325,9 @@ func TestRousedFollowerElects(t *testing.T) {
 	m.expectAsleep(true)
 	m.tell(m.pid, &Roused{Term: 2, Reason: "silent"})
 	m.expectAsleep(false)
-	expectNone[*messages.Stir](t, m.peer("n2"), "nobody is there")
+	if s := takeOne[*messages.Stir](t, m.peer("n2")); s.Term != 2 || s.From != "n1" {
+		t.Fatal(s)
+	}
 	m.advance(2 * electionTimeout)
 	if len(take[*messages.RequestPreVote](m.peer("n3"))) == 0 {
 		t.Error("it does not stand")
