@@ -122,7 +122,6 @@ var Required = []string{
 	"sleep: leader",
 	"sleep: leader woken",
 	"sleep: witness",
-	"reset of one that leads asleep",
 	"sleep: roused, is silent",
 	"snapshot failed",
 	"snapshot installed",
