@@ -291,8 +291,9 @@ func (a *applier) applyOther(ctx actor.Context, index uint64, b *messages.Block,
 		a.startServing(core.Term(b.Term))
 		a.replies.add(w, messages.ResultItem{Outcome: messages.Outcome_APPLIED, Index: index})
 	case messages.EntryKind_SESSION:
-		a.sessions.Open(index, b.Time)
-		a.replies.add(w, messages.ResultItem{Outcome: messages.Outcome_APPLIED, Index: index})
+		id := sessionID(index, b.Incarnation)
+		a.sessions.Open(id, b.Time)
+		a.replies.add(w, messages.ResultItem{Outcome: messages.Outcome_APPLIED, Index: id})
 	case messages.EntryKind_QUERY:
 		if w.To != nil {
 			a.ready = append(a.ready, PendingQuery{Waiter: w, Query: e.Data, Index: a.applied})

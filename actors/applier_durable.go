@@ -63,7 +63,7 @@ func (a *applier) passOver(index uint64, b *messages.Block, e messages.EntryView
 	a.hashes.partial = true
 	switch e.Kind {
 	case messages.EntryKind_SESSION:
-		a.sessions.Open(index, b.Time)
+		a.sessions.Open(sessionID(index, b.Incarnation), b.Time)
 	case messages.EntryKind_CONFIGURATION:
 		c, err := decodeConfiguration(e.Data)
 		if err != nil {

@@ -39,8 +39,8 @@ func (r *raft) becomeFollower(ctx actor.Context, term core.Term, leaderID core.N
 	}
 }
 
-func (f *follower) name() string       { return "follower" }
-func (f *follower) exit(actor.Context) {}
+func (f *follower) name() string           { return "follower" }
+func (f *follower) exit(ctx actor.Context) { f.endSleep(ctx) }
 
 func (f *follower) receive(ctx actor.Context, message any, sender *actor.PID) {
 	switch m := message.(type) {
@@ -162,10 +162,14 @@ func (f *follower) onHeartbeat(ctx actor.Context, m *messages.Heartbeat, sender 
 	}
 	f.spare = max(f.spare, min(core.Index(m.Spare), f.commit))
 	f.greetStranger(ctx, core.NodeID(m.Leader), sender)
-	f.answer(ctx, sender, &messages.HeartbeatAcked{
+	ack := &messages.HeartbeatAcked{
 		Group: m.Group, Term: uint64(f.term), From: string(f.opts.Node), Round: m.Round,
 		Checkpoint: f.states.report(), Recovering: f.recovers(), DiskFull: f.diskFull,
-	})
+	}
+	if m.Sleep != 0 && f.fallAsleep(ctx, m, sender) {
+		ack.Asleep = m.Sleep
+	}
+	f.answer(ctx, sender, ack)
 }
 
 // endTurn answers the appends whose entries are durable, for each session only

@@ -140,6 +140,8 @@ func (g *gateway) receive(ctx actor.Context, message any, sender *actor.PID) {
 		if r := g.route(m.Group); r.member.Equal(m.PID) {
 			r.member = nil
 		}
+	case *GroupDeleted:
+		g.onGroupDeleted(m)
 	case *SweepDeadlines:
 		g.onSweepDeadlines(ctx, m)
 	}

@@ -37,6 +37,7 @@ type leader struct {
 	toldDiverged map[core.NodeID]core.Index
 	change       memberChange
 	room         room
+	rest         resting
 }
 
 type replicatorOf struct {
@@ -78,6 +79,7 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 	l.cut(ctx, true)
 	l.beat(ctx)
 	l.armHeartbeat(ctx)
+	r.sleep.stirredAt = r.now
 }
 
 func (l *leader) name() string { return "leader" }
@@ -136,12 +138,14 @@ func (l *leader) endTurn(ctx actor.Context) {
 	}
 	l.turnReads(ctx)
 	l.turnTransfer(ctx)
+	l.turnRest(ctx)
 }
 
 // exit ends what depends on this leadership. What never entered the log goes back to
 // the Gateway, to be asked again elsewhere; what did may yet be applied.
 func (l *leader) exit(ctx actor.Context) {
 	l.heartbeat.cancel()
+	l.wakePeers(ctx)
 	l.eachReplicator(func(_ core.NodeID, pid *actor.PID) { ctx.Stop(pid) })
 	l.raft.leader = ""
 	l.announceLeader(ctx, "")
@@ -208,7 +212,7 @@ func (l *leader) advance(id core.NodeID, match core.Index) {
 }
 
 func (l *leader) armHeartbeat(ctx actor.Context) {
-	l.heartbeat.set(ctx, l.rt.Clock, l.opts.HeartbeatInterval, func(generation uint64) any {
+	l.heartbeat.set(ctx, l.rt.Clock, l.untilBeat(), func(generation uint64) any {
 		return &messages.HeartbeatTimeout{Generation: generation}
 	})
 }
@@ -239,6 +243,7 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 	l.leaveFullDisk(ctx)
 	l.admitEarly(ctx) // a Gateway that has crashed forgets to say so
 	l.armHeartbeat(ctx)
+	l.seekRest()
 	l.beat(ctx)
 	l.eachReplicator(func(id core.NodeID, pid *actor.PID) { l.checkProgress(ctx, id, pid) })
 }
@@ -265,7 +270,7 @@ func (l *leader) sendBeats(ctx actor.Context) {
 		l.ask(ctx, pid, &messages.Heartbeat{
 			Group: l.opts.Group, Term: uint64(l.term), Leader: string(l.opts.Node),
 			Commit: uint64(min(l.commit, l.tally.Match(id))), Round: uint64(l.reads.rounds.Begun()),
-			Spare: uint64(l.spareFor(id)), To: string(id), Resets: l.config().Resets,
+			Spare: uint64(l.spareFor(id)), To: string(id), Resets: l.config().Resets, Sleep: l.rest.attempt,
 		})
 	})
 }
@@ -281,6 +286,7 @@ func (l *leader) onHeartbeatAcked(ctx actor.Context, m *messages.HeartbeatAcked)
 	l.recovered(ctx, peer)
 	l.reads.rounds.Acked(peer, core.Round(m.Round))
 	l.compareState(ctx, peer, m.Checkpoint)
+	l.onAsleep(peer, m.Asleep)
 }
 
 // onFetchEntries serves a Replicator that does not stand at the log's end: from

@@ -222,7 +222,7 @@ type GatewayCaughtUp struct {
 	Term core.Term
 }
 
-// MemberStarted: Raft → Node, who passes it to the Gateway, local; answered with
+// MemberStarted: Raft → Node, who passes it to the Gateway and Pulse, local; answered with
 // MemberAdmitted, by way of the disk, or with MemberRefused.
 type MemberStarted struct {
 	Group uint64
@@ -245,7 +245,7 @@ type MemberRefused struct {
 	Reason string
 }
 
-// MemberStopped: Raft → Node, who passes it to the Gateway, local.
+// MemberStopped: Raft → Node, who passes it to the Gateway and Pulse, local.
 type MemberStopped struct {
 	Group uint64
 	PID   *actor.PID

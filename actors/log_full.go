@@ -33,6 +33,11 @@ type keptWrite struct {
 }
 
 func (k *keptWrite) hardState() bool { return k.writes && k.update.HardState != nil }
+func (k *keptWrite) deletes() bool   { return k.writes && k.update.Delete }
+
+// urgent: it keeps its order among its like, and needs no room to speak of. What a group
+// writes that is made anew must not go before the deletion of the one before it.
+func (k *keptWrite) urgent() bool { return k.hardState() || k.deletes() }
 
 // compacts says whether it cuts the log behind a snapshot, and resets, whether it puts a
 // snapshot in the place of the log.
@@ -49,7 +54,7 @@ func (k *keptWrite) leaves(o *keptWrite) bool {
 	switch {
 	case !o.writes || k.update.Group != o.update.Group || o.hardState():
 		return true
-	case !k.sameMember(o) || k.resets() || o.compacts():
+	case o.deletes() || !k.sameMember(o) || k.resets() || o.compacts():
 		return false
 	}
 	for i := range o.update.Blocks {
@@ -86,11 +91,14 @@ func (w *logWriter) turnFull(ctx actor.Context) {
 
 // keep takes one more. A term and vote replace those of their member that wait: what
 // was asked for before them has no meaning any more, but for the note that came with it. The same goes for a compaction that
-// reaches further, and for whatever of a log waits when a snapshot takes its place.
+// reaches further, for whatever of a log waits when a snapshot takes its place, and for all
+// that waits of a group that is deleted.
 func (l *fullLog) keep(k keptWrite) {
 	gone := func(o *keptWrite) bool {
 		switch {
-		case !o.writes || !k.sameMember(o):
+		case k.deletes():
+			return k.fact.group == o.fact.group
+		case !o.writes || o.deletes() || !k.sameMember(o):
 			return false
 		case k.hardState() || o.hardState():
 			return k.hardState() && o.hardState()
@@ -110,7 +118,7 @@ func (l *fullLog) keep(k keptWrite) {
 // written first: terms and votes, of a member that has said nothing of those entries yet
 // and may lose them, and compactions, which give room back.
 func (w *logWriter) writeSmall(ctx actor.Context) {
-	w.writeEarly(ctx, (*keptWrite).hardState)
+	w.writeEarly(ctx, (*keptWrite).urgent)
 	if w.failed == "" {
 		w.full.findEarly()
 		w.writeEarly(ctx, func(k *keptWrite) bool { return k.early })

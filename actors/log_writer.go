@@ -15,8 +15,9 @@ import (
 // LogWriter
 //
 //	owns   what is written to the log device; one for all groups of a process
-//	hears  PersistHardState, PersistEntries, CompactLog, AdmitMember, RetryWrite
-//	says   HardStatePersisted, EntriesPersisted, LogCompacted, MemberAdmitted,
+//	hears  PersistHardState, PersistEntries, CompactLog, DeleteLog, AdmitMember,
+//	       RetryWrite
+//	says   HardStatePersisted, EntriesPersisted, LogCompacted, LogDeleted, MemberAdmitted,
 //	       StorageFailed; LogFull and LogHasRoom to the Node
 //
 // A turn makes one write and one sync for everything that was waiting. While it
@@ -72,6 +73,8 @@ func (w *logWriter) receive(ctx actor.Context, message any, sender *actor.PID) {
 		w.onPersistEntries(m, sender)
 	case *CompactLog:
 		w.onCompactLog(m, sender)
+	case *DeleteLog:
+		w.onDeleteLog(m, sender)
 	case *AdmitMember:
 		// What an earlier life of the member had under way is written before it, and
 		// reported before it: the member is still starting then, and takes no notice.

@@ -27,6 +27,7 @@ type member struct {
 	*world
 	store             *memory.Store
 	node, gateway     *probe
+	pulse             *probe // nil: the member sends its heartbeats by itself
 	writer, reader    *disk
 	client            *probe
 	machine           *recorder
@@ -170,7 +171,11 @@ func newMember(t *testing.T, size int) *member {
 }
 
 func (m *member) links() Links {
-	return Links{Node: m.node.pid, LogWriter: m.writer.pid, LogReader: m.reader.pid, Gateway: m.gateway.pid}
+	l := Links{Node: m.node.pid, LogWriter: m.writer.pid, LogReader: m.reader.pid, Gateway: m.gateway.pid}
+	if m.pulse != nil {
+		l.Pulse = m.pulse.pid
+	}
+	return l
 }
 
 // start spawns the actor and admits it, and has its peers know of nothing that it

@@ -8,17 +8,19 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/messages"
 )
 
 // Node
 //
-//	owns   the registry of this process's members; parent of LogWriter, LogReader
-//	       and Gateway
+//	owns   the registry of this process's members; parent of LogWriter, LogReader,
+//	       Gateway and Pulse
 //	hears  MemberStarted, MemberStopped, MemberFailed, LeaderChanged,
-//	       ConfigurationChanged, StorageFailed, LogFull, LogHasRoom, DescribeNode
-//	says   AdmitMember, the news of members to the Gateway, the news of the disk to every
+//	       ConfigurationChanged, StorageFailed, LogFull, LogHasRoom, DeleteGroup,
+//	       BalanceTimeout, DescribeNode
+//	says   AdmitMember, DeleteLog, ShareLeadership, the news of members to Gateway and Pulse, the news of the disk to every
 //	       member,
 //	       LeaderChanged and MemberFailed on the event stream, for whoever watches
 type node struct {
@@ -30,12 +32,15 @@ type node struct {
 	members map[uint64]*actor.PID
 	storage string   // why it failed, empty while it works
 	full    *LogFull // nil while the disk has room
+	balance balance
 }
 
 // NodeOptions describe a process's node.
 type NodeOptions struct {
 	Store   logstore.Store // nil for a process without members
 	Gateway GatewayOptions
+	Pulse   PulseOptions // zero for members that send their heartbeats by themselves
+	Balance BalanceOptions
 	// StorageFailed is called once, from the Node's turn, when a write or sync has
 	// failed. It must not block.
 	StorageFailed func(reason string)
@@ -64,7 +69,7 @@ type NodeDescription struct {
 // NodeProps describes a process's Node. Spawn it as NodeName.
 func NodeProps(rt *Runtime, opts NodeOptions) *actor.Props {
 	return rt.props(0, func() behavior {
-		return &node{rt: rt, opts: opts, logger: rt.Logger.Named("node"), members: map[uint64]*actor.PID{}}
+		return &node{rt: rt, opts: opts, logger: rt.Logger.Named("node"), members: map[uint64]*actor.PID{}, balance: balance{leaders: map[uint64]core.NodeID{}}}
 	})
 }
 
@@ -73,6 +78,10 @@ func (n *node) started(ctx actor.Context) {
 	if n.opts.Store != nil {
 		n.links.LogWriter = n.spawn(ctx, LogWriterProps(n.rt, n.opts.Store), "log-writer")
 		n.links.LogReader = n.spawn(ctx, LogReaderProps(n.rt, n.opts.Store), "log-reader")
+		if n.opts.Pulse != (PulseOptions{}) {
+			n.links.Pulse = n.spawn(ctx, PulseProps(n.rt, n.opts.Pulse), "pulse")
+		}
+		n.armBalance(ctx)
 	}
 }
 
@@ -93,6 +102,7 @@ func (n *node) receive(ctx actor.Context, message any, sender *actor.PID) {
 	case *MemberFailed:
 		ctx.ActorSystem().EventStream.Publish(m)
 	case *LeaderChanged:
+		n.noteLeader(m.Group, m.Leader)
 		ctx.ActorSystem().EventStream.Publish(m)
 	case *ConfigurationChanged:
 		if n.opts.MembersChanged != nil {
@@ -106,6 +116,10 @@ func (n *node) receive(ctx actor.Context, message any, sender *actor.PID) {
 	case *LogHasRoom:
 		n.full = nil
 		n.tellMembers(ctx, m)
+	case *BalanceTimeout:
+		n.onBalanceTimeout(ctx, m)
+	case *DeleteGroup:
+		n.onDeleteGroup(ctx, m, sender)
 	case *DescribeNode:
 		n.onDescribeNode(ctx, sender)
 	}
@@ -118,6 +132,9 @@ func (n *node) onMemberStarted(ctx actor.Context, m *MemberStarted) {
 	}
 	n.members[m.Group] = m.PID
 	ctx.Send(n.links.Gateway, m)
+	if n.links.Pulse != nil {
+		ctx.Send(n.links.Pulse, m)
+	}
 	if n.storage != "" {
 		ctx.Send(m.PID, &messages.StorageFailed{Reason: n.storage})
 		return
@@ -139,7 +156,11 @@ func (n *node) onMemberStopped(ctx actor.Context, m *MemberStopped) {
 		return // one that was refused
 	}
 	delete(n.members, m.Group)
+	n.noteLeader(m.Group, "")
 	ctx.Send(n.links.Gateway, m)
+	if n.links.Pulse != nil {
+		ctx.Send(n.links.Pulse, m)
+	}
 	if n.opts.MemberStopped != nil {
 		n.opts.MemberStopped(m.Group, m.PID)
 	}
@@ -173,7 +194,7 @@ func (n *node) onDescribeNode(ctx actor.Context, sender *actor.PID) {
 }
 
 func (n *node) endTurn(actor.Context)  {}
-func (n *node) stopping(actor.Context) {}
+func (n *node) stopping(actor.Context) { n.balance.timer.cancel() }
 
 // crashed: a Node that has lost its registry is no node. The process must end.
 func (n *node) crashed(ctx actor.Context, reason any, stack []byte) {

@@ -13,15 +13,20 @@ import (
 	"github.com/protoraft/protoraft/messages"
 )
 
-// Links are the actors of a node that its members work with.
+// Links are the actors of a node that its members work with. Without a Pulse they send
+// their heartbeats by themselves.
 type Links struct {
-	Node, LogWriter, LogReader, Gateway *actor.PID
+	Node, LogWriter, LogReader, Gateway, Pulse *actor.PID
 }
 
 // MemberOptions describe one member of one group.
 type MemberOptions struct {
 	Group uint64
 	Node  core.NodeID
+
+	// Incarnation tells a group from those of its number that were deleted, the same on
+	// every member, which is to be spawned as MemberName. 0: that of what is stored, or 1.
+	Incarnation uint64
 
 	// Bootstrap is the configuration a group begins with, the same on every
 	// member. A member that has anything stored ignores it. Empty for a member of a
@@ -63,6 +68,9 @@ type MemberOptions struct {
 	// lease stale, nothing else. 0 means no leases: reads that ask for one take a
 	// round. The same on every member.
 	ClockDrift float64
+	// SleepAfter is how long there is nothing to do in a group before its leader has it
+	// sleep, and with it all timers and messages of the group. 0: never. It needs a Pulse.
+	SleepAfter time.Duration
 	// ReadTimeout is how long a query waits for the index it must reflect.
 	ReadTimeout time.Duration
 	// CatchUpTimeout is how long a change of members waits for a new voter that does
@@ -145,6 +153,8 @@ func (o *MemberOptions) Validate() error {
 	switch l := &o.Limits; {
 	case o.Group == 0:
 		return fmt.Errorf("option Group: 0 is not a group id, expected 1 or higher")
+	case o.Incarnation > IncarnationMax:
+		return fmt.Errorf("option Incarnation: %d, expected at most %d", o.Incarnation, IncarnationMax)
 	case o.Node == "":
 		return fmt.Errorf("option Node: empty")
 	case o.Machine == nil && !o.Witness:
@@ -159,6 +169,8 @@ func (o *MemberOptions) Validate() error {
 		return fmt.Errorf("option ElectionTimeout: %v, expected at least three heartbeat intervals (%v)", o.ElectionTimeout, 3*o.HeartbeatInterval)
 	case o.ClockDrift < 0 || o.ClockDrift >= 0.5:
 		return fmt.Errorf("option ClockDrift: %v, expected 0 (no leases) or a fraction below 0.5", o.ClockDrift)
+	case o.SleepAfter < 0:
+		return fmt.Errorf("option SleepAfter: %v, expected 0 for never, or more", o.SleepAfter)
 	case o.ReadTimeout <= 0:
 		return fmt.Errorf("option ReadTimeout: %v, expected more than 0", o.ReadTimeout)
 	case o.CatchUpTimeout < 0:

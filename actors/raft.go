@@ -66,6 +66,7 @@ type raft struct {
 	cautiousUntil time.Duration
 
 	snapshots snapshotting
+	sleep     sleeping
 
 	role     role
 	election timer
@@ -138,6 +139,7 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 	if r.ofOtherHistory(ctx, message, sender) {
 		return
 	}
+	r.stir(ctx, message)
 	switch m := message.(type) {
 	case *messages.HardStatePersisted:
 		r.onHardStatePersisted(ctx, m)
@@ -189,6 +191,11 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.onRequestVote(ctx, m, sender)
 	case *messages.MemberRemoved:
 		r.onMemberRemoved(ctx, m)
+	case *messages.Stir: // see stir
+	case *ShareLeadership:
+		r.onShareLeadership(ctx, m)
+	case *Roused:
+		r.onRoused(ctx, m)
 	default:
 		if r.inTerm(ctx, message, sender) {
 			r.role.receive(ctx, message, sender)
@@ -401,10 +408,8 @@ func (r *raft) say(ctx actor.Context, to *actor.PID, message any, ask bool) {
 	case to == nil: // nobody to tell
 	case r.change != r.durableChange:
 		r.held = append(r.held, heldMessage{r.term, to, message, ask})
-	case ask:
-		ctx.Request(to, message)
 	default:
-		ctx.Send(to, message)
+		r.post(ctx, to, message, ask)
 	}
 }
 

@@ -86,7 +86,7 @@ func (r *raft) describe() *messages.GroupStatus {
 		FirstIndex: uint64(r.tail.shape.First()), LastIndex: uint64(r.tail.last().Index),
 		DurableIndex: uint64(r.tail.durable), CommitIndex: uint64(r.commit), AppliedIndex: uint64(r.applied),
 		SnapshotIndex: uint64(r.snapshots.newest.Index), SnapshotTerm: uint64(r.snapshots.newest.Term),
-		Failure: r.failure, Recovering: r.describeRecovery(), DiskFull: r.diskFull,
+		Failure: r.failure, Recovering: r.describeRecovery(), DiskFull: r.diskFull, Asleep: r.sleep.asleep,
 	}
 	if len(r.configs) > 0 {
 		s.Configuration, s.ConfigurationIndex = describeConfiguration(r.config()), uint64(r.configIndex())
@@ -109,7 +109,7 @@ func (l *leader) describePeers() []*messages.PeerStatus {
 		out = append(out, &messages.PeerStatus{
 			Id: string(id), MatchIndex: uint64(l.tally.Match(id)),
 			State: p.GetState(), NextIndex: p.GetNextIndex(), Inflight: p.GetInflight(),
-			Active:        l.now-l.contact[id] < l.opts.ElectionTimeout,
+			Active:        l.sleep.asleep || l.now-l.contact[id] < l.opts.ElectionTimeout,
 			ComparedIndex: uint64(compared), DivergedIndex: uint64(max(diverged, l.toldDiverged[id])),
 			SnapshotSent: p.GetSnapshotSent(), SnapshotSize: p.GetSnapshotSize(),
 			Recovering: l.recoveries[id] != nil, DiskFull: l.room.isFull(id),

@@ -60,7 +60,7 @@ func (r *raft) keepsPeers(m *messages.ResetPeers) string {
 	case stopped && !(waits && s.waitsForPeers()):
 		return "the member is " + r.role.name()
 	case leads:
-		return "it leads: a majority answers, change the members instead"
+		return "it leads: a majority answers, or has been asked to just now, as by one that slept; change the members instead, or ask again in an election timeout"
 	case r.opts.Witness:
 		return "it is a witness and has no state to go on from: ask a voter with state, or restore a backup"
 	case r.hearsLeader():

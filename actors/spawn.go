@@ -101,12 +101,22 @@ func (t *turns) Receive(ctx actor.Context) {
 		if b, ok := t.behavior.(interface{ stopped(actor.Context) }); ok {
 			b.stopped(ctx) // after its children
 		}
+		t.behavior = ended{} // a PID that somebody keeps must not keep all that was its actor's
 	case *actor.Restarting:
 	default: // Terminated, or a message under somebody else's mailbox
 		t.behavior.receive(ctx, m, ctx.Sender())
 		t.behavior.endTurn(ctx)
 	}
 }
+
+// ended is an actor that is no more.
+type ended struct{}
+
+func (ended) started(actor.Context)                  {}
+func (ended) receive(actor.Context, any, *actor.PID) {}
+func (ended) endTurn(actor.Context)                  {}
+func (ended) stopping(actor.Context)                 {}
+func (ended) crashed(actor.Context, any, []byte)     {}
 
 func (t *turns) recover(ctx actor.Context) {
 	if r := recover(); r != nil {

@@ -127,7 +127,9 @@ func (s *starting) takeOver(ctx actor.Context, st *logstore.GroupState) (reset b
 	if s.damage != nil {
 		s.memory.resetFrom = core.Index(s.damage.Index)
 	}
-	s.incarnation = max(st.Incarnation, s.snapshot.GetIncarnation(), 1)
+	if err := s.settleIncarnation(st); err != nil {
+		return false, err
+	}
 	s.showLog(ctx, st)
 	s.term, s.vote = max(core.Term(st.HardState.Term), s.tail.last().Term), core.NodeID(st.HardState.Vote)
 	if reset, err = s.restore(ctx); err != nil {
@@ -351,10 +353,6 @@ func (s *starting) begin(ctx actor.Context) {
 	}
 }
 
-// bootstrapTerm is the term of the entry that every member of a new group begins
-// with; elections start above it.
-const bootstrapTerm = 1
-
 // bootstrap begins a group with its configuration as entry 1. Every member writes
 // the same entry by itself, so their logs agree before they first meet; nothing is
 // said until it is durable. A start that was cut off before that begins again.
@@ -365,11 +363,11 @@ func (s *starting) bootstrap(ctx actor.Context) {
 		return
 	}
 	w := messages.NewBlockWriter(messages.BlockHeader{
-		Group: s.opts.Group, Incarnation: s.incarnation, Term: bootstrapTerm, FirstIndex: 1,
+		Group: s.opts.Group, Incarnation: s.incarnation, Term: uint64(s.bootstrapTerm()), FirstIndex: 1,
 	}, messages.EntryBytes(len(data)))
 	w.Add(messages.EntryView{Kind: messages.EntryKind_CONFIGURATION, Data: data})
 	b := w.Finish()
-	s.setHardState(ctx, max(bootstrapTerm, s.term), s.vote)
+	s.setHardState(ctx, max(s.bootstrapTerm(), s.term), s.vote)
 	if err := s.appendBlock(ctx, CommittedBlock{Block: b}); err != nil {
 		s.fail(ctx, fmt.Sprintf("cannot bootstrap: %v", err))
 		return

@@ -100,7 +100,7 @@ func (n *Node) Backup(ctx context.Context, group uint64, newest bool) (*Backup, 
 	if n.client.member(group) == nil {
 		return nil, fmt.Errorf("group %d: %w", group, ErrNoGroup)
 	}
-	if n.options.witness() {
+	if n.witnessIn(group) {
 		return nil, fmt.Errorf("group %d: %w: %s is a witness and has no state, ask the node of a voter that has", group, ErrNoSnapshot, n.options.ID)
 	}
 	if !newest {

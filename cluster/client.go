@@ -259,6 +259,9 @@ func (c *Client) members() []*actor.PID {
 	return pids
 }
 
+// groups are those that have a member in this process.
+func (c *Client) groups() []uint64 { return slices.Sorted(maps.Keys(*c.routes.Load())) }
+
 func (c *Client) learn(group uint64, pid *actor.PID) {
 	c.change(func(routes map[uint64]*actor.PID) {
 		// A member started again under its name takes the place of the one that ended,

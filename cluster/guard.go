@@ -45,6 +45,10 @@ type guard struct {
 	streams atomic.Int64
 }
 
+// memberTargets are the ids of this node's members. There may be tens of thousands, so
+// they are no part of the rules, which are copied at each change.
+type memberTargets struct{ ids sync.Map }
+
 type guardOptions struct {
 	ClusterID string
 	NodeID    string            // may be absent from Members: then this process is a client
@@ -76,6 +80,7 @@ type rules struct {
 	members  map[string]string // node id → address, empty where another has that by now
 	ids      map[string]string // address → node id, also where a member was before
 	clients  map[string]int    // address → streams open from it
+	raft     *memberTargets    // open to raftTraffic, with their children
 }
 
 func newGuard(o guardOptions) *guard {
@@ -88,7 +93,7 @@ func newGuard(o guardOptions) *guard {
 	}
 	r := &rules{
 		types: wireTypes(), targets: map[string]class{}, prefixes: map[string]class{},
-		members: maps.Clone(o.Members), ids: map[string]string{}, clients: map[string]int{},
+		members: maps.Clone(o.Members), ids: map[string]string{}, clients: map[string]int{}, raft: &memberTargets{},
 	}
 	for id, address := range r.members {
 		r.ids[address] = id
@@ -108,7 +113,7 @@ func wireTypes() map[string]class {
 		&messages.RequestPreVote{}, &messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 		&messages.RequestVote{}, &messages.VoteGranted{}, &messages.VoteRejected{}, &messages.TimeoutNow{},
 		&messages.AppendEntries{}, &messages.AppendAccepted{}, &messages.AppendRejected{},
-		&messages.Heartbeat{}, &messages.HeartbeatAcked{},
+		&messages.Heartbeat{}, &messages.HeartbeatAcked{}, &messages.Beats{}, &messages.Stir{},
 		&messages.ConfirmReadIndex{}, &messages.ReadIndexConfirmed{}, &messages.StateDiverged{},
 		&messages.OfferSnapshot{}, &messages.SnapshotChunk{}, &messages.SnapshotReceived{},
 		&messages.SnapshotInstalled{}, &messages.SnapshotDeclined{}, &messages.MemberRemoved{},
@@ -132,6 +137,11 @@ func (g *guard) allowPrefix(prefix string, c class) {
 	}
 	g.change(func(r *rules) { r.prefixes = with(r.prefixes, prefix, c) })
 }
+
+// allowMember lets Raft's messages through to the member of that id and its children,
+// until it is dismissed.
+func (g *guard) allowMember(id string) { g.rules.Load().raft.ids.Store(id, struct{}{}) }
+func (g *guard) dismiss(id string)     { g.rules.Load().raft.ids.Delete(id) }
 
 // admit lists a member at its address, because a configuration or the cluster's own
 // word says so; the last word on an id or an address counts. Nobody is ever taken from
@@ -174,6 +184,10 @@ func (g *guard) countClient(address string, by int) {
 // classOf is what the target may receive, 0 when it is not listed.
 func (r *rules) classOf(target string) class {
 	c := r.targets[target]
+	member, _, _ := strings.Cut(target, "/")
+	if _, known := r.raft.ids.Load(member); known {
+		c |= raftTraffic
+	}
 	for i := 0; i < len(target); i++ {
 		if target[i] == '/' {
 			c |= r.prefixes[target[:i+1]]

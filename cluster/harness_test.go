@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -215,7 +216,7 @@ func newIntruder(t testing.TB, target string, says map[string]string) *intruder 
 // passFor is the identity with which member or client node at address calls to.
 func passFor(to *host, node, address string) map[string]string {
 	return map[string]string{
-		keyVersion: "1", keyMinimum: "1", keyCluster: "c1", keyNode: node, keyAddress: address,
+		keyVersion: strconv.Itoa(protocolVersion), keyMinimum: strconv.Itoa(protocolMinimum), keyCluster: "c1", keyNode: node, keyAddress: address,
 		keyToNode: to.remote.guard.node, keyToAddress: to.remote.address,
 	}
 }

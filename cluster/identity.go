@@ -18,8 +18,8 @@ import (
 // neither is below the other's minimum, so one release may speak the new version
 // while the cluster still speaks the old one.
 const (
-	protocolVersion = 1
-	protocolMinimum = 1
+	protocolVersion = 2 // heartbeats of all groups in one message, and sleep
+	protocolMinimum = 2
 )
 
 // Keys end in -bin where the value is free text: gRPC carries those unchanged.

@@ -38,6 +38,7 @@ type Node struct {
 	pid         *actor.PID
 	links       actors.Links
 	client      *Client
+	groups      nodeGroups
 
 	failOnce sync.Once
 	failed   chan struct{}
@@ -75,6 +76,13 @@ func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the snapshots in %s: %w", o.DataDir, err)
 	}
+	n.groups = nodeGroups{busy: map[uint64]bool{}, failures: map[uint64]string{}}
+	if n.groups.registry, err = openGroups(o.DataDir); err != nil {
+		return nil, err
+	}
+	if err := n.finishDeletions(); err != nil {
+		return nil, err
+	}
 	n.remote, err = startRemote(system, remoteOptions{
 		Listen: o.Listen, Advertise: o.address(), ClusterID: o.ClusterID, NodeID: o.ID,
 		Members: o.book(), Insecure: o.Insecure, Silence: o.silence(), Logger: o.Logger,
@@ -89,14 +97,20 @@ func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 		return n, err
 	}
 	n.client.noSessions = o.NoSessions
+	if err := n.startGroups(); err != nil {
+		return nil, err
+	}
 	return n, nil
 }
 
 func (n *Node) spawn() (err error) {
 	n.runtime, n.stopRuntime = actors.NewRuntime(n.logger)
 	n.remote.guard.allowTarget(actors.GatewayName, requests|answers)
+	n.remote.guard.allowTarget(actors.PulseName, raftTraffic)
 	props := actors.NodeProps(n.runtime, actors.NodeOptions{
 		Store: n.store, Gateway: n.options.gateway(),
+		Pulse:          actors.PulseOptions{Interval: n.options.HeartbeatInterval, Timeout: n.options.ElectionTimeout},
+		Balance:        actors.BalanceOptions{Every: n.options.BalanceEvery, Node: core.NodeID(n.options.ID)},
 		StorageFailed:  n.fail,
 		MemberStopped:  func(group uint64, pid *actor.PID) { n.client.forget(group, pid) },
 		MembersChanged: n.remote.guard.configured,
@@ -188,13 +202,18 @@ func (n *Node) ID() string { return n.options.ID }
 func (n *Node) ClusterID() string { return n.options.ClusterID }
 
 // GroupName is the name StartGroup spawns a group's members under.
-func GroupName(group uint64) string { return fmt.Sprintf("raft-%d", group) }
+func GroupName(group uint64) string { return actors.MemberName(group, 0) }
 
 // StartGroup spawns this node's member of a group as GroupName(group). The member
 // loads its log, or begins one with Options.Members, and takes part from then on; on a
 // node that joins it waits to be added.
-// machine belongs to the member; it is nil on a node that is a witness, see Member.
+// machine belongs to the member; it is nil on a node that is a witness, see Member. The
+// program does so whenever the node starts; for a group that is to be stopped and deleted
+// at run time, see CreateGroup.
 func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, error) {
+	if record, known := n.groups.record(group); known {
+		return nil, fmt.Errorf("group %d: %w, made at run time and %s", group, ErrGroupExists, record.State)
+	}
 	props, err := n.Props(group, machine)
 	if err != nil {
 		return nil, err
@@ -213,10 +232,17 @@ func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, e
 // *messages.DescribeGroup, *messages.TransferLeadership, *messages.StandForElection,
 // *messages.TakeSnapshot and *messages.ResetPeers.
 func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, error) {
+	return n.props(group, 0, n.options.bootstrap(), n.options.Members, machine)
+}
+
+// props is a member's of a group of these nodes, which begins with a configuration or, if
+// it is empty, waits to be added.
+func (n *Node) props(group, incarnation uint64, begin core.Configuration, nodes []Member, machine fsm.StateMachine) (*actor.Props, error) {
 	o := actors.MemberOptions{
-		Group: group, Node: core.NodeID(n.options.ID), Bootstrap: n.options.bootstrap(), Machine: machine, Witness: n.options.witness(),
+		Group: group, Incarnation: incarnation, Node: core.NodeID(n.options.ID), Bootstrap: begin, Machine: machine,
+		Witness:         isWitness(nodes, n.options.ID),
 		ElectionTimeout: n.options.ElectionTimeout, HeartbeatInterval: n.options.HeartbeatInterval,
-		ClockDrift: n.options.ClockDrift, ReadTimeout: n.options.RequestTimeout,
+		ClockDrift: n.options.ClockDrift, ReadTimeout: n.options.RequestTimeout, SleepAfter: n.options.SleepAfter,
 		Snapshots: n.snapshots, SnapshotInterval: n.options.SnapshotInterval,
 		SnapshotPolicy: core.SnapshotPolicy{Entries: core.Index(n.options.SnapshotEntries), Bytes: n.options.SnapshotBytes},
 		KeepEntries:    core.Index(n.options.KeepEntries),
@@ -230,8 +256,7 @@ func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, erro
 	// Peers may be here before the member's first turn.
 	admit := actor.WithOnInit(func(ctx actor.Context) {
 		id := ctx.Self().Id
-		n.remote.guard.allowTarget(id, raftTraffic)
-		n.remote.guard.allowPrefix(id+"/", raftTraffic)
+		n.remote.guard.allowMember(id)
 		n.client.learn(group, ctx.Self())
 	})
 	return actors.MemberProps(n.runtime, n.links, o).Configure(admit), nil
@@ -366,6 +391,9 @@ func (n *Node) close(graceful bool) error {
 	if n.stopRuntime != nil {
 		n.stopRuntime()
 	}
+	if n.groups.registry != nil {
+		errs = append(errs, n.groups.registry.close())
+	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())
 	}
@@ -418,6 +446,7 @@ type GroupStatus struct {
 	SnapshotIndex uint64 // of the newest durable snapshot, 0 for none
 	Failure       string // why the member stopped
 	DiskFull      bool   // this node's disk takes nothing but terms and votes
+	Asleep        bool   // nothing happens in the group; who needs it wakes it
 	// Recovering says what memory the member has lost and what is done about it: it
 	// neither votes nor counts until it holds again what the leader has. Empty for none.
 	Recovering string
@@ -476,7 +505,7 @@ func groupStatus(m *messages.GroupStatus) GroupStatus {
 		Group: m.Group, Role: m.Role, Term: m.Term, Leader: m.Leader,
 		FirstIndex: m.FirstIndex, LastIndex: m.LastIndex, DurableIndex: m.DurableIndex,
 		CommitIndex: m.CommitIndex, AppliedIndex: m.AppliedIndex, Failure: m.Failure, Recovering: m.Recovering, Awaits: m.Awaits,
-		SnapshotIndex: m.SnapshotIndex, DiskFull: m.DiskFull,
+		SnapshotIndex: m.SnapshotIndex, DiskFull: m.DiskFull, Asleep: m.Asleep,
 	}
 	g.Membership = membershipOf(m)
 	g.LeaderAddress = addressBook(g.Members())[g.Leader]

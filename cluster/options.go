@@ -104,6 +104,15 @@ type Options struct {
 	// leases, Lease reads are then Linearizable ones.
 	ClockDrift float64
 
+	// SleepAfter is how long there is nothing to do in a group before it sleeps: it sends
+	// nothing then and has no timers, and wakes, without an election, when somebody needs
+	// it. The same on every node. Default ten election timeouts; negative for never.
+	SleepAfter time.Duration
+
+	// BalanceEvery is how often this node, where it leads more groups than another node does
+	// that has a member of one, hands one of them over. Default 0: never.
+	BalanceEvery time.Duration
+
 	// RequestTimeout is how long Propose and Query wait for their outcome. A command of
 	// unknown outcome is sent again for up to as long once more, but with NoSessions.
 	// Default 5 s.
@@ -137,6 +146,10 @@ type Options struct {
 	// Default ten election timeouts.
 	CatchUpTimeout time.Duration
 
+	// Machines make the machines of groups that are made at run time, by kind: see
+	// CreateGroup. A node starts only with all the kinds that its groups have.
+	Machines map[string]MachineFactory
+
 	// Logger hears what happens. Default: none.
 	Logger hclog.Logger
 }
@@ -146,6 +159,7 @@ const (
 	defaultRequestTimeout  = 5 * time.Second
 	heartbeatsPerTimeout   = 10
 	defaultClockDrift      = 0.05
+	timeoutsBeforeSleep    = 10
 
 	defaultSnapshotEntries        = 100_000
 	defaultSnapshotBytes          = 256 << 20
@@ -202,6 +216,13 @@ func (o *Options) fill() error {
 		o.ClockDrift = 0
 	case o.ClockDrift >= 0.5:
 		return fmt.Errorf("cluster: Options.ClockDrift %v, expected a fraction below 0.5", o.ClockDrift)
+	}
+	if o.SleepAfter == 0 {
+		o.SleepAfter = timeoutsBeforeSleep * o.ElectionTimeout
+	}
+	o.SleepAfter = max(o.SleepAfter, 0)
+	if o.BalanceEvery < 0 {
+		return fmt.Errorf("cluster: Options.BalanceEvery %v, expected 0 for never, or more", o.BalanceEvery)
 	}
 	if o.RequestTimeout == 0 {
 		o.RequestTimeout = defaultRequestTimeout

@@ -926,6 +926,7 @@ type GroupStatus struct {
 	ConfigurationIndex uint64                 `protobuf:"varint,30,opt,name=configuration_index,json=configurationIndex,proto3" json:"configuration_index,omitempty"` // of configuration, 0 for none
 	Change             *ChangeStatus          `protobuf:"bytes,31,opt,name=change,proto3" json:"change,omitempty"`                                                    // of the members, under way
 	Recovering         string                 `protobuf:"bytes,33,opt,name=recovering,proto3" json:"recovering,omitempty"`                                            // what memory the member has lost and what is done about it, empty for none
+	Asleep             bool                   `protobuf:"varint,50,opt,name=asleep,proto3" json:"asleep,omitempty"`                                                   // nothing happens in the group; who needs it wakes it
 	Awaits             []string               `protobuf:"bytes,34,rep,name=awaits,proto3" json:"awaits,omitempty"`                                                    // who has not answered one that starts and cannot begin without
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -1092,6 +1093,13 @@ func (x *GroupStatus) GetRecovering() string {
 		return x.Recovering
 	}
 	return ""
+}
+
+func (x *GroupStatus) GetAsleep() bool {
+	if x != nil {
+		return x.Asleep
+	}
+	return false
 }
 
 func (x *GroupStatus) GetAwaits() []string {
@@ -1286,7 +1294,7 @@ const file_messages_client_proto_rawDesc = "" +
 	"\x04data\x18\x05 \x01(\fR\x04data\x12\x16\n" +
 	"\x06leader\x18\x06 \x01(\tR\x06leader\"%\n" +
 	"\rDescribeGroup\x12\x14\n" +
-	"\x05group\x18\x01 \x01(\x04R\x05group\"\xb2\x05\n" +
+	"\x05group\x18\x01 \x01(\x04R\x05group\"\xca\x05\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x16\n" +
 	"\x06member\x18\x02 \x01(\tR\x06member\x12\x12\n" +
@@ -1312,6 +1320,7 @@ const file_messages_client_proto_rawDesc = "" +
 	"\n" +
 	"recovering\x18! \x01(\tR\n" +
 	"recovering\x12\x16\n" +
+	"\x06asleep\x182 \x01(\bR\x06asleep\x12\x16\n" +
 	"\x06awaits\x18\" \x03(\tR\x06awaits\"\xfb\x02\n" +
 	"\n" +
 	"PeerStatus\x12\x0e\n" +

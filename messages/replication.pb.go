@@ -587,6 +587,7 @@ type Heartbeat struct {
 	// committed. The witness may cut its log that far. Never untrue later.
 	Spare         uint64   `protobuf:"varint,6,opt,name=spare,proto3" json:"spare,omitempty"`
 	To            string   `protobuf:"bytes,7,opt,name=to,proto3" json:"to,omitempty"`                   // the peer; empty from a leader of an earlier version
+	Sleep         uint64   `protobuf:"varint,50,opt,name=sleep,proto3" json:"sleep,omitempty"`           // not 0: commit is all there is, sleep when you have it; numbers the attempt
 	Resets        []uint64 `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -671,6 +672,13 @@ func (x *Heartbeat) GetTo() string {
 	return ""
 }
 
+func (x *Heartbeat) GetSleep() uint64 {
+	if x != nil {
+		return x.Sleep
+	}
+	return 0
+}
+
 func (x *Heartbeat) GetResets() []uint64 {
 	if x != nil {
 		return x.Resets
@@ -689,6 +697,7 @@ type HeartbeatAcked struct {
 	Recovering    uint64                 `protobuf:"fixed64,15,opt,name=recovering,proto3" json:"recovering,omitempty"`           // nonce of the follower's life while it does not count, else 0
 	DiskFull      bool                   `protobuf:"varint,5,opt,name=disk_full,json=diskFull,proto3" json:"disk_full,omitempty"` // the follower's disk takes no entries for now
 	Checkpoint    *Checkpoint            `protobuf:"bytes,20,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`             // a recent one of the follower's machine, where it has one
+	Asleep        uint64                 `protobuf:"varint,50,opt,name=asleep,proto3" json:"asleep,omitempty"`                    // the follower sleeps, as it was asked to in this attempt
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -770,6 +779,13 @@ func (x *HeartbeatAcked) GetCheckpoint() *Checkpoint {
 		return x.Checkpoint
 	}
 	return nil
+}
+
+func (x *HeartbeatAcked) GetAsleep() uint64 {
+	if x != nil {
+		return x.Asleep
+	}
+	return 0
 }
 
 // What a member's state machine has come to after the entry at index. Equal machines
@@ -1241,7 +1257,7 @@ const file_messages_replication_proto_rawDesc = "" +
 	"hint_index\x18\x06 \x01(\x04R\thintIndex\x12\x1b\n" +
 	"\thint_term\x18\a \x01(\x04R\bhintTerm\x12\x1d\n" +
 	"\n" +
-	"last_index\x18\b \x01(\x04R\tlastIndex\"\xb9\x01\n" +
+	"last_index\x18\b \x01(\x04R\tlastIndex\"\xcf\x01\n" +
 	"\tHeartbeat\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
@@ -1249,8 +1265,9 @@ const file_messages_replication_proto_rawDesc = "" +
 	"\x06commit\x18\x04 \x01(\x04R\x06commit\x12\x14\n" +
 	"\x05round\x18\x05 \x01(\x04R\x05round\x12\x14\n" +
 	"\x05spare\x18\x06 \x01(\x04R\x05spare\x12\x0e\n" +
-	"\x02to\x18\a \x01(\tR\x02to\x12\x16\n" +
-	"\x06resets\x18( \x03(\x06R\x06resets\"\xd8\x01\n" +
+	"\x02to\x18\a \x01(\tR\x02to\x12\x14\n" +
+	"\x05sleep\x182 \x01(\x04R\x05sleep\x12\x16\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"\xf0\x01\n" +
 	"\x0eHeartbeatAcked\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
@@ -1262,7 +1279,8 @@ const file_messages_replication_proto_rawDesc = "" +
 	"\tdisk_full\x18\x05 \x01(\bR\bdiskFull\x125\n" +
 	"\n" +
 	"checkpoint\x18\x14 \x01(\v2\x15.protoraft.CheckpointR\n" +
-	"checkpoint\"R\n" +
+	"checkpoint\x12\x16\n" +
+	"\x06asleep\x182 \x01(\x04R\x06asleep\"R\n" +
 	"\n" +
 	"Checkpoint\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x18\n" +

@@ -47,11 +47,15 @@ func (a webAdmin) ChangeMembers(ctx context.Context, change web.MembersChange) (
 }
 
 func (a webAdmin) wrongWith(change web.MembersChange) string {
-	if wrong := change.Check(); wrong != "" || a.insecure {
+	if wrong := change.Check(); wrong != "" {
 		return wrong
 	}
-	for _, m := range slices.Concat(change.Add, change.AddLearners, change.Move) {
-		if !isLoopback(m.Address) {
+	return a.wrongWithMembers(slices.Concat(change.Add, change.AddLearners, change.Move))
+}
+
+func (a webAdmin) wrongWithMembers(members []web.Member) string {
+	for _, m := range members {
+		if !a.insecure && !isLoopback(m.Address) {
 			return fmt.Sprintf("member %s at %s is on another machine and there is no TLS: expected an address on 127.0.0.1, or nodes that were started with --insecure", m.ID, m.Address)
 		}
 	}

@@ -126,7 +126,7 @@ func webGroup(g cluster.GroupStatus) web.GroupStatus {
 	shown := web.GroupStatus{
 		Group: g.Group, Role: g.Role, Term: g.Term, Leader: g.Leader, LeaderAddress: g.LeaderAddress,
 		FirstIndex: g.FirstIndex, LastIndex: g.LastIndex, DurableIndex: g.DurableIndex,
-		CommitIndex: g.CommitIndex, AppliedIndex: g.AppliedIndex, SnapshotIndex: g.SnapshotIndex, Failure: g.Failure, DiskFull: g.DiskFull,
+		CommitIndex: g.CommitIndex, AppliedIndex: g.AppliedIndex, SnapshotIndex: g.SnapshotIndex, Failure: g.Failure, DiskFull: g.DiskFull, Asleep: g.Asleep,
 		Recovering: g.Recovering, Awaits: g.Awaits,
 	}
 	for _, m := range g.Members() {

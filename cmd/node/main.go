@@ -43,7 +43,7 @@ leader; 4 outcome unknown.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
 	root.AddCommand(serveCommand(), demoCommand(), statusCommand(), versionCommand(),
-		membersCommand(), transferCommand(), snapshotCommand(), logCommand(),
+		membersCommand(), groupsCommand(), transferCommand(), snapshotCommand(), logCommand(),
 		backupCommand(), restoreCommand(), resetPeersCommand())
 	return root
 }

@@ -29,6 +29,8 @@ type serveFlags struct {
 	listen, resp, http string
 	election           duration
 	heartbeat          duration
+	balance            duration
+	noSleep            bool
 	level              logLevel
 	logJSON            bool
 	insecure           bool
@@ -94,6 +96,8 @@ what it has taken in, and exits with 0. A second signal ends it at once.`,
 	flags.Var(&f.election, "election-timeout", "least time without a leader before a node stands for election")
 	flags.Var(&f.heartbeat, "heartbeat", "how often a leader shows itself (default: a tenth of --election-timeout)")
 	flags.Var(&f.link, "link", "whether Raft's messages go by direct links to nodes that have them, too, or all by the remote")
+	flags.Var(&f.balance, "balance", "how often a node that leads more groups than another hands one over (default: never)")
+	flags.BoolVar(&f.noSleep, "no-sleep", false, "groups in which nothing happens do not sleep; the same on every node")
 	f.snapshots.register(flags)
 	flags.StringVar(&f.logEngine, "log-engine", "", "what keeps the log: goleveldb or journal (default: what keeps the one there is, "+engine.Default+" for a new one)")
 	flags.Var(&f.level, "log-level", "trace, debug, info, warn or error")

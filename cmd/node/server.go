@@ -79,12 +79,16 @@ func startNode(f *serveFlags, logger hclog.Logger) (*cluster.Node, error) {
 	o := cluster.Options{
 		ID: f.id, Members: f.members, DataDir: f.data, Address: f.address, Listen: f.listen, Insecure: f.insecure, NoDirectLinks: !bool(f.link),
 		ElectionTimeout: time.Duration(f.election), HeartbeatInterval: time.Duration(f.heartbeat), Logger: logger,
-		Join: f.join, ClusterID: f.clusterID, LogEngine: f.logEngine,
+		Join: f.join, ClusterID: f.clusterID, LogEngine: f.logEngine, Machines: machines(),
+		BalanceEvery: time.Duration(f.balance),
 		// A connection's commands are applied in its order, which one sent again would
 		// leave. Clients of RESP and HTTP have sessions of their own, by name.
 		NoSessions: true,
 	}
 	f.snapshots.fill(&o)
+	if f.noSleep {
+		o.SleepAfter = -1
+	}
 	node, err := cluster.Start(cluster.NewSystem(logger), o)
 	if err != nil {
 		return nil, err

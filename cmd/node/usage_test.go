@@ -23,7 +23,7 @@ func TestUsage(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{[]string{"sevre"}, []string{`unknown command "sevre"`, "backup, demo, log, members, reset-peers, restore, serve, snapshot, status, transfer, version"}},
+		{[]string{"sevre"}, []string{`unknown command "sevre"`, "backup, demo, groups, log, members, reset-peers, restore, serve, snapshot, status, transfer, version"}},
 		{[]string{"--bogus"}, []string{"--bogus"}},
 		{[]string{"serve"}, []string{"--cluster is missing", "id=host:port"}},
 		{serve("--address", "127.0.0.1"), []string{"--address", "host:port"}},
@@ -153,7 +153,7 @@ func TestVersion(t *testing.T) {
 	if code := run([]string{"version"}, &out, &errs); code != exitOK || errs.Len() > 0 {
 		t.Fatalf("exit %d, stderr %q", code, errs.String())
 	}
-	for _, want := range []string{"protoraft ", "commit ", "go1.", "protocol 1"} {
+	for _, want := range []string{"protoraft ", "commit ", "go1.", "protocol 2"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("does not say %q: %s", want, out.String())
 		}

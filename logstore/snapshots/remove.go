@@ -56,6 +56,24 @@ func (s *Store) RemoveGroup(group uint64) error {
 	return s.syncGroup(group)
 }
 
+// Forget is RemoveGroup, and removes the group's directory too. Nobody may be using the
+// group.
+func (s *Store) Forget(group uint64) error {
+	if err := s.RemoveGroup(group); err != nil {
+		return err
+	}
+	if err := s.fs.Remove(s.groupDir(group)); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return fmt.Errorf("snapshots: remove %s: %w", s.groupDir(group), err)
+	}
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		return fmt.Errorf("snapshots: sync %s: %w", s.dir, err)
+	}
+	return nil
+}
+
 func ours(group uint64, file string) bool {
 	_, finished := parseName(group, file, snapshotExt)
 	_, partial := parseName(group, file, partialExt)

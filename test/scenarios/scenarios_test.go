@@ -108,7 +108,7 @@ func (p *play) command(name string, list []datadriven.CmdArg) error {
 // nodesMax: above it, election waits would not all be different.
 const nodesMax = 9
 
-// cluster n=3 [groups=2] [spares=1] [witness] [stopped]
+// cluster n=3 [groups=2] [spares=1] [witness] [sleep] [stopped]
 func (p *play) cluster(a *arguments) error {
 	if p.script != nil {
 		return fmt.Errorf("there is a cluster already")
@@ -125,6 +125,9 @@ func (p *play) cluster(a *arguments) error {
 	p.script.Spares(int(spares))
 	if a.word("witness") {
 		p.script.Witness()
+	}
+	if a.word("sleep") {
+		p.script.Sleep()
 	}
 	for i := range n {
 		p.nodes = append(p.nodes, fmt.Sprintf("n%d", i+1))

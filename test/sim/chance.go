@@ -31,6 +31,7 @@ const (
 	chanceLost
 	chanceMachines
 	chanceMoves
+	chanceGroups
 )
 
 func (w *World) newSource(kind, order uint64) *source {

@@ -290,6 +290,17 @@ var brokenByMembers = map[string][]func(x bad){
 		x.end()
 	}},
 
+	"who sleeps has nothing to do": {func(x bad) {
+		x.leads(2)
+		x.a.log = entries(2, 3) // none of them on its disk
+		x.a.fallsAsleep(&actors.FellAsleep{On: "n2:7000"})
+	}},
+	"a leader sleeps when everybody has everything": {func(x bad) {
+		x.leads(2)
+		x.a.log = entries(2, 3)
+		x.a.disk, x.a.commit, x.a.reported = x.a.log, 3, 3
+		x.a.fallsAsleep(&actors.FellAsleep{Peers: []string{"n2:7000", "n3:7000"}})
+	}},
 	"a leader without a majority steps down": {func(x bad) {
 		x.leads(2)
 		x.later(time.Second)

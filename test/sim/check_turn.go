@@ -91,7 +91,7 @@ func (c *checks) turnBegins(b *stepMailbox, heard []any) {
 		t.atOnce, t.leads, t.lastIndex = m.atOnce(), m.leads, len(m.log)
 		t.members = m.current()
 		t.hears = m.leads != 0 || m.hearsLeader(m.heardAt, t.now)
-		t.mayHear = t.hears || m.hearsLeader(m.perhapsAt, t.now)
+		t.mayHear = t.hears || m.asleep || m.hearsLeader(m.perhapsAt, t.now)
 		m.hear(t)
 	case replicatorActor:
 		b.sends.hear(t)

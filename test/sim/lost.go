@@ -103,11 +103,23 @@ func (w *World) loseAllBut(survivor *node) {
 	}
 }
 
-// resetGroup orders the survivor to go on alone, without the word that it takes first.
+// resetGroup orders the survivor to go on alone, without the word that it takes first. One
+// that leads asleep has to learn by being asked that nobody answers any more.
 func (w *World) resetGroup(n *node, g *groupModel) {
-	for _, accept := range []bool{false, true} {
+	order := func(accept bool) {
 		n.host.system.Root.RequestWithCustomSender(n.memberPID(g.id), &messages.ResetPeers{Group: g.id, AcceptLoss: accept}, w.probe.pid(n))
 		w.runUntil(w.now+w.setup.electionTimeout/4, nil)
+	}
+	if m := g.members[n.number]; m.leads != 0 && m.asleep {
+		w.cover.add("reset of one that leads asleep")
+		order(true)
+		if g.before == nil {
+			w.violate("a reset keeps what is held", "group %d: %s goes on alone while it leads", g.id, n.id)
+		}
+		w.runUntil(w.now+2*w.setup.electionTimeout, nil)
+	}
+	for _, accept := range []bool{false, true} {
+		order(accept)
 		if reset := g.before == nil; reset && !accept {
 			w.violate("a reset keeps what is held", "group %d: %s goes on alone without being told to accept loss", g.id, n.id)
 		}

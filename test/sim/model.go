@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -112,6 +113,8 @@ type office struct {
 	grantedAt       time.Duration
 	grantedAlone    bool
 
+	asleep bool // with its group
+
 	// While it leads.
 	contact      map[string]time.Duration
 	round        uint64
@@ -175,6 +178,16 @@ func (c *checks) posted(b *stepMailbox, message any) {
 	case *actors.PersistHardState:
 		c.member(b.n, m.Group).asksHardState(m)
 		c.member(b.n, m.Group).onPersistHardState(m)
+	case *actors.FellAsleep:
+		c.member(b.n, groupOf(m.PID.Id)).fallsAsleep(m)
+	case *actors.WokeUp:
+		c.member(b.n, groupOf(m.PID.Id)).wakes()
+	case *actors.Roused:
+		c.w.cover.add("sleep: roused, " + m.Reason[strings.LastIndex(m.Reason, ":7000 ")+len(":7000 "):])
+	case *actors.SendBeat:
+		if to := c.w.byAddress[m.To.Address]; to != nil {
+			c.sent(b.n, to, m.To.Id, m.Message)
+		}
 	case *actors.PersistEntries:
 		c.member(b.n, m.Group).appendsAsLeader()
 		c.member(b.n, m.Group).onPersistEntries(m)

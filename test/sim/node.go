@@ -265,7 +265,7 @@ func (n *node) spawn() {
 	root := n.host.system.Root
 	o := actors.NodeOptions{
 		Gateway:       actors.GatewayOptions{RequestTimeout: w.setup.requestTimeout, Waiting: w.setup.gatewayWaiting, WaitingBytes: 1 << 20},
-		StorageFailed: n.storageFailed, MembersChanged: n.configured,
+		StorageFailed: n.storageFailed, MembersChanged: n.configured, Pulse: w.setup.pulseOptions(),
 	}
 	if n.outsider {
 		o.Gateway.Found = func(id core.NodeID, address string) { n.places.list(string(id), address) }
@@ -292,6 +292,9 @@ func (n *node) spawn() {
 		Node: pid, Gateway: actor.NewPID(n.address, actors.GatewayName),
 		LogWriter: actor.NewPID(n.address, actors.NodeName+"/log-writer"),
 		LogReader: actor.NewPID(n.address, actors.NodeName+"/log-reader"),
+	}
+	if w.setup.pulse {
+		links.Pulse = actor.NewPID(n.address, actors.PulseName)
 	}
 	for group := uint64(1); group <= uint64(w.setup.groups); group++ {
 		o := w.setup.member(n, group)

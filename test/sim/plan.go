@@ -65,6 +65,8 @@ type feature struct {
 
 var features = []feature{
 	{"part batches", func(s *setup) { s.partBatch = 0 }},
+	{"pulse", func(s *setup) { s.pulse, s.sleepAfter = false, 0 }},
+	{"sleep", func(s *setup) { s.sleepAfter = 0 }},
 	{"lag", func(s *setup) { s.lag = 0 }},
 	{"time of syncs", func(s *setup) { s.sync = 0 }},
 	{"slower disks", func(s *setup) {

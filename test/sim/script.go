@@ -53,6 +53,7 @@ const (
 	ScriptElectionTimeout   = time.Second
 	ScriptHeartbeatInterval = 100 * time.Millisecond
 	ScriptRequestTimeout    = 20 * time.Second
+	ScriptSleepAfter        = 2 * time.Second
 )
 
 // NewScript makes a world of nodes n1, n2, …, none of them started, each to have a

@@ -15,6 +15,10 @@ func (s *Script) Spares(n int) { s.w.setup.spares = n }
 // Start.
 func (s *Script) Witness() { s.w.setup.witness = true }
 
+// Sleep has beats go by way of the Pulse, and groups sleep in which nothing has happened
+// for ScriptSleepAfter. It comes before the first Start.
+func (s *Script) Sleep() { s.w.setup.pulse, s.w.setup.sleepAfter = true, ScriptSleepAfter }
+
 // MemberChange is what a script asks for, by node ids; a learner's has "?" behind it, a
 // witness's "!".
 type MemberChange struct {

@@ -98,6 +98,7 @@ func (s *Script) memberLine(n *node, group uint64) string {
 	if st.DiskFull {
 		rest += ", disk full"
 	}
+	rest += when(st.Asleep, ", asleep")
 	return fmt.Sprintf("%s t%d%s, last %d@%d durable %d commit %d applied %d%s",
 		role, st.Term, vote, st.LastIndex, lastTerm(m.log), st.DurableIndex, st.CommitIndex, st.AppliedIndex, rest)
 }

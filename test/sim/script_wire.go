@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -190,19 +191,44 @@ func (s *Script) message(message any) string {
 		}
 		return s.group(m.Group) + fmt.Sprintf("refused t%d%s after %d, try %d@%d", m.Term, session(m.Session), m.PrevIndex, m.HintIndex, m.HintTerm)
 	case *messages.Heartbeat:
-		return s.group(m.Group) + fmt.Sprintf("heartbeat t%d commit %d%s%s", m.Term, m.Commit, round(m.Round), spare(m.Spare))
+		return s.group(m.Group) + fmt.Sprintf("heartbeat t%d commit %d%s%s", m.Term, m.Commit, round(m.Round), spare(m.Spare)) + when(m.Sleep != 0, ", sleep")
 	case *messages.StateDiverged:
 		return s.group(m.Group) + fmt.Sprintf("stop t%d: your state after %d is not a majority's", m.Term, m.Checkpoint.GetIndex())
 	case *messages.HeartbeatAcked:
-		full := ""
-		if m.DiskFull {
-			full = ", disk full"
-		}
-		return s.group(m.Group) + fmt.Sprintf("alive t%d%s%s%s", m.Term, round(m.Round), recovering(m.Recovering), full)
+		return s.group(m.Group) + fmt.Sprintf("alive t%d%s%s", m.Term, round(m.Round), recovering(m.Recovering)) +
+			when(m.DiskFull, ", disk full") + when(m.Asleep != 0, ", asleep")
+	case *messages.Beats:
+		return s.beats(m)
+	case *messages.Stir:
+		return s.group(m.Group) + fmt.Sprintf("wake t%d", m.Term)
 	case *messages.MemoryRestored:
 		return s.group(m.Group) + fmt.Sprintf("restored t%d at %d", m.Term, m.Barrier)
 	}
 	return s.election(message)
+}
+
+// beats are what a node's Pulse says of its groups. It says that it is there when it says
+// nothing else.
+func (s *Script) beats(m *messages.Beats) string {
+	var parts []string
+	for _, b := range m.Beats {
+		if h := b.GetHeartbeat(); h != nil {
+			parts = append(parts, s.message(h))
+		} else {
+			parts = append(parts, s.message(b.GetAcked()))
+		}
+	}
+	for _, one := range m.Asleep {
+		parts = append(parts, fmt.Sprintf("%s sleeps t%d", one.Member, one.Term))
+	}
+	return cmp.Or(strings.Join(parts, ", "), "here")
+}
+
+func when(is bool, text string) string {
+	if is {
+		return text
+	}
+	return ""
 }
 
 func (s *Script) election(message any) string {

@@ -27,6 +27,8 @@ type setup struct {
 	limits                     actors.Limits
 	requestTimeout             time.Duration
 	snapshots                  snapshotSetup
+	pulse                      bool          // beats of all groups go in one message
+	sleepAfter                 time.Duration // groups in which nothing happens sleep, 0 for never
 	gatewayWaiting             int
 
 	// Time and order.
@@ -73,7 +75,7 @@ func (s *setup) member(n *node, group uint64) actors.MemberOptions {
 	o := actors.MemberOptions{
 		Group: group, Node: core.NodeID(n.id), Bootstrap: n.bootstrap(), Witness: n.witness(),
 		ElectionTimeout: s.electionTimeout, HeartbeatInterval: s.heartbeat, Limits: s.limits,
-		ClockDrift: s.clockDrift, ReadTimeout: s.requestTimeout,
+		ClockDrift: s.clockDrift, ReadTimeout: s.requestTimeout, SleepAfter: s.sleepAfter,
 	}
 	if !o.Witness {
 		o.Machine, o.Sessions = n.w.newMachine(n, group), n.w.checks.member(n, group).newTable(s.sessions)
@@ -275,6 +277,6 @@ func (s *setup) drawDurable(d draw) {
 }
 
 func (s *setup) String() string {
-	return fmt.Sprintf("%d nodes, %d of them spares, witness %v, %d groups, %v; election timeout %v, heartbeat %v, limits %+v; links %v+%v drop %.3f duplicate %.3f reorder %.3f; sync %v, drift %.3f; %d clients, %d keys; %v; strikes %v every %v; stale %.3f, late timers %.3f, cut reads %.3f, crowded %.3f, narrow %d",
-		s.nodes, s.spares, s.witness, s.groups, s.length, s.electionTimeout, s.heartbeat, s.limits, s.delay, s.jitter, s.drop, s.duplicate, s.reorder, s.sync, s.drift, s.clients, s.keys, &s.snapshots, s.strikes, s.interval, s.stale, s.lateTimers, s.cutReads, s.crowded, s.narrow)
+	return fmt.Sprintf("%d nodes, %d of them spares, witness %v, %d groups, %v; election timeout %v, heartbeat %v, limits %+v; links %v+%v drop %.3f duplicate %.3f reorder %.3f; sync %v, drift %.3f; %d clients, %d keys; %v; strikes %v every %v; stale %.3f, late timers %.3f, cut reads %.3f, crowded %.3f, narrow %d, pulse %v, sleep after %v",
+		s.nodes, s.spares, s.witness, s.groups, s.length, s.electionTimeout, s.heartbeat, s.limits, s.delay, s.jitter, s.drop, s.duplicate, s.reorder, s.sync, s.drift, s.clients, s.keys, &s.snapshots, s.strikes, s.interval, s.stale, s.lateTimers, s.cutReads, s.crowded, s.narrow, s.pulse, s.sleepAfter)
 }

@@ -114,6 +114,7 @@ func Run(o Options) Result {
 	}
 	w.setup.drawSessions(draw{stream(o.Seed, chanceSessions, 0)})
 	w.setup.drawMoves(draw{stream(o.Seed, chanceMoves, 0)})
+	w.setup.drawGroups(draw{stream(o.Seed, chanceGroups, 0)})
 	w.decide(o)
 	w.again = rand.New(w.newSource(chanceSessions, 1))
 	w.machines = rand.New(w.newSource(chanceMachines, 0))

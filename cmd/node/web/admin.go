@@ -17,7 +17,7 @@ import (
 )
 
 // Admin is what an operator does to a running cluster through one of its nodes, besides
-// the paths of Recovery. Only its own machine may ask for it, until callers can be told apart:
+// the paths of Recovery and Groups. Only its own machine may ask for it, until callers can be told apart:
 //
 //	GET  /v1/admin/status          AdminStatus: this node's, with its members in detail
 //	GET  /v1/admin/members         Members, as the leader knows them
@@ -126,7 +126,7 @@ const (
 	adminBodyMax   = 64 << 10
 	adminTimeout   = 30 * time.Second
 	adminLongest   = time.Hour
-	adminPathsText = "status, members, members/abort, transfer, snapshot, backup and reset-peers"
+	adminPathsText = "status, members, members/abort, groups, groups/stop, groups/start, groups/delete, transfer, snapshot, backup and reset-peers"
 )
 
 func (h *handler) serveAdmin(w http.ResponseWriter, r *http.Request, path string) {
@@ -163,6 +163,8 @@ func (h *handler) serveAdmin(w http.ResponseWriter, r *http.Request, path string
 		h.serveBackup(w, r)
 	case "reset-peers":
 		h.serveResetPeers(w, r)
+	case "groups", "groups/stop", "groups/start", "groups/delete":
+		h.serveGroups(w, r, path)
 	default:
 		writeError(w, http.StatusNotFound, problem{
 			Error: "no such path; under " + adminPrefix + " there are " + adminPathsText, Outcome: outcomeNotApplied, Reason: "no_such_path",

@@ -104,6 +104,7 @@ type GroupStatus struct {
 	Recovering    string       `json:"recovering,omitempty"` // what memory the member has lost, and what is done about it
 	Awaits        []string     `json:"awaits,omitempty"`     // who has not answered a member that starts and cannot begin without
 	DiskFull      bool         `json:"disk_full,omitempty"`
+	Asleep        bool         `json:"asleep,omitempty"` // nothing happens in it; who needs it wakes it
 	Members       []string     `json:"members,omitempty"`
 	Peers         []PeerStatus `json:"peers,omitempty"` // on the leader
 }

@@ -1,0 +1,148 @@
+package cluster
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/protoraft/protoraft/fsm/counter"
+	"github.com/protoraft/protoraft/messages"
+)
+
+var (
+	idleGroups = flag.Int("cluster.groups", 60, "groups a node of TestIdleGroups")
+	idleFor    = flag.Duration("cluster.idle", time.Second, "how long TestIdleGroups watches them idle")
+	idleNodes  = flag.Int("cluster.nodes", 3, "nodes of TestIdleGroups, all in this process")
+)
+
+// usage is what this process has used so far.
+type usage struct {
+	heap, stacks uint64
+	goroutines   int
+	cpu          time.Duration
+	at           time.Time
+}
+
+func measure(t testing.TB) usage {
+	t.Helper()
+	debug.FreeOSMemory()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		t.Fatal(err)
+	}
+	return usage{
+		heap: m.HeapAlloc, stacks: m.StackInuse, goroutines: runtime.NumGoroutine(),
+		cpu: time.Duration(r.Utime.Nano() + r.Stime.Nano()), at: time.Now(),
+	}
+}
+
+// TestIdleGroups shows what groups cost that nobody uses, in memory and in CPU. The
+// figures that are published come from -cluster.groups=10000 -cluster.idle=30s -v.
+func TestIdleGroups(t *testing.T) {
+	onlyRemote(t)
+	if *idleNodes > 1 {
+		onlyRemote(t)
+	}
+	var members []Member
+	for i := range *idleNodes {
+		members = append(members, Member{ID: fmt.Sprintf("n%d", i+1), Address: freeAddress(t)})
+	}
+	var nodes []*Node
+	for _, m := range members {
+		o := Options{
+			ID: m.ID, Members: members, DataDir: filepath.Join(t.TempDir(), m.ID),
+			SleepAfter: 2 * time.Second,
+			Logger:     hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: io.Discard}), // members keep loggers of their own
+		}
+		n, err := Start(NewSystem(o.Logger), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { shutDown(t, n) })
+		nodes = append(nodes, n)
+	}
+	before := measure(t)
+	for first := 1; first <= *idleGroups; first += idleBatch {
+		last := min(first+idleBatch-1, *idleGroups)
+		for group := first; group <= last; group++ {
+			for _, n := range nodes {
+				if _, err := n.StartGroup(uint64(group), counter.New(counter.Hooks{})); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		awaitIdle(t, nodes, first, last)
+	}
+	awaitAsleep(t, nodes)
+	started := measure(t)
+	<-time.After(*idleFor) // idle is what they are to be
+	after := measure(t)
+
+	each := float64(*idleGroups * len(nodes))
+	t.Logf("%d groups on %d nodes: started in %v", *idleGroups, len(nodes), started.at.Sub(before.at).Round(time.Millisecond))
+	t.Logf("memory of one node: %.1f MB heap, %.1f MB stacks: %.0f bytes a group; %d goroutines in all, %d before",
+		float64(after.heap-before.heap)/1e6/float64(len(nodes)), float64(after.stacks)/1e6/float64(len(nodes)),
+		float64(after.heap-before.heap)/each, after.goroutines, before.goroutines)
+	busy := (after.cpu - started.cpu).Seconds() / after.at.Sub(started.at).Seconds() / float64(len(nodes))
+	t.Logf("CPU of one node, idle for %v: %.2f %% of a core, %.2f µs a group and second", *idleFor, 100*busy, busy*1e6/float64(*idleGroups))
+}
+
+// idleBatch is how many groups begin at a time: while they elect their leaders they are
+// anything but idle.
+const idleBatch = 200
+
+// awaitIdle waits until each of these groups has a leader that has applied all of its log.
+func awaitIdle(t testing.TB, nodes []*Node, first, last int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	for group := first; group <= last; group++ {
+		for {
+			_, err := nodes[group%len(nodes)].Client().Query(ctx, uint64(group), counter.Read(), Linearizable)
+			if err == nil {
+				break
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("group %d: %v", group, err)
+			}
+		}
+	}
+}
+
+// awaitAsleep waits until every member sleeps. To look at one wakes nobody.
+func awaitAsleep(t testing.TB, nodes []*Node) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for _, n := range nodes {
+		for _, pid := range n.client.members() {
+			for {
+				g, err := ask[*messages.GroupStatus](ctx, n.system, pid, &messages.DescribeGroup{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if g.Asleep {
+					break
+				}
+				select {
+				case <-tick.C:
+				case <-ctx.Done():
+					t.Fatalf("still awake: %v", g)
+				}
+			}
+		}
+	}
+}
