@@ -20,7 +20,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/protoraft/protoraft/logstore"
-	"github.com/protoraft/protoraft/logstore/level"
+	"github.com/protoraft/protoraft/logstore/engine"
 	"github.com/protoraft/protoraft/logstore/vfs"
 	"github.com/protoraft/protoraft/messages"
 )
@@ -135,28 +135,45 @@ func TestBadData(t *testing.T) {
 	writeFile(t, file.data, nil)
 	file.refused(t, "file", "--data", "is a file")
 
-	n := filledNode(t)
-	journals, err := filepath.Glob(filepath.Join(n.data, "log", "*.log"))
-	if err != nil || len(journals) != 1 {
-		t.Fatalf("journals %v, %v", journals, err)
+	n := filledNode(t, "--log-engine", "goleveldb")
+	n.refused(t, "corrupt log", "--data", "corrupt", flipInLog(t, n.data, 3))
+	n = filledNode(t, "--log-engine", "journal")
+	n.refused(t, "corrupt journal", "--data", "corrupt", flipInLog(t, n.data, 1<<30))
+}
+
+// flipInLog damages the last file of a log, whichever engine keeps it, behind a part of
+// what is used of it: 3 for a third. It returns the file's name.
+func flipInLog(t *testing.T, data string, part int) string {
+	t.Helper()
+	var files []string
+	for _, pattern := range []string{"*.log", "*.journal"} {
+		found, err := filepath.Glob(filepath.Join(data, "log", pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
 	}
-	raw, err := os.ReadFile(journals[0])
+	if len(files) == 0 {
+		t.Fatalf("no log in %s", data)
+	}
+	last := files[len(files)-1]
+	raw, err := os.ReadFile(last)
 	if err != nil {
 		t.Fatal(err)
 	}
 	used := len(bytes.TrimRight(raw, "\x00")) // behind the records there are zeros
 	for i := range 20 {
-		raw[used/3+i] ^= 0xff
+		raw[used/part+i] ^= 0xff
 	}
-	writeFile(t, journals[0], raw)
-	n.refused(t, "corrupt log", "--data", "corrupt", journals[0])
+	writeFile(t, last, raw)
+	return last
 }
 
 // filledNode is a node that has written something and stopped.
-func filledNode(t *testing.T) nodeAt {
+func filledNode(t *testing.T, args ...string) nodeAt {
 	t.Helper()
 	n := newNodeAt(t)
-	p := n.serve(t)
+	p := n.serve(t, args...)
 	c := n.redis(t)
 	for i := range 50 {
 		if err := c.Set(t.Context(), fmt.Sprint("k", i), strings.Repeat("v", 1000), 0).Err(); err != nil {
@@ -199,7 +216,7 @@ func TestFailedMember(t *testing.T) {
 // might: bytes and checksums are right, what they say is not.
 func damageLog(t *testing.T, dir string) {
 	t.Helper()
-	store, err := level.Open(vfs.OS{}, dir, level.Options{})
+	store, err := engine.Open(vfs.OS{}, dir, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -144,7 +144,8 @@ func TestDetect(t *testing.T) {
 	if found, _ := engine.Detect(disk, "/new"); found != engine.Default {
 		t.Fatalf("a new log is of %q, expected %q", found, engine.Default)
 	}
-	if f, err := disk.Create("/new/JOURNAL"); err != nil {
+	one := map[string]string{engine.Goleveldb: "/new/JOURNAL", engine.Journal: "/new/CURRENT"}[engine.Default] // of the other one
+	if f, err := disk.Create(one); err != nil {
 		t.Fatal(err)
 	} else {
 		f.Close()
