@@ -113,6 +113,10 @@ func (g *gateway) receive(ctx actor.Context, message any, sender *actor.PID) {
 		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
 	case *messages.Query:
 		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
+	case *Operations:
+		for _, op := range m.Items {
+			g.receive(ctx, op, sender)
+		}
 	case *messages.ChangeMembers:
 		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
 	case *messages.AbortChange:
@@ -386,6 +390,7 @@ func (g *gateway) onForwardRequests(ctx actor.Context, m *messages.ForwardReques
 	if sender == nil {
 		return
 	}
+	var together operationsFor
 	for _, f := range m.Requests {
 		var group, request uint64
 		var message any
@@ -400,11 +405,12 @@ func (g *gateway) onForwardRequests(ctx actor.Context, m *messages.ForwardReques
 			}
 		}
 		if r := g.routes[group]; r != nil && r.member != nil {
-			ctx.RequestWithCustomSender(r.member, message, sender)
+			together.add(ctx, r.member, message, sender)
 		} else {
 			g.refuse(Waiter{sender, request}, messages.Reason_NO_GROUP, "")
 		}
 	}
+	together.send(ctx, sender)
 }
 
 // onResults passes answers on, except refusals that another try may mend.

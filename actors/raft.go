@@ -188,6 +188,8 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.onRequestVote(ctx, m, sender)
 	case *messages.MemberRemoved:
 		r.onMemberRemoved(ctx, m)
+	case *Operations:
+		r.onOperations(ctx, m, sender)
 	default:
 		if r.inTerm(ctx, message, sender) {
 			r.role.receive(ctx, message, sender)
