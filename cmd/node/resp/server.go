@@ -32,7 +32,7 @@ type Options struct {
 	InflightMax int
 
 	IdleTimeout  time.Duration // closes a connection that sends nothing; 0: never
-	WriteTimeout time.Duration // closes one that does not read its replies; 0: 1 minute
+	WriteTimeout time.Duration // closes one that does not read its replies for 3/4 of it or more; 0: 1 minute
 }
 
 func (o *Options) fill() {
