@@ -15,9 +15,10 @@ import (
 //
 //	owns   the operations that wait for a leader or are with one on another node,
 //	       and who leads which group
-//	hears  Propose, Query and operations on members from local members and clients, ForwardRequests from
-//	       other Gateways, Results from leaders, LeaderChanged, LeaderFound, FindLeader
-//	       from other Gateways and from local clients
+//	hears  Propose, Query and operations on members from local members and clients, one
+//	       by one or as Operations, ForwardRequests from other Gateways, Results from
+//	       leaders, LeaderChanged, LeaderFound, FindLeader from other Gateways and from
+//	       local clients
 //	says   ForwardRequests, FindLeader and LeaderFound to other Gateways, Results to
 //	       whoever asked, ReturnedOperation and GatewayCaughtUp to members here
 //
