@@ -15,9 +15,10 @@ import (
 //
 //	owns   the operations that wait for a leader or are with one on another node,
 //	       and who leads which group
-//	hears  Propose, Query and operations on members from local members and clients, ForwardRequests from
-//	       other Gateways, Results from leaders, LeaderChanged, LeaderFound, FindLeader
-//	       from other Gateways and from local clients
+//	hears  Propose, Query and operations on members from local members and clients, one
+//	       by one or as Operations, ForwardRequests from other Gateways, Results from
+//	       leaders, LeaderChanged, LeaderFound, FindLeader from other Gateways and from
+//	       local clients
 //	says   ForwardRequests, FindLeader and LeaderFound to other Gateways, Results to
 //	       whoever asked, ReturnedOperation and GatewayCaughtUp to members here
 //
@@ -116,6 +117,10 @@ func (g *gateway) receive(ctx actor.Context, message any, sender *actor.PID) {
 		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
 	case *messages.Query:
 		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
+	case *Operations:
+		for _, op := range m.Items {
+			g.receive(ctx, op, sender)
+		}
 	case *messages.ChangeMembers:
 		g.onOperation(ctx, m.Group, m, Waiter{sender, m.Request})
 	case *messages.AbortChange:
@@ -406,6 +411,7 @@ func (g *gateway) onForwardRequests(ctx actor.Context, m *messages.ForwardReques
 	if sender == nil {
 		return
 	}
+	var together operationsFor
 	for _, f := range m.Requests {
 		var group, request uint64
 		var message any
@@ -420,11 +426,12 @@ func (g *gateway) onForwardRequests(ctx actor.Context, m *messages.ForwardReques
 			}
 		}
 		if r := g.routes[group]; r != nil && r.member != nil {
-			ctx.RequestWithCustomSender(r.member, message, sender)
+			together.add(ctx, r.member, message, sender)
 		} else {
 			g.refuse(Waiter{sender, request}, messages.Reason_NO_GROUP, "")
 		}
 	}
+	together.send(ctx, sender)
 }
 
 // onResults passes answers on, except refusals that another try may mend.

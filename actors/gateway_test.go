@@ -284,10 +284,14 @@ func TestGatewayForwardsNothingTwice(t *testing.T) {
 		{Request: &messages.ForwardedRequest_Propose{}}, {}, nil,
 	}[:5]})
 	d.expectForwarded("n3")
-	if got := takeLetters[*messages.Propose](d.member); len(got) != 1 || !got[0].from.Equal(other.pid) {
+	got := takeLetters[*Operations](d.member)
+	if len(got) != 1 || !got[0].from.Equal(other.pid) {
 		t.Fatalf("the member received %v", got)
 	}
-	takeOne[*messages.Query](t, d.member)
+	items := got[0].message.(*Operations).Items
+	if len(items) != 2 || items[0].(*messages.Propose).Request != 7 || items[1].(*messages.Query).Request != 8 {
+		t.Fatalf("the member received %v", items)
+	}
 	if got := results(other); len(got) < 1 || got[0].Request != 9 || got[0].Reason != messages.Reason_NO_GROUP {
 		t.Fatalf("answers %v", got)
 	}

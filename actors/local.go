@@ -208,6 +208,13 @@ type ConfigurationChanged struct {
 	Removed  []core.NodeID
 }
 
+// Operations: Client → Raft or Gateway; Raft → Gateway; Gateway → Raft, local; answered
+// with Results to the sender. What one asker wants, in its order: as if each Propose, Query
+// or other operation had come by itself.
+type Operations struct {
+	Items []any
+}
+
 // ReturnedOperation: Gateway → Raft, local; answered with Results to Asker. An
 // operation that was forwarded and belongs here after all.
 type ReturnedOperation struct {

@@ -196,6 +196,8 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.onShareLeadership(ctx, m)
 	case *Roused:
 		r.onRoused(ctx, m)
+	case *Operations:
+		r.onOperations(ctx, m, sender)
 	default:
 		if r.inTerm(ctx, message, sender) {
 			r.role.receive(ctx, message, sender)

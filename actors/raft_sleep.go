@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -92,6 +93,8 @@ func (r *raft) stirs(message any) bool {
 		return m.Consistency != messages.Consistency_STALE
 	case *ReturnedOperation:
 		return r.stirs(m.Message)
+	case *Operations:
+		return slices.ContainsFunc(m.Items, r.stirs)
 	case *messages.Stir:
 		return core.Term(m.Term) == r.term
 	case *messages.AppendEntries, *messages.OfferSnapshot, *messages.TimeoutNow, *messages.StateDiverged, *messages.MemoryRestored,

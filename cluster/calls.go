@@ -19,6 +19,7 @@ type Call struct {
 	state    atomic.Uint64         // the id while the call waits, 0 once it is decided
 	deadline atomic.Int64          // by the table's coarse clock
 	done     chan struct{}         // one token when item is set
+	flight   *flight               // what it was sent with by a Pipeline, which waits for all; else nil
 	tries    atomic.Pointer[tries] // of a command that may be sent again, else nil
 	item     messages.ResultItem
 }
@@ -73,12 +74,18 @@ func (c *Call) take() messages.ResultItem {
 }
 
 func (c *Call) finish() (reply []byte, index uint64, err error) {
+	reply, index, err = c.outcome()
+	c.table.release(c)
+	return reply, index, err
+}
+
+// outcome is what a call that is settled came to.
+func (c *Call) outcome() (reply []byte, index uint64, err error) {
 	item := c.item
 	c.item = messages.ResultItem{}
 	if c.id&queryBit != 0 && item.Outcome == messages.Outcome_UNKNOWN {
 		item.Outcome = messages.Outcome_NOT_APPLIED // a query changes nothing, also in the log
 	}
-	c.table.release(c)
 	if item.Outcome == messages.Outcome_APPLIED && item.Reason == messages.Reason_NONE {
 		return item.Data, item.Index, nil
 	}
@@ -91,6 +98,10 @@ func (c *Call) settle(id uint64, item messages.ResultItem) {
 		c.item = item
 		if t := c.triesOf(id); t != nil && t.session != nil {
 			t.session.finished(t.sequence)
+		}
+		if c.flight != nil {
+			c.flight.settled()
+			return
 		}
 		c.done <- struct{}{}
 	}
@@ -157,27 +168,37 @@ func newCallTable(timeout time.Duration) *callTable {
 // begin takes a free call and opens it. After refuse it comes back decided.
 func (t *callTable) begin(query bool) *Call {
 	t.mu.Lock()
-	var c *Call
-	if n := len(t.free); n > 0 {
-		c = t.free[n-1]
-		t.free = t.free[:n-1]
-	} else {
-		c = t.grow()
-	}
+	c := t.take()
 	refused := t.refused
 	t.mu.Unlock()
+	c.open(query, nil)
+	if refused {
+		c.refuse(messages.Reason_STOPPED)
+	}
+	return c
+}
 
+// take needs the lock.
+func (t *callTable) take() *Call {
+	n := len(t.free)
+	if n == 0 {
+		return t.grow()
+	}
+	c := t.free[n-1]
+	t.free = t.free[:n-1]
+	return c
+}
+
+// open makes a free call one that waits, with an id of its own.
+func (c *Call) open(query bool, f *flight) {
 	c.id = (c.id + generation) &^ queryBit
 	if query {
 		c.id |= queryBit
 	}
+	c.flight = f
 	c.tries.Store(nil)
-	c.deadline.Store(t.now.Load() + int64(t.timeout))
+	c.deadline.Store(c.table.now.Load() + int64(c.table.timeout))
 	c.state.Store(c.id)
-	if refused {
-		c.settle(c.id, messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_STOPPED})
-	}
-	return c
 }
 
 func (t *callTable) grow() *Call {

@@ -20,13 +20,7 @@ func (b respBackend) Propose(command []byte) resp.Pending {
 	return b.client.StartPropose(kvGroup, command)
 }
 
-func (b respBackend) ProposeOnce(id string, sequence uint64, command []byte) resp.Pending {
-	return b.client.StartProposeOnce(kvGroup, id, sequence, command)
-}
-
-func (b respBackend) Query(query []byte, consistency cluster.Consistency, afterWrites bool) resp.Pending {
-	return b.client.StartQuery(kvGroup, query, consistency, afterWrites)
-}
+func (b respBackend) Pipeline() resp.Pipeline { return b.client.NewPipeline(kvGroup) }
 
 // webBackend does so for HTTP, which also shows indexes.
 type webBackend struct{ client *cluster.Client }

@@ -189,10 +189,10 @@ func TTL(key []byte, unit TTLUnit) []byte {
 	return (&command{op: opTTL, key: key, flags: uint64(unit)}).encode()
 }
 
-// AskedAt adds the asker's clock to a query. Ask for NeedsLog of the answer.
+// AskedAt adds the asker's clock to a query, which is not to be used by itself any more:
+// as append does. Ask for NeedsLog of the answer.
 func AskedAt(query []byte, now time.Time) []byte {
-	query = append(query[:len(query):len(query)], tagAsked)
-	return binary.AppendUvarint(query, uint64(max(now.UnixMilli(), 0)))
+	return binary.AppendUvarint(append(query, tagAsked), uint64(max(now.UnixMilli(), 0)))
 }
 
 // NeedsLog tells whether an answer says that the query must be proposed as a

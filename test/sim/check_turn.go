@@ -199,6 +199,12 @@ func (m *memberModel) hear(t *turn) {
 			m.grantedAlone = false // it stands on demand, whomever it has voted for
 		case *messages.Query:
 			m.onQuery(t, message, sender)
+		case *actors.Operations:
+			for _, op := range message.Items {
+				if q, ok := op.(*messages.Query); ok {
+					m.onQuery(t, q, sender)
+				}
+			}
 		case *actors.ReturnedOperation:
 			if q, ok := message.Message.(*messages.Query); ok {
 				m.onQuery(t, q, message.Asker)

@@ -46,12 +46,15 @@ type conn struct {
 	consistency     cluster.Consistency // of reads
 	index           uint64              // the highest that a command was applied or read at
 
+	pipe              Pipeline
 	in                reader
 	out               []byte
 	queue             []pending // submitted, in order; the first head are done
 	head              int
 	writes, reads     int // of the queue's rest, under way
 	weight, weightMax int
+	asked             time.Time // what reads are asked by until something is waited for; zero: to be looked up
+	writeBy           time.Time // the deadline of writing
 
 	mu       sync.Mutex
 	draining bool
@@ -59,19 +62,22 @@ type conn struct {
 
 // pending is a command whose reply is due.
 type pending struct {
-	op     Pending // nil: answered here, with local
+	here   bool // answered here, with local, and not by the pipe
 	local  []byte
 	proto  int
-	read   bool
+	query  []byte // of a read, else nil
 	key    []byte // the one key a read looks at; nil: perhaps any
 	weight int
 	tx     *transaction // of an EXEC
 }
 
+func (p *pending) isRead() bool { return p.query != nil }
+
 func newConn(s *Server, nc net.Conn, id int64) *conn {
 	return &conn{
 		server: s, net: nc, id: id, since: time.Now(), proto: 2, consistency: cluster.Linearizable, weightMax: replyWeightStart,
-		in: reader{argBytesMax: s.options.ArgBytesMax, requestBytesMax: s.options.RequestBytesMax},
+		pipe: s.backend.Pipeline(),
+		in:   reader{argBytesMax: s.options.ArgBytesMax, requestBytesMax: s.options.RequestBytesMax},
 	}
 }
 
@@ -123,6 +129,7 @@ func (c *conn) receive() error {
 	}
 	c.mu.Unlock()
 	n, err := c.net.Read(c.in.room())
+	c.asked = time.Time{}
 	c.in.filled(n)
 	if n > 0 {
 		return nil
@@ -189,26 +196,42 @@ func (c *conn) submitData(cmd *commandSpec, args [][]byte, once *onceKey) {
 		c.answer(redcon.AppendError(nil, refusal))
 		return
 	}
-	p := pending{proto: c.proto, read: cmd.read && once == nil, key: cmd.onlyKey(args), weight: cmd.weightOf(args)}
+	p := pending{proto: c.proto, key: cmd.onlyKey(args), weight: cmd.weightOf(args)}
 	c.admit(p.weight)
 	switch {
 	case once != nil:
 		c.settleConflicts(p.key)
-		p.op = c.server.backend.ProposeOnce(once.id, once.sequence, data)
-		c.writes++
-	case p.read:
+		c.pipe.ProposeOnce(once.id, once.sequence, data)
+	case cmd.read:
 		if !cmd.alone && c.consistency.Current() { // else by no clock: a value may be old anyway
-			data = kv.AskedAt(data, time.Now())
+			data = kv.AskedAt(data, c.now())
 		}
-		p.op = c.ask(data, c.consistency)
-		c.reads++
+		p.query = data
+		c.pipe.Query(data, c.consistency, c.writes > 0)
 	default:
 		c.settleConflicts(p.key)
-		p.op = c.server.backend.Propose(data)
+		c.pipe.Propose(data)
+	}
+	c.begun(p)
+}
+
+// begun queues what was given to the pipe.
+func (c *conn) begun(p pending) {
+	if p.isRead() {
+		c.reads++
+	} else {
 		c.writes++
 	}
 	c.weight += p.weight
 	c.queue = append(c.queue, p)
+}
+
+// now is a time after the command at hand was received.
+func (c *conn) now() time.Time {
+	if c.asked.IsZero() {
+		c.asked = time.Now()
+	}
+	return c.asked
 }
 
 // admit waits until there is room for another command under way.
@@ -229,7 +252,7 @@ func (c *conn) settleConflicts(key []byte) {
 	last := -1
 	for i := c.head; i < len(c.queue); i++ {
 		p := &c.queue[i]
-		if p.op != nil && p.read && (key == nil || p.key == nil || bytes.Equal(key, p.key)) {
+		if p.isRead() && (key == nil || p.key == nil || bytes.Equal(key, p.key)) {
 			last = i - c.head
 		}
 	}
@@ -247,7 +270,7 @@ func (c *conn) answer(reply []byte) {
 	for len(c.queue)-c.head >= c.server.options.InflightMax {
 		c.settleOne()
 	}
-	c.queue = append(c.queue, pending{local: reply})
+	c.queue = append(c.queue, pending{here: true, local: reply})
 }
 
 func (c *conn) settleAll() {
@@ -265,14 +288,14 @@ func (c *conn) settleOne() {
 	} else if c.head >= 1024 && 2*c.head >= len(c.queue) {
 		c.queue, c.head = append(c.queue[:0], c.queue[c.head:]...), 0
 	}
-	if p.op == nil {
+	if p.here {
 		c.send(p.local)
 		return
 	}
-	reply, index, err := waitIndex(p.op)
+	reply, index, err := c.next(p.query)
 	c.index = max(c.index, index)
 	c.weight -= p.weight
-	if p.read {
+	if p.isRead() {
 		c.reads--
 	} else {
 		c.writes--
@@ -282,7 +305,7 @@ func (c *conn) settleOne() {
 	}
 	switch {
 	case err != nil:
-		c.out = appendFailure(c.out, err, p.read)
+		c.out = appendFailure(c.out, err, p.isRead())
 	case p.tx != nil:
 		c.out = c.appendExec(c.out, reply, &p)
 	default:
@@ -291,6 +314,17 @@ func (c *conn) settleOne() {
 	if len(c.out) >= flushBytes {
 		c.flush()
 	}
+}
+
+// next waits for the oldest command. A query whose answer depends on the time of the log
+// is asked again by way of an entry.
+func (c *conn) next(query []byte) (reply []byte, index uint64, err error) {
+	c.asked = time.Time{}
+	reply, index, err = c.pipe.Next()
+	if err == nil && query != nil && kv.NeedsLog(reply) {
+		return waitIndex(c.server.backend.Propose(query))
+	}
+	return reply, index, err
 }
 
 // adapt opens or narrows how many large replies may be under way.
@@ -314,7 +348,11 @@ func (c *conn) flush() {
 		return
 	}
 	if !c.broken {
-		_ = c.net.SetWriteDeadline(time.Now().Add(c.server.options.WriteTimeout))
+		// Set anew for every write it would cost as much as a small reply.
+		if now, limit := time.Now(), c.server.options.WriteTimeout; c.writeBy.Sub(now) < limit-limit/4 {
+			c.writeBy = now.Add(limit)
+			_ = c.net.SetWriteDeadline(c.writeBy)
+		}
 		if _, err := c.net.Write(c.out); err != nil {
 			c.broken = true
 		}

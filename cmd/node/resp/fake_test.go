@@ -29,10 +29,11 @@ type fake struct {
 	applied int
 	seen    map[string]*fakeOp // by id and sequence
 
-	fail    func(data []byte) error // in place of an answer, where not nil
-	hold    chan struct{}           // Wait blocks until it is closed, where not nil
-	waiting chan struct{}           // told of each Wait that holds
-	most    int                     // operations under way at a time
+	fail    func(data []byte) error   // in place of an answer, where not nil
+	answer  func(query []byte) []byte // in place of the machine's to a query, where not nil
+	hold    chan struct{}             // Wait blocks until it is closed, where not nil
+	waiting chan struct{}             // told of each Wait that holds
+	most    int                       // operations under way at a time
 	now     int
 	level   cluster.Consistency // of the last query
 }
@@ -52,7 +53,7 @@ func newFake() *fake {
 	return &fake{machine: machine.New(), seen: map[string]*fakeOp{}, waiting: make(chan struct{}, 1000)}
 }
 
-func (f *fake) start(op *fakeOp) Pending {
+func (f *fake) start(op *fakeOp) *fakeOp {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	op.f, op.behind = f, len(f.log)
@@ -68,15 +69,39 @@ func (f *fake) start(op *fakeOp) Pending {
 
 func (f *fake) Propose(command []byte) Pending { return f.start(&fakeOp{data: command}) }
 
-func (f *fake) ProposeOnce(id string, sequence uint64, command []byte) Pending {
-	return f.start(&fakeOp{data: command, once: fmt.Sprintf("%s/%d", id, sequence)})
+// fakePipeline starts nothing before it has to.
+type fakePipeline struct {
+	*fake
+	ops     []*fakeOp
+	started int // of ops
 }
 
-func (f *fake) Query(query []byte, consistency cluster.Consistency, afterWrites bool) Pending {
-	f.mu.Lock()
-	f.level = consistency
-	f.mu.Unlock()
-	return f.start(&fakeOp{data: query, query: true, afterWrites: afterWrites})
+func (f *fake) Pipeline() Pipeline { return &fakePipeline{fake: f} }
+
+func (p *fakePipeline) Propose(command []byte) { p.ops = append(p.ops, &fakeOp{data: command}) }
+
+func (p *fakePipeline) ProposeOnce(id string, sequence uint64, command []byte) {
+	p.ops = append(p.ops, &fakeOp{data: command, once: fmt.Sprintf("%s/%d", id, sequence)})
+}
+
+func (p *fakePipeline) Query(query []byte, consistency cluster.Consistency, afterWrites bool) {
+	p.mu.Lock()
+	p.level = consistency
+	p.mu.Unlock()
+	p.ops = append(p.ops, &fakeOp{data: query, query: true, afterWrites: afterWrites})
+}
+
+func (p *fakePipeline) Send() {
+	for ; p.started < len(p.ops); p.started++ {
+		p.start(p.ops[p.started])
+	}
+}
+
+func (p *fakePipeline) Next() (reply []byte, index uint64, err error) {
+	p.Send()
+	op := p.ops[0]
+	p.ops, p.started = p.ops[1:], p.started-1
+	return op.WaitIndex()
 }
 
 func (op *fakeOp) Wait() ([]byte, error) {
@@ -95,6 +120,11 @@ func (op *fakeOp) Wait() ([]byte, error) {
 	if f.fail != nil {
 		if err := f.fail(op.data); err != nil {
 			return nil, err
+		}
+	}
+	if f.answer != nil {
+		if reply := f.answer(op.data); reply != nil {
+			return reply, nil
 		}
 	}
 	if op.afterWrites {

@@ -151,8 +151,14 @@ func (r *reader) argument() error {
 // header reads the number of the line at pos and returns where the next begins.
 func (r *reader) header(what, invalid string) (n, next int, err error) {
 	line := r.buf[r.pos:r.end]
-	i := bytes.IndexByte(line, '\n')
-	if i < 0 && len(line) <= headerBytesMax {
+	i := 1
+	for ; i < len(line) && i < 8 && line[i] >= '0' && line[i] <= '9'; i++ {
+		n = 10*n + int(line[i]-'0')
+	}
+	if i > 1 && i+1 < len(line) && line[i] == '\r' && line[i+1] == '\n' {
+		return n, r.pos + i + 2, nil // as nearly all are
+	}
+	if i = bytes.IndexByte(line, '\n'); i < 0 && len(line) <= headerBytesMax {
 		return 0, 0, errMore
 	}
 	if i < 0 || i > headerBytesMax {

@@ -1,9 +1,11 @@
 // Package resp serves a replicated kv machine to Redis clients: RESP2, RESP3,
 // pipelines.
 //
-// Commands of a pipeline are submitted without waiting for each other, and
-// answered in order; a read sees the writes before it on the connection and not
-// those after it. Every node takes every command.
+// The commands in a connection's buffer are one batch: submitted together without
+// waiting for each other, and answered in order, in one write. A read sees the writes
+// before it on the connection and not those after it. Under way are at most
+// Options.InflightMax commands of a connection, which fit a buffer of 64 KiB (larger where
+// one of them is); until all are answered no more is read. Every node takes every command.
 package resp
 
 import (
@@ -32,7 +34,7 @@ type Options struct {
 	InflightMax int
 
 	IdleTimeout  time.Duration // closes a connection that sends nothing; 0: never
-	WriteTimeout time.Duration // closes one that does not read its replies; 0: 1 minute
+	WriteTimeout time.Duration // closes one that does not read its replies for 3/4 of it or more; 0: 1 minute
 }
 
 func (o *Options) fill() {

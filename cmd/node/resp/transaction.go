@@ -136,11 +136,8 @@ func (c *conn) exec([][]byte) {
 	}
 	c.admit(weightList)
 	c.settleConflicts(nil)
-	c.queue = append(c.queue, pending{
-		op: c.server.backend.Propose(kv.Exec(watched, tx.data...)), proto: c.proto, weight: weightList, tx: tx,
-	})
-	c.writes++
-	c.weight += weightList
+	c.pipe.Propose(kv.Exec(watched, tx.data...))
+	c.begun(pending{proto: c.proto, weight: weightList, tx: tx})
 	if tx.locals {
 		c.settleAll()
 	}
@@ -210,7 +207,9 @@ func (c *conn) watch(args [][]byte) {
 		return
 	}
 	c.settleAll()
-	raw, err := c.ask(kv.AskedAt(kv.Versions(keys...), time.Now()), cluster.Linearizable).Wait()
+	query := kv.AskedAt(kv.Versions(keys...), time.Now())
+	c.pipe.Query(query, cluster.Linearizable, false)
+	raw, _, err := c.next(query)
 	if err != nil {
 		c.answer(appendFailure(nil, err, true))
 		return
@@ -239,29 +238,4 @@ func (c *conn) watches(key []byte) bool {
 		}
 	}
 	return false
-}
-
-// ask starts a query. Where the answer depends on the time of the log, it is asked
-// again by way of an entry.
-func (c *conn) ask(query []byte, consistency cluster.Consistency) Pending {
-	return &question{c.server.backend, query, c.server.backend.Query(query, consistency, c.writes > 0)}
-}
-
-type question struct {
-	backend Backend
-	query   []byte
-	first   Pending
-}
-
-func (q *question) Wait() ([]byte, error) {
-	reply, _, err := q.WaitIndex()
-	return reply, err
-}
-
-func (q *question) WaitIndex() (reply []byte, index uint64, err error) {
-	reply, index, err = waitIndex(q.first)
-	if err == nil && kv.NeedsLog(reply) {
-		return waitIndex(q.backend.Propose(q.query))
-	}
-	return reply, index, err
 }
