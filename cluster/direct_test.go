@@ -263,7 +263,7 @@ func TestDirectLinkWithstands(t *testing.T) {
 		t.Run(a.name, func(t *testing.T) {
 			before := victim.remote.guard.stats()
 			hello := link.Hello{
-				Version: 1, Minimum: 1, Cluster: "c1", Node: "n3", Address: members["n3"],
+				Version: protocolVersion, Minimum: protocolMinimum, Cluster: "c1", Node: "n3", Address: members["n3"],
 				ToNode: "n1", ToAddress: members["n1"],
 			}
 			if a.as != nil {

@@ -222,6 +222,7 @@ func TestKindsAreStable(t *testing.T) {
 		16: "AppendEntries", 17: "AppendAccepted", 18: "AppendRejected", 19: "Heartbeat", 20: "HeartbeatAcked",
 		21: "RequestPreVote", 22: "PreVoteGranted", 23: "PreVoteRejected", 24: "RequestVote", 25: "VoteGranted",
 		26: "VoteRejected", 27: "TimeoutNow", 28: "ConfirmReadIndex", 29: "ReadIndexConfirmed", 30: "ResultsFrame",
+		31: "Beats", 32: "Stir",
 	}
 	got := Messages()
 	for k, m := range got {

@@ -28,6 +28,8 @@ var kinds = [256]func() proto.Message{
 	28: func() proto.Message { return new(messages.ConfirmReadIndex) },
 	29: func() proto.Message { return new(messages.ReadIndexConfirmed) },
 	30: func() proto.Message { return new(messages.ResultsFrame) },
+	31: func() proto.Message { return new(messages.Beats) },
+	32: func() proto.Message { return new(messages.Stir) },
 }
 
 const kindAppend, kindResults Kind = 16, 30
@@ -76,6 +78,10 @@ func kindOf(message any) Kind {
 		return 29
 	case *messages.Results:
 		return kindResults
+	case *messages.Beats:
+		return 31
+	case *messages.Stir:
+		return 32
 	}
 	return 0
 }
