@@ -84,15 +84,21 @@ func (m *dragonboatMember) Give(group, to int) error {
 }
 
 func (m *dragonboatMember) Propose(group int, command []byte) error {
+	return m.Start(group, command)()
+}
+
+func (m *dragonboatMember) Start(group int, command []byte) (wait func() error) {
 	state, err := m.host.Propose(m.sessions[group], command, opTimeout)
 	if err != nil {
-		return err
+		return func() error { return err }
 	}
-	defer state.Release()
-	if r := <-state.ResultC(); !r.Completed() {
-		return fmt.Errorf("not completed: timeout %v, rejected %v, dropped %v, terminated %v", r.Timeout(), r.Rejected(), r.Dropped(), r.Terminated())
+	return func() error {
+		defer state.Release()
+		if r := <-state.ResultC(); !r.Completed() {
+			return fmt.Errorf("not completed: timeout %v, rejected %v, dropped %v, terminated %v", r.Timeout(), r.Rejected(), r.Dropped(), r.Terminated())
+		}
+		return nil
 	}
-	return nil
 }
 
 func (m *dragonboatMember) Read(group int) error {

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// flood is an open loop: commands are begun at a rate, whatever becomes of those
-// before. A goroutine waits for each.
+// flood is an open loop: one goroutine begins commands at a rate, whatever becomes of
+// those before. A goroutine waits for each, and begins it where the library's call
+// does not return before the end.
 type flood struct {
 	member member
 	busy   func(error) bool
@@ -96,24 +97,32 @@ func (f *flood) one(command []byte) {
 		c.mostWaiting.Store(waiting) // only the beginner writes it
 	}
 	c.begun.Add(1)
+	began := time.Now()
+	wait := func() error { return f.member.Propose(0, command) }
+	if m, ok := f.member.(starter); ok {
+		wait = m.Start(0, command)
+	}
 	go func() {
-		began := time.Now()
-		err := f.member.Propose(0, command)
-		took := time.Since(began)
-		c.waiting.Add(-1)
-		switch {
-		case err == nil:
-			c.acked.Add(1)
-			c.latency.record(took)
-		case f.busy(err):
-			c.refused.Add(1)
-			c.refusals.record(took)
-		default:
-			c.failed.Add(1)
-			said := err.Error()
-			c.firstError.CompareAndSwap(nil, &said)
-		}
+		err := wait()
+		f.ended(err, time.Since(began))
 	}()
+}
+
+func (f *flood) ended(err error, took time.Duration) {
+	c := f.counts
+	c.waiting.Add(-1)
+	switch {
+	case err == nil:
+		c.acked.Add(1)
+		c.latency.record(took)
+	case f.busy(err):
+		c.refused.Add(1)
+		c.refusals.record(took)
+	default:
+		c.failed.Add(1)
+		said := err.Error()
+		c.firstError.CompareAndSwap(nil, &said)
+	}
 }
 
 func (f *flood) sample() *flooded {

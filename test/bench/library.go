@@ -23,6 +23,12 @@ type member interface {
 	Applied(group int) uint64
 }
 
+// starter is a member of a library that can begin a write and wait for its end
+// elsewhere. Each wait is called once.
+type starter interface {
+	Start(group int, command []byte) (wait func() error)
+}
+
 // giver is a member of a library whose groups can be spread: it asks that a group it
 // leads be led by another, which may take a while and may fail.
 type giver interface {

@@ -27,7 +27,7 @@ const (
 
 type report struct {
 	Leads   []int    `json:",omitempty"`
-	Applied []uint64 `json:",omitempty"` // by each group
+	Applied []uint64 `json:",omitempty"` // by each group; of a sample, by group 0
 
 	Latency    *histogram `json:",omitempty"`
 	Errors     int64      `json:",omitempty"`
@@ -101,6 +101,7 @@ func (s *server) obey(line string) (report, error) {
 		r := s.driver.sample()
 		if s.flood.running() {
 			r.Acked, r.Flood = 0, s.flood.sample()
+			r.Applied = []uint64{s.member.Applied(0)}
 		}
 		return r, nil
 	case cmdFreeze:

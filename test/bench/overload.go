@@ -45,6 +45,7 @@ type ordeal struct {
 
 	Offered   float64   `json:"offered_ops_s"` // begun, by an open loop
 	Goodput   float64   `json:"goodput_ops_s"`
+	Applied   float64   `json:"applied_ops_s"` // under an open loop: what was answered too late is more than the goodput
 	BySecond  []float64 `json:"goodput_by_second"`
 	RSSes     []int64   `json:"rss_mb_by_second"` // of all members
 	DuringP50 int64     `json:"during_p50_us"`    // of what was acknowledged
@@ -55,7 +56,8 @@ type ordeal struct {
 	Errors    int64     `json:"errs"`
 	Stall     float64   `json:"worst_stall_ms"`
 
-	NormalAfter float64 `json:"normal_after_s"` // below 0: not within recoveryWatch
+	LeaderMoved bool    `json:"leader_moved,omitempty"` // between the beginning and the end of the trouble
+	NormalAfter float64 `json:"normal_after_s"`         // below 0: not within recoveryWatch
 	AfterP99    int64   `json:"after_p99_us"`
 
 	Verdict ordealVerdict `json:"verdict"`
@@ -101,7 +103,7 @@ func runScenario(s spec, sc scenario, long time.Duration, progress io.Writer) (o
 	if err := heal(); err != nil {
 		return o, err
 	}
-	if err := o.recover(t, but); err != nil {
+	if err := o.recover(t, leader); err != nil {
 		return o, err
 	}
 	o.Verdict = judgeOrdeal(&o, sc.flood)
@@ -134,7 +136,11 @@ func (o *ordeal) overwhelm(t *trio, long time.Duration, tell func([]point), but 
 		return fmt.Errorf("nobody led when the flood was to begin")
 	}
 	o.take(points)
-	o.Offered = rounded(float64(o.Flood.Begun)/points[len(points)-1].at.Seconds(), 0)
+	first, last := points[0], points[len(points)-1]
+	o.Offered = rounded(float64(o.Flood.Begun)/last.at.Seconds(), 0)
+	if last.at > first.at {
+		o.Applied = rounded(float64(last.done-first.done)/(last.at-first.at).Seconds(), 0)
+	}
 	return nil
 }
 
@@ -168,24 +174,35 @@ func (o *ordeal) take(points []point) {
 	o.Goodput = rounded(float64(last.acked)/last.at.Seconds(), 0)
 }
 
-// recover drives the closed loop again, at once, and finds when it is what it was.
-func (o *ordeal) recover(t *trio, but []int) error {
-	if _, err := t.ask(cmdStart, but...); err != nil {
+// recover finds who leads now that all is well again, drives the closed loop there, and
+// finds when it is what it was.
+func (o *ordeal) recover(t *trio, before int) error {
+	o.NormalAfter = -1
+	healed := time.Now()
+	leader, err := t.awaitLeader(recoveryWatch)
+	if leader == 0 {
 		return err
 	}
-	if _, err := t.ask(cmdCount, but...); err != nil {
+	led := time.Since(healed)
+	o.LeaderMoved = leader != before
+	if _, err := t.ask(cmdStart); err != nil {
 		return err
 	}
-	points, err := t.watch(recoveryWatch, recoveryStep, func([]point) {}, but...)
+	if _, err := t.ask(cmdCount); err != nil {
+		return err
+	}
+	points, err := t.watch(recoveryWatch, recoveryStep, func([]point) {})
 	if err != nil {
 		return err
 	}
-	after, err := t.finish(but...)
-	if err != nil {
+	if after, err := t.finish(); err == nil {
+		o.AfterP99 = after.P99
+	} else if !errors.Is(err, errNothing) {
 		return err
 	}
-	o.AfterP99 = after.P99
-	o.NormalAfter = rounded(normalAfter(points, normalShare*float64(o.Capacity)).Seconds(), 1)
+	if normal := normalAfter(points, normalShare*float64(o.Capacity)); normal >= 0 {
+		o.NormalAfter = rounded((led + normal).Seconds(), 1)
+	}
 	return nil
 }
 

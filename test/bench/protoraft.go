@@ -95,6 +95,14 @@ func (m *protoraftMember) Propose(group int, command []byte) error {
 	return err
 }
 
+func (m *protoraftMember) Start(group int, command []byte) (wait func() error) {
+	call := m.client.StartPropose(uint64(group+1), command)
+	return func() error {
+		_, err := call.Wait()
+		return err
+	}
+}
+
 func (m *protoraftMember) Read(group int) error {
 	_, err := m.client.Query(context.Background(), uint64(group+1), nil, cluster.Linearizable)
 	return err

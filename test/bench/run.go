@@ -70,6 +70,8 @@ func (t *trio) finish(but ...int) (outcome, error) {
 	return o, o.sum(rs)
 }
 
+var errNothing = errors.New("no operation succeeded")
+
 func (o *outcome) sum(rs [members]report) error {
 	var latency histogram
 	var seconds, cpu float64
@@ -100,7 +102,7 @@ func (o *outcome) sum(rs [members]report) error {
 		return nil
 	}
 	if ops == 0 {
-		return fmt.Errorf("no operation succeeded, %d failed: %s", o.Errors, o.FirstError)
+		return fmt.Errorf("%w, %d failed: %s", errNothing, o.Errors, o.FirstError)
 	}
 	o.OpsPerSecond = int64(ops / seconds)
 	o.P50, o.P99, o.P999 = latency.quantile(.5), latency.quantile(.99), latency.quantile(.999)

@@ -106,7 +106,8 @@ func runSteady(s spec, progress io.Writer) (o steadyOutcome, err error) {
 type point struct {
 	at    time.Duration // since the watch began
 	acked uint64
-	rss   int64 // of all members that are there, bytes
+	done  uint64 // commands applied where a flood is begun, answered in time or not
+	rss   int64  // of all members that are there, bytes
 	stall time.Duration
 	flood flooded
 }
@@ -131,7 +132,7 @@ func (t *trio) watch(long, every time.Duration, tell func([]point), but ...int) 
 				p.stall = max(p.stall, time.Duration(r.WorstStall))
 			}
 			if r.Flood != nil {
-				p.flood = *r.Flood
+				p.flood, p.done = *r.Flood, r.Applied[0]
 				p.acked += r.Flood.Acked
 			}
 			if t.all[i] != nil {

@@ -18,6 +18,7 @@ const (
 	groupMax     = 20 * time.Millisecond // longer, for each group
 	teardownMax  = 20 * time.Second      // for a member to finish what is in flight
 	leaderSettle = 500 * time.Millisecond
+	leaderLook   = 20 * time.Millisecond
 )
 
 // trio is three member processes of one library. All of it is used on the main thread:
@@ -200,4 +201,19 @@ func (t *trio) leader() (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// awaitLeader waits for somebody to lead group 0, and returns 0 where nobody does in
+// time.
+func (t *trio) awaitLeader(limit time.Duration) (int, error) {
+	for began := time.Now(); time.Since(began) < limit; time.Sleep(leaderLook) {
+		rs, err := t.ask(cmdLeads)
+		if err != nil {
+			return 0, err
+		}
+		if leaders, _ := leadersOf(rs, t.spec.Groups); leaders[0] != 0 {
+			return leaders[0], nil
+		}
+	}
+	return 0, nil
 }

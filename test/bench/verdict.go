@@ -64,16 +64,16 @@ func floats(vs []int64) []float64 {
 // ordealTable is what the scenarios came to, in Markdown.
 func ordealTable(ordeals []ordeal) string {
 	var b strings.Builder
-	b.WriteString("| scenario | library | capacity ops/s | offered ops/s | goodput ops/s | p99 µs before | p99 µs during | Busy | Busy p50, p99 µs | other errors | waiting at most | held back | RSS MB start, peak, end | worst stall ms | normal after s | kept |\n")
-	b.WriteString("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n")
+	b.WriteString("| scenario | library | capacity ops/s | offered ops/s | goodput ops/s | applied ops/s | p99 µs before | p99 µs during | Busy | Busy p50, p99 µs | other errors | waiting at most | held back | RSS MB start, peak, end | worst stall ms | leader moved | normal after s | kept |\n")
+	b.WriteString("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|---|\n")
 	for _, o := range ordeals {
 		f := o.Flood
 		if f == nil {
 			f = &flooded{Failed: uint64(o.Errors)}
 		}
-		fmt.Fprintf(&b, "| %s | %s | %d | %.0f | %.0f (%.0f %%) | %d | %d | %d | %d, %d | %d | %d | %d | %s | %.0f | %.1f | %s |\n",
-			o.Workload, o.Impl, o.Capacity, o.Offered, o.Goodput, 100*o.Goodput/float64(max(1, o.Capacity)), o.P99, o.DuringP99,
-			f.Refused, o.BusyP50, o.BusyP99, f.Failed, f.MostWaiting, f.Held, memorySpan(o.RSSes), o.Stall, o.NormalAfter, o.Verdict.words())
+		fmt.Fprintf(&b, "| %s | %s | %d | %.0f | %.0f (%.0f %%) | %.0f | %d | %d | %d | %d, %d | %d | %d | %d | %s | %.0f | %v | %.1f | %s |\n",
+			o.Workload, o.Impl, o.Capacity, o.Offered, o.Goodput, 100*o.Goodput/float64(max(1, o.Capacity)), o.Applied, o.P99, o.DuringP99,
+			f.Refused, o.BusyP50, o.BusyP99, f.Failed, f.MostWaiting, f.Held, memorySpan(o.RSSes), o.Stall, o.LeaderMoved, o.NormalAfter, o.Verdict.words())
 	}
 	return b.String()
 }
