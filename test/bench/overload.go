@@ -149,7 +149,7 @@ func (o *ordeal) carryOn(t *trio, long time.Duration, tell func([]point), but []
 	if _, err := t.ask(cmdStart, but...); err != nil {
 		return err
 	}
-	if _, err := t.ask(cmdCount, but...); err != nil {
+	if err := t.count(but...); err != nil {
 		return err
 	}
 	points, err := t.watch(long, time.Second, tell, but...)
@@ -188,7 +188,7 @@ func (o *ordeal) recover(t *trio, before int) error {
 	if _, err := t.ask(cmdStart); err != nil {
 		return err
 	}
-	if _, err := t.ask(cmdCount); err != nil {
+	if err := t.count(); err != nil {
 		return err
 	}
 	points, err := t.watch(recoveryWatch, recoveryStep, func([]point) {})

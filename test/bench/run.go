@@ -18,6 +18,7 @@ type outcome struct {
 	Cores        float64 `json:"cores,omitempty"`     // the same, over elapsed time
 	NodeCores    float64 `json:"node_cores,omitempty"`
 	Written      float64 `json:"written_x,omitempty"` // bytes all three caused to be written, per byte of acknowledged commands
+	Device       float64 `json:"device_x,omitempty"`  // the same as the device has it, by everybody who writes to it
 	RSS          int64   `json:"rss_mb,omitempty"`    // of all three processes, at the end
 	NodeRSS      int64   `json:"node_rss_mb,omitempty"`
 	WorstStall   float64 `json:"worst_stall_ms,omitempty"`
@@ -50,11 +51,18 @@ func (t *trio) measure() (outcome, error) {
 		return outcome{}, err
 	}
 	time.Sleep(t.spec.Warm)
-	if _, err := t.ask(cmdCount); err != nil {
+	if err := t.count(); err != nil {
 		return outcome{}, err
 	}
 	time.Sleep(t.spec.Dur)
 	return t.finish()
+}
+
+// count begins to measure.
+func (t *trio) count(but ...int) error {
+	t.device = deviceBytes(t.root)
+	_, err := t.ask(cmdCount, but...)
+	return err
 }
 
 // finish ends what is measured and sums up, but for members left out.
@@ -63,16 +71,17 @@ func (t *trio) finish(but ...int) (outcome, error) {
 	if _, err := t.ask(cmdFreeze, but...); err != nil {
 		return o, err
 	}
+	device := deviceBytes(t.root) - t.device
 	rs, err := t.ask(cmdStop, but...)
 	if err != nil {
 		return o, err
 	}
-	return o, o.sum(rs)
+	return o, o.sum(rs, device)
 }
 
 var errNothing = errors.New("no operation succeeded")
 
-func (o *outcome) sum(rs [members]report) error {
+func (o *outcome) sum(rs [members]report, device int64) error {
 	var latency histogram
 	var seconds, cpu float64
 	var written, stall int64
@@ -109,7 +118,7 @@ func (o *outcome) sum(rs [members]report) error {
 	o.CPUPerOp = rounded(cpu*1e6/ops, 2)
 	o.WorstStall = rounded(float64(stall)/1e6, 1)
 	if proposed := ops * (1 - o.Reads) * float64(o.Payload); proposed > 0 {
-		o.Written = rounded(float64(written)/proposed, 2)
+		o.Written, o.Device = rounded(float64(written)/proposed, 2), rounded(float64(device)/proposed, 2)
 	}
 	return nil
 }

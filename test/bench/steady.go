@@ -77,7 +77,7 @@ func runSteady(s spec, progress io.Writer) (o steadyOutcome, err error) {
 		return o, err
 	}
 	time.Sleep(s.Warm)
-	if _, err := t.ask(cmdCount); err != nil {
+	if err := t.count(); err != nil {
 		return o, err
 	}
 	points, err := t.watch(s.Dur, time.Second, func(seen []point) {
@@ -162,10 +162,10 @@ func steadyReport(o steadyOutcome) string {
 	fmt.Fprintf(&b, "%d bytes a command, %d in flight, %d s; state of %d MiB, snapshots by the defaults.\n\n",
 		o.Payload, o.Conc, len(o.Seconds), slotsInAll*max(o.Payload, slotKeyBytes)>>20)
 	v := o.Verdict
-	fmt.Fprintf(&b, "| first minute ops/s | lowest later minute | last minute | worst stall ms | p50 µs | p99 µs | p99.9 µs | CPU µs/op | written/byte | RSS MB at the end | errors |\n")
-	fmt.Fprintf(&b, "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
-	fmt.Fprintf(&b, "| %.0f | %.0f (%.0f %%) | %.0f | %.0f | %d | %d | %d | %.2f | %.2f | %d | %d |\n\n",
-		v.First, v.Lowest, v.Kept*100, v.Last, o.WorstStall, o.P50, o.P99, o.P999, o.CPUPerOp, o.Written, o.RSS, o.Errors)
+	fmt.Fprintf(&b, "| first minute ops/s | lowest later minute | last minute | worst stall ms | p50 µs | p99 µs | p99.9 µs | CPU µs/op | written/byte | device/byte | RSS MB at the end | errors |\n")
+	fmt.Fprintf(&b, "|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	fmt.Fprintf(&b, "| %.0f | %.0f (%.0f %%) | %.0f | %.0f | %d | %d | %d | %.2f | %.2f | %.2f | %d | %d |\n\n",
+		v.First, v.Lowest, v.Kept*100, v.Last, o.WorstStall, o.P50, o.P99, o.P999, o.CPUPerOp, o.Written, o.Device, o.RSS, o.Errors)
 	fmt.Fprintf(&b, "- at least 80 %% of the first minute kept: %s\n- no stall over 250 ms: %s\n\n", yes(v.Kept80), yes(v.NoStall))
 	fmt.Fprintf(&b, "| from s | ops/s, each second | RSS MB |\n|--:|---|--:|\n")
 	for from := 0; from < len(o.Seconds); from += steadyLine {

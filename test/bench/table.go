@@ -14,8 +14,8 @@ func loadTable(outcomes []outcome) string {
 		return ""
 	}
 	var b strings.Builder
-	b.WriteString("| workload | library | ops/s (range) | p50 µs | p99 µs | p99.9 µs | CPU µs/op | written/byte | RSS MB | errors | ÷ best peer: ops/s | p50 | p99 | CPU |\n")
-	b.WriteString("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	b.WriteString("| workload | library | ops/s (range) | p50 µs | p99 µs | p99.9 µs | CPU µs/op | written/byte | device/byte | RSS MB | errors | ÷ best peer: ops/s | p50 | p99 | CPU |\n")
+	b.WriteString("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, workload := range r.workloads {
 		for _, impl := range r.impls {
 			at := cell{workload, impl}
@@ -23,9 +23,9 @@ func loadTable(outcomes []outcome) string {
 			if len(rs) == 0 {
 				continue
 			}
-			fmt.Fprintf(&b, "| %s | %s | %.0f (%.0f–%.0f) | %.0f | %.0f | %.0f | %.2f | %.2f | %.0f | %.0f |",
+			fmt.Fprintf(&b, "| %s | %s | %.0f (%.0f–%.0f) | %.0f | %.0f | %.0f | %.2f | %.2f | %.2f | %.0f | %.0f |",
 				workload, impl, r.median(at, ops), slices.Min(of(rs, ops)), slices.Max(of(rs, ops)),
-				r.median(at, p50), r.median(at, p99), r.median(at, p999), r.median(at, cpu), r.median(at, written), r.median(at, rss), sum(of(rs, errs)))
+				r.median(at, p50), r.median(at, p99), r.median(at, p999), r.median(at, cpu), r.median(at, written), r.median(at, device), r.median(at, rss), sum(of(rs, errs)))
 			fmt.Fprintf(&b, " %s | %s | %s | %s |\n",
 				r.ratio(at, ops, slices.Max), r.ratio(at, p50, slices.Min), r.ratio(at, p99, slices.Min), r.ratio(at, cpu, slices.Min))
 		}
@@ -63,6 +63,7 @@ func p99(o outcome) float64     { return float64(o.P99) }
 func p999(o outcome) float64    { return float64(o.P999) }
 func cpu(o outcome) float64     { return o.CPUPerOp }
 func written(o outcome) float64 { return o.Written }
+func device(o outcome) float64  { return o.Device }
 func rss(o outcome) float64     { return float64(o.RSS) }
 func errs(o outcome) float64    { return float64(o.Errors) }
 

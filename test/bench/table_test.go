@@ -76,17 +76,17 @@ func TestOutcomeSums(t *testing.T) {
 		{Latency: &latency, Acked: 1000, Seconds: 2, RSSBytes: 5 << 20, WorstStall: 7e6, usage: usage{CPUSeconds: 1, Written: 9000}},
 		{Latency: &histogram{}, Seconds: 2, RSSBytes: 3 << 20, WorstStall: 2e9, usage: usage{CPUSeconds: .5, Written: 6000}},
 		{},
-	})
+	}, 20_000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.OpsPerSecond != 500 || o.CPUPerOp != 1500 || o.Cores != .75 || o.NodeCores != .5 || o.RSS != 8 || o.NodeRSS != 5 || o.Written != 3 {
+	if o.OpsPerSecond != 500 || o.CPUPerOp != 1500 || o.Cores != .75 || o.NodeCores != .5 || o.RSS != 8 || o.NodeRSS != 5 || o.Written != 3 || o.Device != 4 {
 		t.Errorf("outcome %+v", o)
 	}
 	if o.WorstStall != 7 {
 		t.Errorf("worst stall %v ms, expected 7: who leads nothing acknowledges nothing", o.WorstStall)
 	}
-	if err := (&outcome{spec: spec{Conc: 1}}).sum([members]report{{Seconds: 1, Errors: 2, FirstError: "why"}}); err == nil || !strings.Contains(err.Error(), "why") {
+	if err := (&outcome{spec: spec{Conc: 1}}).sum([members]report{{Seconds: 1, Errors: 2, FirstError: "why"}}, 0); err == nil || !strings.Contains(err.Error(), "why") {
 		t.Errorf("no operation: error %v", err)
 	}
 }
@@ -101,6 +101,9 @@ func TestMachine(t *testing.T) {
 	expectIn(t, setting(spec{Dur: time.Second}, []string{"etcd"}), "- etcd: go.etcd.io/etcd/server/v3 v3.6", "1s measured", "- Go: go1.")
 	if got := ioField("rchar: 1\nwrite_bytes: 42\ncancelled_write_bytes: 7\n", "write_bytes"); got != 42 {
 		t.Errorf("write_bytes is %d, expected 42", got)
+	}
+	if got := sectorsWritten("  1 2 3 4 5 6 70 8 9\n"); got != 70 {
+		t.Errorf("%d sectors written, expected 70", got)
 	}
 	if math.IsNaN(rounded(0, 2)) || rounded(1.2345, 2) != 1.23 {
 		t.Errorf("1.2345 rounded to two digits is %v", rounded(1.2345, 2))

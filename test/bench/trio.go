@@ -30,6 +30,7 @@ type trio struct {
 	root   string
 	ports  []int
 	all    [members]*child // nil while killed
+	device int64           // bytes written to the device when counting began
 }
 
 // startTrio starts the members and waits for leaders. limit bounds all that is done

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -33,6 +34,34 @@ func writtenBytes() int64 {
 		return 0
 	}
 	return ioField(string(io), "write_bytes")
+}
+
+// deviceBytes is what has been written to the device that holds a path, by whomever; 0
+// where not known.
+func deviceBytes(path string) int64 {
+	var at syscall.Stat_t
+	if syscall.Stat(path, &at) != nil {
+		return 0
+	}
+	dev := uint64(at.Dev)
+	major, minor := dev>>8&0xfff|dev>>32&^0xfff, dev&0xff|dev>>12&^0xff
+	stat, err := os.ReadFile(fmt.Sprintf("/sys/dev/block/%d:%d/stat", major, minor))
+	if err != nil {
+		return 0
+	}
+	return sectorsWritten(string(stat)) * sectorBytes
+}
+
+const sectorBytes = 512 // of the kernel's statistics, whatever the device has
+
+// sectorsWritten is the seventh field of a block device's statistics.
+func sectorsWritten(stat string) int64 {
+	fields := strings.Fields(stat)
+	if len(fields) < 7 {
+		return 0
+	}
+	n, _ := strconv.ParseInt(fields[6], 10, 64)
+	return n
 }
 
 // ioField is a field of /proc/*/io, 0 where it is not there.
