@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -195,6 +196,35 @@ func (c *adminCall) atAny(ctx context.Context, addresses []string) (string, erro
 		return "", errs[0]
 	}
 	return "", unreachable("--http: none of %s answers, expected at least one node", strings.Join(addresses, ", "))
+}
+
+// lookAround bounds the look at who leads, before a request.
+const lookAround = time.Second
+
+// leaderFirst is --http with the leader's node first, then those that know it: any node
+// passes a request on, but from one that is cut off it goes nowhere.
+func (f *adminFlags) leaderFirst(ctx context.Context) []string {
+	if len(f.addresses) == 1 {
+		return f.addresses
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookAround)
+	defer cancel()
+	c := askCluster(ctx, f.addresses)
+	rank := func(n nodeStatus) int {
+		switch g := n.group(); {
+		case g == nil || g.Leader == "" || g.Leader != c.Leader:
+			return 2
+		case n.Status.Node == c.Leader:
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(c.Nodes, func(a, b nodeStatus) int { return rank(a) - rank(b) })
+	ordered := make([]string, len(c.Nodes))
+	for i, n := range c.Nodes {
+		ordered[i] = n.HTTP
+	}
+	return ordered
 }
 
 // printJSON prints what a node answered, for programs.

@@ -57,7 +57,7 @@ func listMembersCommand() *cobra.Command {
 			}
 			var m web.Members
 			call := adminCall{method: http.MethodGet, path: "members", answer: &m, timeout: time.Duration(f.timeout)}
-			if _, err := call.atAny(cmd.Context(), f.addresses); err != nil {
+			if _, err := call.atAny(cmd.Context(), f.leaderFirst(cmd.Context())); err != nil {
 				return err
 			}
 			return printMembers(cmd.OutOrStdout(), &m, f.output)
@@ -207,7 +207,7 @@ func abortChangeCommand() *cobra.Command {
 			}
 			var m web.Members
 			call := adminCall{method: http.MethodPost, path: "members/abort", answer: &m, timeout: time.Duration(f.timeout)}
-			if _, err := call.atAny(cmd.Context(), f.addresses); err != nil {
+			if _, err := call.atAny(cmd.Context(), f.leaderFirst(cmd.Context())); err != nil {
 				return err
 			}
 			return printMembers(cmd.OutOrStdout(), &m, f.output)
@@ -263,15 +263,16 @@ func (f *membersFlags) change(cmd *cobra.Command, change web.MembersChange) erro
 	change.ExpectedIndex = f.ifIndex
 	var m web.Members
 	ctx, done := context.WithCancel(cmd.Context())
+	addresses := f.leaderFirst(ctx)
 	shown := make(chan struct{})
 	go func() {
 		defer close(shown)
 		if f.output == "table" {
-			followChange(ctx, cmd.ErrOrStderr(), f.addresses)
+			followChange(ctx, cmd.ErrOrStderr(), addresses)
 		}
 	}()
 	call := adminCall{method: http.MethodPost, path: "members", body: &change, answer: &m, timeout: time.Duration(f.timeout)}
-	_, err := call.atAny(ctx, f.addresses)
+	_, err := call.atAny(ctx, addresses)
 	done()
 	<-shown
 	if exitCode(err) == exitUnknown {

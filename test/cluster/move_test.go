@@ -8,12 +8,12 @@ import (
 	"testing"
 )
 
-// moves has the cluster look for n at another address, by the command an operator has,
-// at whichever of the others answers.
+// moves has the cluster look for n at another address, by the command an operator has. n
+// is named first, and may be cut off: the command finds who leads.
 func (e *ensemble) moves(n *node, to string) {
 	e.t.Helper()
-	var at []string
-	for _, o := range e.nodes {
+	at := []string{n.http}
+	for _, o := range e.others(n) {
 		at = append(at, o.http)
 	}
 	cmd := exec.Command(binary, "members", "move", n.id+"="+to, "--http", strings.Join(at, ","), "--timeout", "30s")
