@@ -15,11 +15,11 @@ import (
 // afterwards the Call belongs to its Client again.
 type Call struct {
 	table    *callTable
-	id       uint64                // generation, kind and slot: what the answer carries
-	state    atomic.Uint64         // the id while the call waits, 0 once it is decided
-	deadline atomic.Int64          // by the table's coarse clock
-	done     chan struct{}         // one token when item is set
-	tries    atomic.Pointer[tries] // of a command that may be sent again, else nil
+	id       uint64        // generation, kind and slot: what the answer carries
+	state    atomic.Uint64 // the id while the call waits, 0 once it is decided
+	deadline atomic.Int64  // by the table's coarse clock
+	done     chan struct{} // one token when item is set
+	tries    tries         // of a command that may be sent again
 	item     messages.ResultItem
 }
 
@@ -86,11 +86,11 @@ func (c *Call) finish() (reply []byte, index uint64, err error) {
 }
 
 // settle decides the call of this id, unless it is decided.
-func (c *Call) settle(id uint64, item messages.ResultItem) {
+func (c *Call) settle(id uint64, item *messages.ResultItem) {
 	if c.state.CompareAndSwap(id, 0) {
-		c.item = item
-		if t := c.triesOf(id); t != nil && t.session != nil {
-			t.session.finished(t.sequence)
+		c.item = *item
+		if session, sequence := c.tries.inSession(id); session != nil {
+			session.finished(sequence)
 		}
 		c.done <- struct{}{}
 	}
@@ -171,11 +171,10 @@ func (t *callTable) begin(query bool) *Call {
 	if query {
 		c.id |= queryBit
 	}
-	c.tries.Store(nil)
 	c.deadline.Store(t.now.Load() + int64(t.timeout))
 	c.state.Store(c.id)
 	if refused {
-		c.settle(c.id, messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_STOPPED})
+		c.refuse(messages.Reason_STOPPED)
 	}
 	return c
 }
@@ -189,6 +188,7 @@ func (t *callTable) grow() *Call {
 }
 
 func (t *callTable) release(c *Call) {
+	c.tries.forget()
 	t.mu.Lock()
 	t.free = append(t.free, c)
 	t.mu.Unlock()
@@ -201,16 +201,10 @@ func (t *callTable) SendUserMessage(_ *actor.PID, message any) {
 		return
 	}
 	all := *t.all.Load()
-	for _, item := range results.Items {
-		slot := item.Request & slotMask
-		if slot >= uint64(len(all)) {
-			continue
+	for i := range results.Items {
+		if slot := results.Items[i].Request & slotMask; slot < uint64(len(all)) {
+			all[slot].answered(&results.Items[i])
 		}
-		if t := all[slot].triesOf(item.Request); t != nil {
-			t.answered(all[slot], item)
-			continue
-		}
-		all[slot].settle(item.Request, item)
 	}
 }
 
@@ -235,8 +229,8 @@ func (t *callTable) sweep() {
 			t.each(func(c *Call, id uint64) {
 				if now > c.deadline.Load() {
 					c.abandon(id, messages.Reason_TIMED_OUT)
-				} else if t := c.triesOf(id); t != nil {
-					t.sendAgain(now)
+				} else {
+					c.sendAgain(id, now)
 				}
 			})
 		}
