@@ -88,12 +88,18 @@ func (c *Call) finish() (reply []byte, index uint64, err error) {
 // settle decides the call of this id, unless it is decided.
 func (c *Call) settle(id uint64, item *messages.ResultItem) {
 	if c.state.CompareAndSwap(id, 0) {
-		c.item = *item
-		if session, sequence := c.tries.inSession(id); session != nil {
-			session.finished(sequence)
-		}
-		c.done <- struct{}{}
+		session, sequence := c.tries.inSession(id)
+		c.decided(item, session, sequence)
 	}
+}
+
+// decided is for the one who has set the state to 0.
+func (c *Call) decided(item *messages.ResultItem, session *clientSession, sequence uint64) {
+	c.item = *item
+	if session != nil {
+		session.finished(sequence)
+	}
+	c.done <- struct{}{}
 }
 
 // unanswered is what may be said of a call without an answer: a query has changed

@@ -80,7 +80,7 @@ func (s *clientSession) start(call *Call, command []byte) bool {
 	}
 	s.lastUsed = now
 	id := call.id
-	call.try(attempt{
+	call.tries.begin(id, tried{
 		client: s.client, group: s.group, kind: messages.EntryKind_COMMAND, command: command,
 		session: s, sequence: s.low + uint64(len(s.settled)),
 	})

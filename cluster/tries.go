@@ -16,24 +16,25 @@ import (
 // their Call, which is used again: who comes late asks for an id that is there no more.
 type tries struct {
 	mu sync.Mutex
-	attempt
+	id uint64 // of the call, 0 while there are no tries
+	tried
+
+	sent    int
+	answers int
+	doubt   bool                // a try may have been applied, and was answered as unknown
+	over    bool                // never again
+	again   int64               // when to send again, by the table's coarse clock
+	last    messages.ResultItem // the last answer that was no end, where there was one
 }
 
-type attempt struct {
-	id       uint64 // of the call, 0 while there are no tries
+// tried is what is sent again as it is.
+type tried struct {
 	client   *Client
 	group    uint64
 	kind     messages.EntryKind
 	command  []byte
 	session  *clientSession // nil for a session with a name
 	sequence uint64
-
-	sent    int
-	answers int
-	doubt   bool                // a try may have been applied, and was answered as unknown
-	last    messages.ResultItem // the last answer that was no end
-	again   int64               // when to send again, by the table's coarse clock
-	over    bool                // never again
 }
 
 // Between two tries.
@@ -42,19 +43,23 @@ const (
 	retryMost  = 500 * time.Millisecond
 )
 
-// try notes a command that may be sent more than once. It is not sent yet.
-func (c *Call) try(a attempt) {
-	a.id, a.again = c.id, notBefore
-	t := &c.tries
+// begin notes a command that may be sent more than once. It is not sent yet.
+func (t *tries) begin(id uint64, what tried) {
 	t.mu.Lock()
-	t.attempt = a
+	t.id, t.tried = id, what
+	t.sent, t.answers, t.doubt, t.over, t.again = 0, 0, false, false, notBefore
 	t.mu.Unlock()
 }
 
 // forget lets go of the command of a call that is done with.
 func (t *tries) forget() {
 	t.mu.Lock()
-	t.attempt = attempt{}
+	if t.id != 0 {
+		t.id, t.client, t.command, t.session = 0, nil, nil, nil
+		if t.answers > 1 {
+			t.last = messages.ResultItem{}
+		}
+	}
 	t.mu.Unlock()
 }
 
@@ -124,12 +129,14 @@ func (c *Call) answered(answer *messages.ResultItem) {
 		item.Outcome = messages.Outcome_UNKNOWN // this try was not, another may have been
 	}
 	t.over = true
-	session := t.session
+	session, sequence := t.session, t.sequence
 	t.mu.Unlock()
 	if item.Reason == messages.Reason_SESSION_EXPIRED && session != nil {
 		session.expired()
 	}
-	c.settle(item.Request, &item)
+	if c.state.CompareAndSwap(item.Request, 0) {
+		c.decided(&item, session, sequence)
+	}
 }
 
 // worthAnother: the command may fare better with another try.
@@ -202,7 +209,7 @@ func (c *Client) startNamed(call *Call, group uint64, id string, sequence uint64
 	if call.state.Load() != call.id {
 		return // refused: the client ends
 	}
-	call.try(attempt{
+	call.tries.begin(call.id, tried{
 		client: c, group: group, kind: messages.EntryKind_NAMED_COMMAND,
 		command: messages.NamedCommand(id, command), sequence: sequence,
 	})
