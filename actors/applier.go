@@ -224,7 +224,7 @@ func (a *applier) applyBlock(ctx actor.Context, b *messages.Block, waiters []Wai
 			return nil
 		}
 		if e.Kind == messages.EntryKind_COMMAND || e.Kind == messages.EntryKind_NAMED_COMMAND {
-			return a.applyInSession(index, b, e, w)
+			return a.applyInSession(index, b, e, w, when)
 		}
 		if err := a.applyCommands(); err != nil {
 			return err
@@ -266,6 +266,7 @@ func (a *applier) applyCommands() error {
 			a.answers[i] = reply
 		}
 	}
+	a.replies.expected = n
 	for i, w := range a.waiters {
 		a.hashes.replied(a.entries[i].Index, a.answers[i])
 		a.replies.add(w, messages.ResultItem{
