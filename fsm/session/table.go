@@ -35,6 +35,7 @@ type session struct {
 	floor    uint64 // sequences below are answered by Expired
 	lastUsed int64  // log time
 	answers  []*answer
+	room     []*answer // of which answers is a part
 
 	list       *list
 	prev, next *session
@@ -191,6 +192,7 @@ func (t *Table) insert(s *session, at int, c Command) {
 	a := t.fresh()
 	*a = answer{sequence: c.Sequence, index: c.Index, session: s}
 	t.pending = append(t.pending, a)
+	s.makeRoom()
 	s.answers = slices.Insert(s.answers, at, a)
 	window := t.limits.Window
 	if s.name != "" {
@@ -198,6 +200,23 @@ func (t *Table) insert(s *session, at int, c Command) {
 	}
 	if over := len(s.answers) - window; over > 0 {
 		t.forgetBelow(s, s.answers[over-1].sequence+1)
+	}
+}
+
+// makeRoom for one more answer: where as many have gone from the front as there are, in
+// their place.
+func (s *session) makeRoom() {
+	n := len(s.answers)
+	switch gone := cap(s.room) - cap(s.answers); {
+	case n < cap(s.answers):
+	case n == 0 || gone < n:
+		s.answers = slices.Grow(s.answers, 1)
+		s.room = s.answers
+	default:
+		s.room = s.room[:n]
+		copy(s.room, s.answers)
+		clear(s.answers)
+		s.answers = s.room
 	}
 }
 
@@ -281,7 +300,7 @@ func (t *Table) forgetBelow(s *session, sequence uint64) {
 		n++
 	}
 	if s.answers = s.answers[n:]; len(s.answers) == 0 {
-		s.answers = nil
+		s.answers, s.room = nil, nil
 	}
 }
 
@@ -346,7 +365,7 @@ func (t *Table) remove(s *session) {
 	for _, a := range s.answers {
 		t.forget(a)
 	}
-	s.answers = nil
+	s.answers, s.room = nil, nil
 	s.list.remove(s)
 	if s.name == "" {
 		delete(t.opened, s.id)
