@@ -196,6 +196,7 @@ func (a *applier) applyBlock(ctx actor.Context, b *messages.Block, waiters []Wai
 	if core.Index(b.LastIndex()) <= a.applied || core.Index(b.FirstIndex) > commit {
 		return
 	}
+	a.replies.expected = len(waiters)
 	a.hashes.resume(a.applied)
 	if err := b.Verify(); err != nil {
 		panic(fmt.Sprintf("block in memory damaged: %v", err))
@@ -224,7 +225,7 @@ func (a *applier) applyBlock(ctx actor.Context, b *messages.Block, waiters []Wai
 			return nil
 		}
 		if e.Kind == messages.EntryKind_COMMAND || e.Kind == messages.EntryKind_NAMED_COMMAND {
-			return a.applyInSession(index, b, e, w, when)
+			return a.applyInSession(index, b, &e, w, when)
 		}
 		if err := a.applyCommands(); err != nil {
 			return err
@@ -266,7 +267,6 @@ func (a *applier) applyCommands() error {
 			a.answers[i] = reply
 		}
 	}
-	a.replies.expected = n
 	for i, w := range a.waiters {
 		a.hashes.replied(a.entries[i].Index, a.answers[i])
 		a.replies.add(w, messages.ResultItem{
