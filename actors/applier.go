@@ -196,6 +196,7 @@ func (a *applier) applyBlock(ctx actor.Context, b *messages.Block, waiters []Wai
 	if core.Index(b.LastIndex()) <= a.applied || core.Index(b.FirstIndex) > commit {
 		return
 	}
+	a.replies.expected = len(waiters)
 	a.hashes.resume(a.applied)
 	if err := b.Verify(); err != nil {
 		panic(fmt.Sprintf("block in memory damaged: %v", err))
@@ -224,7 +225,7 @@ func (a *applier) applyBlock(ctx actor.Context, b *messages.Block, waiters []Wai
 			return nil
 		}
 		if e.Kind == messages.EntryKind_COMMAND || e.Kind == messages.EntryKind_NAMED_COMMAND {
-			return a.applyInSession(index, b, e, w)
+			return a.applyInSession(index, b, &e, w, when)
 		}
 		if err := a.applyCommands(); err != nil {
 			return err

@@ -42,8 +42,8 @@ func sessionCommand(index uint64, when int64, e *messages.EntryView) (c session.
 
 // applyInSession gathers a command for the machine if its session has not seen it
 // before. Only what the machine has not applied ever reaches it, also within a batch.
-func (a *applier) applyInSession(index uint64, b *messages.Block, e messages.EntryView, w Waiter) error {
-	c, data, ok := sessionCommand(index, b.Time, &e)
+func (a *applier) applyInSession(index uint64, b *messages.Block, e *messages.EntryView, w Waiter, when time.Time) error {
+	c, data, ok := sessionCommand(index, b.Time, e)
 	if !ok { // no leader of this version writes it
 		return a.answerUnapplied(index, w, messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_REFUSED})
 	}
@@ -56,7 +56,7 @@ func (a *applier) applyInSession(index uint64, b *messages.Block, e messages.Ent
 	}
 	if v.Decision == session.Apply {
 		a.entries = append(a.entries, fsm.Entry{
-			Group: a.group, Index: index, Term: b.Term, Time: time.Unix(0, b.Time).UTC(),
+			Group: a.group, Index: index, Term: b.Term, Time: when,
 			Data: data, Session: v.Session, Sequence: e.Sequence,
 		})
 		a.waiters = append(a.waiters, w)

@@ -49,15 +49,22 @@ func (r *raft) noteMachine(ctx actor.Context, kept core.Index) {
 }
 
 // takeBlocks copies the list of committed blocks from first on, up to the limit.
-// Who waits for their entries is from now on answered by the Applier.
+// Who waits for their entries is from now on answered by the Applier, and forgotten here:
+// the tail keeps its blocks for long.
 func (r *raft) takeBlocks(first, commit core.Index) []CommittedBlock {
 	var out []CommittedBlock
-	for _, b := range r.tail.between(first, commit) {
+	blocks := r.tail.between(first, commit)
+	for i := range blocks {
+		b := &blocks[i]
 		if len(out) > 0 && r.backlog.bytes >= r.opts.Limits.ApplyBacklogBytes {
 			break
 		}
-		out = append(out, b)
-		r.backlog.add(min(commit, core.Index(b.LastIndex())), b.Len())
+		out = append(out, *b)
+		last := core.Index(b.LastIndex())
+		if last <= commit {
+			b.Waiters = nil
+		}
+		r.backlog.add(min(commit, last), b.Len())
 	}
 	return out
 }

@@ -11,6 +11,9 @@ type replies struct {
 	to    []*actor.PID
 	items [][]messages.ResultItem
 	last  int
+	// expected is how many answers there are about to be. The first receiver gets room
+	// for so many: mostly there is no other.
+	expected int
 }
 
 func (r *replies) add(w Waiter, item messages.ResultItem) {
@@ -18,7 +21,11 @@ func (r *replies) add(w Waiter, item messages.ResultItem) {
 		return
 	}
 	item.Request = w.Request
-	r.items[r.slot(w.To)] = append(r.items[r.slot(w.To)], item)
+	items := &r.items[r.slot(w.To)]
+	if *items == nil && len(r.to) == 1 {
+		*items = make([]messages.ResultItem, 0, r.expected)
+	}
+	*items = append(*items, item)
 }
 
 // slot finds the receiver's place; mostly it is the last one used.
@@ -55,7 +62,7 @@ func (r *replies) send(ctx actor.Context) {
 	}
 	clear(r.to)
 	clear(r.items)
-	r.to, r.items, r.last = r.to[:0], r.items[:0], 0
+	r.to, r.items, r.last, r.expected = r.to[:0], r.items[:0], 0, 0
 }
 
 // fitting counts the items that one message takes, at least one.

@@ -15,12 +15,12 @@ import (
 // afterwards the Call belongs to its Client again.
 type Call struct {
 	table    *callTable
-	id       uint64                // generation, kind and slot: what the answer carries
-	state    atomic.Uint64         // the id while the call waits, 0 once it is decided
-	deadline atomic.Int64          // by the table's coarse clock
-	done     chan struct{}         // one token when item is set
-	flight   *flight               // what it was sent with by a Pipeline, which waits for all; else nil
-	tries    atomic.Pointer[tries] // of a command that may be sent again, else nil
+	id       uint64        // generation, kind and slot: what the answer carries
+	state    atomic.Uint64 // the id while the call waits, 0 once it is decided
+	deadline atomic.Int64  // by the table's coarse clock
+	done     chan struct{} // one token when item is set
+	flight   *flight       // what it was sent with by a Pipeline, which waits for all; else nil
+	tries    tries         // of a command that may be sent again
 	item     messages.ResultItem
 }
 
@@ -93,18 +93,24 @@ func (c *Call) outcome() (reply []byte, index uint64, err error) {
 }
 
 // settle decides the call of this id, unless it is decided.
-func (c *Call) settle(id uint64, item messages.ResultItem) {
+func (c *Call) settle(id uint64, item *messages.ResultItem) {
 	if c.state.CompareAndSwap(id, 0) {
-		c.item = item
-		if t := c.triesOf(id); t != nil && t.session != nil {
-			t.session.finished(t.sequence)
-		}
-		if c.flight != nil {
-			c.flight.settled()
-			return
-		}
-		c.done <- struct{}{}
+		session, sequence := c.tries.inSession(id)
+		c.decided(item, session, sequence)
 	}
+}
+
+// decided is for the one who has set the state to 0.
+func (c *Call) decided(item *messages.ResultItem, session *clientSession, sequence uint64) {
+	c.item = *item
+	if session != nil {
+		session.finished(sequence)
+	}
+	if c.flight != nil {
+		c.flight.settled()
+		return
+	}
+	c.done <- struct{}{}
 }
 
 // unanswered is what may be said of a call without an answer: a query has changed
@@ -196,7 +202,6 @@ func (c *Call) open(query bool, f *flight) {
 		c.id |= queryBit
 	}
 	c.flight = f
-	c.tries.Store(nil)
 	c.deadline.Store(c.table.now.Load() + int64(c.table.timeout))
 	c.state.Store(c.id)
 }
@@ -210,6 +215,7 @@ func (t *callTable) grow() *Call {
 }
 
 func (t *callTable) release(c *Call) {
+	c.tries.forget()
 	t.mu.Lock()
 	t.free = append(t.free, c)
 	t.mu.Unlock()
@@ -222,16 +228,10 @@ func (t *callTable) SendUserMessage(_ *actor.PID, message any) {
 		return
 	}
 	all := *t.all.Load()
-	for _, item := range results.Items {
-		slot := item.Request & slotMask
-		if slot >= uint64(len(all)) {
-			continue
+	for i := range results.Items {
+		if slot := results.Items[i].Request & slotMask; slot < uint64(len(all)) {
+			all[slot].answered(&results.Items[i])
 		}
-		if t := all[slot].triesOf(item.Request); t != nil {
-			t.answered(all[slot], item)
-			continue
-		}
-		all[slot].settle(item.Request, item)
 	}
 }
 
@@ -256,8 +256,8 @@ func (t *callTable) sweep() {
 			t.each(func(c *Call, id uint64) {
 				if now > c.deadline.Load() {
 					c.abandon(id, messages.Reason_TIMED_OUT)
-				} else if t := c.triesOf(id); t != nil {
-					t.sendAgain(now)
+				} else {
+					c.sendAgain(id, now)
 				}
 			})
 		}

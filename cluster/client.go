@@ -219,11 +219,15 @@ func (c *Client) send(call *Call, group uint64, message any) {
 }
 
 func (c *Client) post(group uint64, message any) {
-	to := c.member(group)
-	if to == nil {
-		to = c.gateway
+	c.system.Root.RequestWithCustomSender(c.door(group), message, c.self)
+}
+
+// door is where an operation on a group goes first.
+func (c *Client) door(group uint64) *actor.PID {
+	if to := c.member(group); to != nil {
+		return to
 	}
-	c.system.Root.RequestWithCustomSender(to, message, c.self)
+	return c.gateway
 }
 
 // Close ends the client; calls that still wait are answered ErrStopped. A node's

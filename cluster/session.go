@@ -25,8 +25,8 @@ type clientSession struct {
 // pendingStart is a command begun before its session was open, or a query that must
 // see those before it.
 type pendingStart struct {
-	call *Call
-	*tries
+	call  *Call
+	id    uint64 // of the call
 	query *messages.Query
 }
 
@@ -44,8 +44,7 @@ func (c *Client) startInSession(call *Call, group uint64, command []byte) {
 	if call.state.Load() != call.id {
 		return // refused: the client ends
 	}
-	t := c.newTries(call, group, messages.EntryKind_COMMAND, command)
-	for !c.session(group).start(call, t) {
+	for !c.session(group).start(call, command) {
 	}
 }
 
@@ -63,7 +62,7 @@ func (c *Client) session(group uint64) *clientSession {
 
 // start gives the command the next sequence and sends it, now or when the session is
 // open. It does not in a session that has ended.
-func (s *clientSession) start(call *Call, t *tries) bool {
+func (s *clientSession) start(call *Call, command []byte) bool {
 	now := s.client.calls.now.Load()
 	s.mu.Lock()
 	if s.open && len(s.settled) == 0 && now-s.lastUsed > int64(sessionIdle) {
@@ -80,16 +79,20 @@ func (s *clientSession) start(call *Call, t *tries) bool {
 		return true
 	}
 	s.lastUsed = now
-	t.session, t.sequence = s, s.low+uint64(len(s.settled))
+	id := call.id
+	call.tries.begin(id, tried{
+		client: s.client, group: s.group, kind: messages.EntryKind_COMMAND, command: command,
+		session: s, sequence: s.low + uint64(len(s.settled)),
+	})
 	s.settled = append(s.settled, false)
-	call.tries.Store(t)
 	if !s.open {
-		s.waiting = append(s.waiting, pendingStart{call: call, tries: t})
+		s.waiting = append(s.waiting, pendingStart{call: call, id: id})
 		s.mu.Unlock()
 		return true
 	}
+	session, low := s.id, s.low
 	s.mu.Unlock()
-	t.send()
+	call.sendTry(id, session, low)
 	return true
 }
 
@@ -105,7 +108,7 @@ func (c *Client) behindStarts(call *Call, q *messages.Query) bool {
 	if s.open || s.ended {
 		return false
 	}
-	s.waiting = append(s.waiting, pendingStart{call: call, query: q})
+	s.waiting = append(s.waiting, pendingStart{call: call, id: q.Request, query: q})
 	return true
 }
 
@@ -162,7 +165,7 @@ func (s *clientSession) wanted() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, w := range s.waiting {
-		if w.call.state.Load() == w.request() {
+		if w.call.state.Load() == w.id {
 			return true
 		}
 	}
@@ -184,18 +187,10 @@ func (s *clientSession) opened(id uint64) {
 			if w.query != nil {
 				s.client.post(s.group, w.query)
 			} else {
-				w.sendIn(id, low)
+				w.call.sendTry(w.id, id, low)
 			}
 		}
 	}
-}
-
-// request is the id of the call that waits.
-func (w *pendingStart) request() uint64 {
-	if w.query != nil {
-		return w.query.Request
-	}
-	return w.id
 }
 
 // failed: the session could not be opened, so none of its commands was sent.
@@ -208,9 +203,8 @@ func (s *clientSession) failed(item messages.ResultItem) {
 	s.client.sessions.CompareAndDelete(s.group, s)
 	item.Outcome = messages.Outcome_NOT_APPLIED
 	for _, w := range waiting {
-		if w.tries != nil {
-			w.end(item)
-		}
-		w.call.settle(w.request(), item)
+		own := item
+		w.call.tries.end(w.id, &own)
+		w.call.settle(w.id, &own)
 	}
 }

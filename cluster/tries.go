@@ -6,27 +6,35 @@ import (
 	"sync"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+
 	"github.com/protoraft/protoraft/messages"
 )
 
 // tries are the sendings of one command of a session: the same command, session and
-// sequence each time, so that it does no harm when more than one arrives.
+// sequence each time, so that it does no harm when more than one arrives. They stand in
+// their Call, which is used again: who comes late asks for an id that is there no more.
 type tries struct {
-	id       uint64 // of the call
+	mu sync.Mutex
+	id uint64 // of the call, 0 while there are no tries
+	tried
+
+	sent    int
+	answers int
+	doubt   bool                // a try may have been applied, and was answered as unknown
+	over    bool                // never again
+	again   int64               // when to send again, by the table's coarse clock
+	last    messages.ResultItem // the last answer that was no end, where there was one
+}
+
+// tried is what is sent again as it is.
+type tried struct {
 	client   *Client
 	group    uint64
 	kind     messages.EntryKind
 	command  []byte
 	session  *clientSession // nil for a session with a name
 	sequence uint64
-
-	mu      sync.Mutex
-	sent    int
-	answers int
-	doubt   bool                // a try may have been applied, and was answered as unknown
-	last    messages.ResultItem // the last answer that was no end
-	again   int64               // when to send again, by the table's coarse clock
-	over    bool                // never again
 }
 
 // Between two tries.
@@ -35,46 +43,75 @@ const (
 	retryMost  = 500 * time.Millisecond
 )
 
-func (c *Call) triesOf(id uint64) *tries {
-	if t := c.tries.Load(); t != nil && t.id == id {
-		return t
+// begin notes a command that may be sent more than once. It is not sent yet.
+func (t *tries) begin(id uint64, what tried) {
+	t.mu.Lock()
+	t.id, t.tried = id, what
+	t.sent, t.answers, t.doubt, t.over, t.again = 0, 0, false, false, notBefore
+	t.mu.Unlock()
+}
+
+// forget lets go of the command of a call that is done with.
+func (t *tries) forget() {
+	t.mu.Lock()
+	if t.id != 0 {
+		t.id, t.client, t.command, t.session = 0, nil, nil, nil
+		if t.answers > 1 {
+			t.last = messages.ResultItem{}
+		}
 	}
-	return nil
+	t.mu.Unlock()
+}
+
+// inSession is where the command of the call with this id belongs.
+func (t *tries) inSession(id uint64) (*clientSession, uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.id != id {
+		return nil, 0
+	}
+	return t.session, t.sequence
 }
 
 // refuse settles a call that was not sent.
 func (c *Call) refuse(reason messages.Reason) {
-	c.settle(c.id, messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: reason})
+	c.settle(c.id, &messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: reason})
 }
 
 // abandon settles a call whose answer is waited for no longer.
 func (c *Call) abandon(id uint64, reason messages.Reason) {
 	item := unanswered(id, reason)
-	if t := c.triesOf(id); t != nil {
-		item = t.end(item)
-	}
-	c.settle(id, item)
+	c.tries.end(id, &item)
+	c.settle(id, &item)
 }
 
-// end says what is known when no more is waited for: the command was not applied when
-// that was the answer to every try.
-func (t *tries) end(item messages.ResultItem) messages.ResultItem {
+// end says in item what is known when no more is waited for: the command was not applied
+// when that was the answer to every try.
+func (t *tries) end(id uint64, item *messages.ResultItem) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.id != id {
+		return
+	}
 	t.over = true
 	if t.doubt || t.answers < t.sent {
-		return item
+		return
 	}
 	item.Outcome = messages.Outcome_NOT_APPLIED
 	if t.answers > 0 {
 		item.Reason, item.Leader = t.last.Reason, t.last.Leader
 	}
-	return item
 }
 
 // answered takes an answer. It runs on the sender's goroutine.
-func (t *tries) answered(c *Call, item messages.ResultItem) {
+func (c *Call) answered(answer *messages.ResultItem) {
+	t, item := &c.tries, *answer // which is the sender's
 	t.mu.Lock()
+	if t.id != item.Request {
+		t.mu.Unlock()
+		c.settle(item.Request, &item) // of a call that is sent once, or of one that is over
+		return
+	}
 	t.answers++
 	now := c.table.now.Load()
 	if item.Outcome == messages.Outcome_UNKNOWN && !t.doubt {
@@ -92,11 +129,14 @@ func (t *tries) answered(c *Call, item messages.ResultItem) {
 		item.Outcome = messages.Outcome_UNKNOWN // this try was not, another may have been
 	}
 	t.over = true
+	session, sequence := t.session, t.sequence
 	t.mu.Unlock()
-	if item.Reason == messages.Reason_SESSION_EXPIRED && t.session != nil {
-		t.session.expired()
+	if item.Reason == messages.Reason_SESSION_EXPIRED && session != nil {
+		session.expired()
 	}
-	c.settle(t.id, item)
+	if c.state.CompareAndSwap(item.Request, 0) {
+		c.decided(&item, session, sequence)
+	}
 }
 
 // worthAnother: the command may fare better with another try.
@@ -121,53 +161,57 @@ func retryAfter(tries int) int64 {
 }
 
 // sendAgain sends when it is time to.
-func (t *tries) sendAgain(now int64) {
+func (c *Call) sendAgain(id uint64, now int64) {
+	t := &c.tries
 	t.mu.Lock()
-	due := !t.over && now >= t.again
+	due, session := t.id == id && !t.over && now >= t.again, t.session
 	t.mu.Unlock()
-	if due {
-		t.send()
+	switch {
+	case !due:
+	case session == nil:
+		c.sendTry(id, 0, 0)
+	default:
+		number, low := session.stand()
+		c.sendTry(id, number, low)
 	}
 }
 
-// send sends the command, the first time or again.
-func (t *tries) send() {
-	var session, acknowledged uint64
-	if t.session != nil {
-		session, acknowledged = t.session.stand()
-	}
-	t.sendIn(session, acknowledged)
+// posted is a command on its way, in one piece of memory that nobody changes any more.
+type posted struct {
+	envelope actor.MessageEnvelope
+	propose  messages.Propose
 }
 
-func (t *tries) sendIn(session, acknowledged uint64) {
-	m := &messages.Propose{
-		Group: t.group, Request: t.id, Command: t.command, Kind: t.kind,
-		Session: session, Sequence: t.sequence, Acknowledged: acknowledged,
-	}
+// sendTry sends the command, the first time or again.
+func (c *Call) sendTry(id, session, acknowledged uint64) {
+	t := &c.tries
 	t.mu.Lock()
-	if t.over {
+	if t.id != id || t.over {
 		t.mu.Unlock()
 		return
 	}
 	t.sent++
 	t.again = notBefore
+	client, group := t.client, t.group
+	p := &posted{propose: messages.Propose{
+		Group: group, Request: id, Command: t.command, Kind: t.kind,
+		Session: session, Sequence: t.sequence, Acknowledged: acknowledged,
+	}}
 	t.mu.Unlock()
-	t.client.post(t.group, m)
+	p.envelope = actor.MessageEnvelope{Message: &p.propose, Sender: client.self}
+	client.system.Root.Send(client.door(group), &p.envelope)
 }
 
 // notBefore an answer is a command sent again.
 const notBefore = math.MaxInt64
 
-func (c *Client) newTries(call *Call, group uint64, kind messages.EntryKind, command []byte) *tries {
-	return &tries{id: call.id, client: c, group: group, kind: kind, command: command, again: notBefore}
-}
-
 func (c *Client) startNamed(call *Call, group uint64, id string, sequence uint64, command []byte) {
 	if call.state.Load() != call.id {
 		return // refused: the client ends
 	}
-	t := c.newTries(call, group, messages.EntryKind_NAMED_COMMAND, messages.NamedCommand(id, command))
-	t.sequence = sequence
-	call.tries.Store(t)
-	t.send()
+	call.tries.begin(call.id, tried{
+		client: c, group: group, kind: messages.EntryKind_NAMED_COMMAND,
+		command: messages.NamedCommand(id, command), sequence: sequence,
+	})
+	call.sendTry(call.id, 0, 0)
 }

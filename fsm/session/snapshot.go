@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync/atomic"
 )
 
 // The bytes of a table, version 1. Numbers are uvarints, times varints:
@@ -22,13 +23,15 @@ const version = 1
 type View struct {
 	sessions []session // of which only what never changes is looked at
 	lossy    bool
+	open     *atomic.Int64 // counts it until it is released
 }
 
 // View returns the table as it is now, cheaply: answers are shared. Every command
 // admitted must have been Applied.
 func (t *Table) View() *View {
 	t.mustBeSettled("View")
-	v := &View{sessions: make([]session, 0, t.Sessions()), lossy: t.limits.Lossy}
+	v := &View{sessions: make([]session, 0, t.Sessions()), lossy: t.limits.Lossy, open: t.views}
+	t.views.Add(1)
 	for _, l := range []*list{&t.openedByUse, &t.namedByUse} {
 		for s := l.first; s != nil; s = s.next {
 			shared := session{id: s.id, name: s.name, floor: s.floor, lastUsed: s.lastUsed, answers: slices.Clone(s.answers)}
@@ -73,8 +76,13 @@ func (v *View) WriteTo(w io.Writer) (written int64, err error) {
 // writeBytes is how much is gathered for one Write.
 const writeBytes = 64 << 10
 
-// Release frees the view.
-func (v *View) Release() { v.sessions = nil }
+// Release frees the view. Nothing is asked of it any more.
+func (v *View) Release() {
+	if v.open != nil {
+		v.open.Add(-1)
+	}
+	v.sessions, v.open = nil, nil
+}
 
 // Load replaces the table by what a view has written. After an error the table is as
 // it was.

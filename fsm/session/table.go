@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"sync/atomic"
 )
 
 // Table is a group's sessions. It is used by one goroutine; what View returns may be
@@ -18,6 +19,10 @@ type Table struct {
 	bytes         int       // of kept answers
 	pending       []*answer // admitted, and Applied not called, from settled on; in order
 	settled       int
+	last          *session      // that an id was found to be of; nil for none
+	spare         *answer       // to be used again, and those behind it
+	spares        int           // how many
+	views         *atomic.Int64 // that are not released: they share answers
 
 	replies int     // bytes of those a Lossy table has
 	replied *answer // of a Lossy table: no answer before it, among the kept, has a reply
@@ -30,13 +35,14 @@ type session struct {
 	floor    uint64 // sequences below are answered by Expired
 	lastUsed int64  // log time
 	answers  []*answer
+	room     []*answer // of which answers is a part
 
 	list       *list
 	prev, next *session
 }
 
-// answer is what became of a command. Once kept, its first four fields never change:
-// a View shares it.
+// answer is what became of a command. Once kept, its first four fields never change
+// while a View is there that may share it.
 type answer struct {
 	sequence uint64
 	index    uint64
@@ -61,7 +67,7 @@ func New(l Limits) *Table {
 	if err := l.Validate(); err != nil {
 		panic(err)
 	}
-	return &Table{limits: l, opened: map[uint64]*session{}, named: map[string]*session{}}
+	return &Table{limits: l, opened: map[uint64]*session{}, named: map[string]*session{}, views: new(atomic.Int64)}
 }
 
 // Sessions is how many sessions there are, Bytes the size of all answers kept.
@@ -99,8 +105,10 @@ func (t *Table) Admit(c Command) Verdict {
 		s = t.begin(c)
 	}
 	s.lastUsed = max(s.lastUsed, c.Time)
-	s.list.remove(s)
-	s.list.push(s)
+	if s.next != nil { // not the last to be used
+		s.list.remove(s)
+		s.list.push(s)
+	}
 	t.forgetBelow(s, min(c.Acknowledged, c.Sequence))
 	if c.Sequence < s.floor {
 		return Verdict{Decision: Expired, Session: s.id}
@@ -142,10 +150,13 @@ func (t *Table) mustWait(c Command) bool {
 }
 
 func (t *Table) find(c Command) *session {
-	if c.Name == nil {
-		return t.opened[c.Session]
+	if c.Name != nil {
+		return t.named[string(c.Name)]
 	}
-	return t.named[string(c.Name)]
+	if t.last == nil || t.last.id != c.Session {
+		t.last = t.opened[c.Session]
+	}
+	return t.last
 }
 
 // mayBegin says whether a command without a session begins one. A name whose first
@@ -178,8 +189,10 @@ func (s *session) at(sequence uint64) (int, bool) {
 }
 
 func (t *Table) insert(s *session, at int, c Command) {
-	a := &answer{sequence: c.Sequence, index: c.Index, session: s}
+	a := t.fresh()
+	*a = answer{sequence: c.Sequence, index: c.Index, session: s}
 	t.pending = append(t.pending, a)
+	s.makeRoom()
 	s.answers = slices.Insert(s.answers, at, a)
 	window := t.limits.Window
 	if s.name != "" {
@@ -187,6 +200,23 @@ func (t *Table) insert(s *session, at int, c Command) {
 	}
 	if over := len(s.answers) - window; over > 0 {
 		t.forgetBelow(s, s.answers[over-1].sequence+1)
+	}
+}
+
+// makeRoom for one more answer: where as many have gone from the front as there are, in
+// their place.
+func (s *session) makeRoom() {
+	n := len(s.answers)
+	switch gone := cap(s.room) - cap(s.answers); {
+	case n < cap(s.answers):
+	case n == 0 || gone < n:
+		s.answers = slices.Grow(s.answers, 1)
+		s.room = s.answers
+	default:
+		s.room = s.room[:n]
+		copy(s.room, s.answers)
+		clear(s.answers)
+		s.answers = s.room
 	}
 }
 
@@ -210,6 +240,7 @@ func (t *Table) settle(reply []byte, known bool) {
 		t.pending, t.settled = t.pending[:0], 0
 	}
 	if a.state == stateForgotten {
+		t.reuse(a)
 		return // its session has gone on meanwhile
 	}
 	a.state = stateKept
@@ -269,7 +300,7 @@ func (t *Table) forgetBelow(s *session, sequence uint64) {
 		n++
 	}
 	if s.answers = s.answers[n:]; len(s.answers) == 0 {
-		s.answers = nil
+		s.answers, s.room = nil, nil
 	}
 }
 
@@ -291,8 +322,34 @@ func (t *Table) forget(a *answer) {
 			a.next.prev = a.prev
 		}
 		a.prev, a.next = nil, nil
+		t.reuse(a)
+		return
 	}
-	a.state = stateForgotten
+	a.state = stateForgotten // settle still comes across it
+}
+
+// sparesMax is how many answers are kept to be used again: what a busy client has
+// forgotten between two of its commands, as a rule.
+const sparesMax = 1 << 10
+
+// reuse takes an answer that nothing here leads to any more. No View that is taken later
+// can have it; one that is not released may.
+func (t *Table) reuse(a *answer) {
+	if t.spares < sparesMax && t.views.Load() == 0 {
+		*a = answer{next: t.spare}
+		t.spare = a
+		t.spares++
+	}
+}
+
+func (t *Table) fresh() *answer {
+	a := t.spare
+	if a == nil {
+		return new(answer)
+	}
+	t.spare = a.next
+	t.spares--
+	return a
 }
 
 // expire removes the sessions that were unused for too long, by log time.
@@ -308,10 +365,11 @@ func (t *Table) remove(s *session) {
 	for _, a := range s.answers {
 		t.forget(a)
 	}
-	s.answers = nil
+	s.answers, s.room = nil, nil
 	s.list.remove(s)
 	if s.name == "" {
 		delete(t.opened, s.id)
+		t.last = nil
 	} else {
 		delete(t.named, s.name)
 	}
