@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -51,19 +52,41 @@ func TestAdminAnswers(t *testing.T) {
 	}
 }
 
-// TestAdminAsksTheNext: a node that is down is passed over.
+// TestAdminAsksTheNext: a node that is down is passed over, and the leader's is asked
+// before one that knows of no leader, or of one of an earlier term.
 func TestAdminAsksTheNext(t *testing.T) {
 	t.Parallel()
-	asked := 0
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked++
-		_, _ = io.WriteString(w, `{"index":4,"voters":[{"id":"n1","address":"127.0.0.1:7001"}],"learners":[],"removed":[]}`)
-	}))
-	defer s.Close()
-	up := strings.TrimPrefix(s.URL, "http://")
-	var out, errs strings.Builder
-	if code := run([]string{"members", "list", "--http", freeAddress(t) + "," + up + "," + up}, &out, &errs); code != exitOK || asked != 1 || !strings.Contains(out.String(), "n1    voter") {
-		t.Errorf("exit %d, asked %d times: %s%s", code, asked, out.String(), errs.String())
+	asked := make(chan string, 10)
+	node := func(id, status string) string {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v1/status" {
+				_, _ = fmt.Fprintf(w, `{"node":%q,"groups":[{"group":1,%s}]}`, id, status)
+				return
+			}
+			asked <- id
+			_, _ = io.WriteString(w, `{"index":4,"voters":[{"id":"n1","address":"127.0.0.1:7001"}],"learners":[],"removed":[]}`)
+		}))
+		t.Cleanup(s.Close)
+		return strings.TrimPrefix(s.URL, "http://")
+	}
+	cutOff := node("n1", `"term":7,"leader":""`)
+	late := node("n2", `"term":7,"leader":"n2"`)
+	follows := node("n3", `"term":8,"leader":"n4"`)
+	leads := node("n4", `"term":8,"leader":"n4"`)
+	for _, test := range []struct {
+		nodes []string
+		want  string
+	}{
+		{[]string{freeAddress(t), cutOff, follows}, "n3"},
+		{[]string{cutOff, late, follows, leads}, "n4"},
+		{[]string{cutOff, freeAddress(t)}, "n1"},
+		{[]string{leads}, "n4"},
+	} {
+		var out, errs strings.Builder
+		code := run([]string{"members", "list", "--http", strings.Join(test.nodes, ",")}, &out, &errs)
+		if code != exitOK || len(asked) != 1 || <-asked != test.want || !strings.Contains(out.String(), "n1    voter") {
+			t.Errorf("expected %s to be asked: exit %d, %s%s", test.want, code, out.String(), errs.String())
+		}
 	}
 }
 
