@@ -26,7 +26,7 @@ generate:
 
 # bench compares with other libraries; test/bench/README.md says how.
 bench:
-	cd test/bench && go run . -compare
+	cd test/bench && go run . -all
 
 # kills runs real processes and kills them, far more often than go test does.
 kills:

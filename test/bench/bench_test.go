@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"runtime"
 	"strings"
@@ -20,82 +21,110 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// onMainThread keeps a test on one thread: members die with the thread that started
+// them.
+func onMainThread(t *testing.T) {
+	runtime.LockOSThread()
+	t.Cleanup(runtime.UnlockOSThread)
+}
+
+func expectEmpty(t *testing.T, dir string) {
+	t.Helper()
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
 // Every library elects a leader in each group, does the work without an error and
 // leaves nothing behind.
 func TestEveryLibraryRuns(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	for _, name := range libraryNames() {
 		t.Run(name, func(t *testing.T) {
-			runtime.LockOSThread() // members die with the thread that started them
-			defer runtime.UnlockOSThread()
+			onMainThread(t)
 			dir := t.TempDir()
-			o, err := run(spec{
-				Impl: name, Payload: 16, Conc: 8, Groups: 2, Reads: .2,
+			s := spec{
+				Workload: "test", Impl: name, Payload: 16, Conc: 6, Groups: 1, Reads: .2,
 				Warm: 100 * time.Millisecond, Dur: 300 * time.Millisecond, Dir: dir,
-			})
+			}
+			if libraries[name].groups {
+				s.Groups, s.Spread = 3, true
+			}
+			o, err := run(s)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if o.Errors != 0 || o.OpsPerSecond < 1 || o.P50 < 1 || o.P99 < o.P50 || o.P999 < o.P99 || o.CPUPerOp <= 0 || o.RSS < 1 {
+			if o.Errors != 0 || o.OpsPerSecond < 1 || o.P50 < 1 || o.P99 < o.P50 || o.P999 < o.P99 || o.CPUPerOp <= 0 || o.RSS < 1 || o.WorstStall <= 0 {
 				t.Errorf("implausible outcome %+v", o)
 			}
-			left, err := os.ReadDir(dir)
-			if err != nil || len(left) != 0 {
-				t.Errorf("left behind: %v, %v", left, err)
-			}
+			expectEmpty(t, dir)
 		})
 	}
 }
 
-func TestPlanTakesTurns(t *testing.T) {
-	names := strings.Join(libraryNames()[:2], ",")
-	specs, err := plan(spec{Groups: 1, Dur: time.Second}, names, "1,64", 2)
+// A leader that is killed is replaced, comes back, and the next one is killed.
+func TestEveryLibraryFailsOver(t *testing.T) {
+	for _, name := range libraryNames() {
+		t.Run(name, func(t *testing.T) {
+			onMainThread(t)
+			dir := t.TempDir()
+			o, err := run(spec{Workload: "test", Impl: name, Payload: 16, Groups: 1, Election: 500 * time.Millisecond, Kills: 2, Dur: time.Second, Dir: dir})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(o.FailoverMS) != 2 || o.FailoverMS[0] <= 0 || o.FailoverMS[1] <= 0 {
+				t.Errorf("failovers %v, expected two", o.FailoverMS)
+			}
+			expectEmpty(t, dir)
+		})
+	}
+}
+
+func TestSteadyRuns(t *testing.T) {
+	onMainThread(t)
+	dir := t.TempDir()
+	o, err := runSteady(spec{
+		Workload: "steady", Impl: "protoraft", Payload: 64, Conc: 4, Groups: 1, State: true,
+		Dur: 3 * time.Second, Dir: dir,
+	}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(specs) != 8 || specs[0].Impl == specs[1].Impl || specs[0].Conc != specs[1].Conc || specs[2].Conc == specs[1].Conc {
-		t.Errorf("plan %+v: expected two rounds of two libraries, in turn at each concurrency", specs)
+	if len(o.Seconds) < 2 || o.Verdict.First <= 0 || o.OpsPerSecond < 1 || len(o.RSSes) != len(o.Seconds) || o.RSSes[0] < 1 {
+		t.Errorf("implausible outcome %+v", o)
 	}
-	for _, bad := range []struct{ impls, concs, want string }{
-		{"nobody", "1", `"nobody" is none of`},
-		{names, "1,x", `"x" is not a number`},
-		{names, "0", `"0" is not a number above 0`},
+	if text := steadyReport(o); !strings.Contains(text, "| 0 | ") {
+		t.Errorf("report lacks its series:\n%s", text)
+	}
+	expectEmpty(t, dir)
+}
+
+func TestScenariosRun(t *testing.T) {
+	for _, sc := range []scenario{
+		{"overload-frozen", true, faultFrozen},
+		{"follower-killed", false, faultKilled},
+		{"follower-slow", false, faultSlow},
 	} {
-		if _, err := plan(spec{Groups: 1, Dur: time.Second}, bad.impls, bad.concs, 1); err == nil || !strings.Contains(err.Error(), bad.want) {
-			t.Errorf("-impl %s -conc %s: error %v, expected one with %q", bad.impls, bad.concs, err, bad.want)
-		}
-	}
-	if _, err := plan(spec{Groups: 0, Dur: time.Second}, names, "1", 1); err == nil {
-		t.Error("no groups: no error")
+		t.Run(sc.name, func(t *testing.T) {
+			onMainThread(t)
+			dir := t.TempDir()
+			o, err := runScenario(spec{
+				Workload: sc.name, Impl: "protoraft", Payload: 64, Conc: 1, Groups: 1,
+				Dur: 500 * time.Millisecond, Dir: dir,
+			}, sc, 2*time.Second, io.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o.Capacity < 1 || o.Goodput < 1 || o.DuringP99 < 1 || len(o.RSSes) != len(o.BySecond) || sc.flood != (o.Flood != nil) {
+				t.Errorf("implausible outcome %+v", o)
+			}
+			expectEmpty(t, dir)
+		})
 	}
 }
 
-func TestTableComparesWithTheBestPeer(t *testing.T) {
-	o := func(impl string, ops, p50 int64) outcome {
-		return outcome{spec: spec{Impl: impl, Conc: 256}, OpsPerSecond: ops, P50: p50}
-	}
-	got := table([]outcome{
-		o("slow", 100, 10), o(ours, 300, 6), o("fast", 200, 12),
-		o("slow", 110, 10), o(ours, 500, 8), o("fast", 200, 12),
-		o("slow", 120, 10), o(ours, 400, 7), o("fast", 100, 12),
-	})
-	for _, want := range []string{
-		"| 256 | protoraft | 400 (300–500) | 7 |", "| 2.00 | 0.70 |", "| 256 | fast | 200 (100–200) | 12 |",
-	} {
-		if !strings.Contains(got, want) {
-			t.Errorf("table lacks %q:\n%s", want, got)
-		}
-	}
-}
-
-func TestMedian(t *testing.T) {
-	for _, c := range []struct {
-		in   []float64
-		want float64
-	}{{nil, 0}, {[]float64{3}, 3}, {[]float64{3, 1}, 2}, {[]float64{9, 1, 2}, 2}} {
-		if got := median(c.in); got != c.want {
-			t.Errorf("median of %v is %v, expected %v", c.in, got, c.want)
-		}
+func TestLeadersOf(t *testing.T) {
+	leaders, led := leadersOf([members]report{{Leads: []int{0, 2}}, {Leads: []int{2, 3}}, {}}, 5)
+	if led != 2 || leaders[0] != 1 || leaders[2] != 0 || leaders[3] != 2 || leaders[4] != 0 {
+		t.Errorf("leaders %v, %d led; expected group 0 by member 1 and 3 by 2, since two claim group 2", leaders, led)
 	}
 }

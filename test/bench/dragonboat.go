@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -32,6 +33,11 @@ func newDragonboat(c memberConfig) (member, error) {
 		RTTMillisecond: 20, // election timeout 400 ms, heartbeats every 40 ms
 		RaftAddress:    c.addr(c.ID, 0),
 	}
+	electionTicks, heartbeatTicks := uint64(20), uint64(2)
+	if e := c.Spec.Election; e > 0 {
+		hostConfig.RTTMillisecond = uint64((e / heartbeatsPerElection).Milliseconds())
+		electionTicks, heartbeatTicks = heartbeatsPerElection, 1
+	}
 	hostConfig.Expert.LogDBFactory = tan.Factory
 	host, err := dragonboat.NewNodeHost(hostConfig)
 	if err != nil {
@@ -49,7 +55,7 @@ func newDragonboat(c memberConfig) (member, error) {
 			func(uint64, uint64) statemachine.IStateMachine { return machine },
 			config.Config{
 				ReplicaID: uint64(c.ID), ShardID: shard,
-				ElectionRTT: 20, HeartbeatRTT: 2, CheckQuorum: true, PreVote: true,
+				ElectionRTT: electionTicks, HeartbeatRTT: heartbeatTicks, CheckQuorum: true, PreVote: true,
 			})
 		if err != nil {
 			return nil, err
@@ -60,21 +66,39 @@ func newDragonboat(c memberConfig) (member, error) {
 	return m, nil
 }
 
-func (m *dragonboatMember) Leads(group int) bool {
-	leader, _, known, err := m.host.GetLeaderID(uint64(group + 1))
-	return err == nil && known && leader == m.id
+func (m *dragonboatMember) Leads() (led []int) {
+	for g := range m.machines {
+		leader, _, known, err := m.host.GetLeaderID(uint64(g + 1))
+		if err == nil && known && leader == m.id {
+			led = append(led, g)
+		}
+	}
+	return led
+}
+
+func (m *dragonboatMember) Give(group, to int) error {
+	if err := m.host.RequestLeaderTransfer(uint64(group+1), uint64(to)); err != nil {
+		return fmt.Errorf("%w: %w", errNotGiven, err)
+	}
+	return nil
 }
 
 func (m *dragonboatMember) Propose(group int, command []byte) error {
+	return m.Start(group, command)()
+}
+
+func (m *dragonboatMember) Start(group int, command []byte) (wait func() error) {
 	state, err := m.host.Propose(m.sessions[group], command, opTimeout)
 	if err != nil {
-		return err
+		return func() error { return err }
 	}
-	defer state.Release()
-	if r := <-state.ResultC(); !r.Completed() {
-		return fmt.Errorf("not completed: timeout %v, rejected %v, dropped %v, terminated %v", r.Timeout(), r.Rejected(), r.Dropped(), r.Terminated())
+	return func() error {
+		defer state.Release()
+		if r := <-state.ResultC(); !r.Completed() {
+			return fmt.Errorf("not completed: timeout %v, rejected %v, dropped %v, terminated %v", r.Timeout(), r.Rejected(), r.Dropped(), r.Terminated())
+		}
+		return nil
 	}
-	return nil
 }
 
 func (m *dragonboatMember) Read(group int) error {
@@ -91,6 +115,8 @@ func (m *dragonboatMember) Read(group int) error {
 }
 
 func (m *dragonboatMember) Applied(group int) uint64 { return m.machines[group].applied.Load() }
+
+func dragonboatBusy(err error) bool { return errors.Is(err, dragonboat.ErrSystemBusy) }
 
 // dragonboatMachine counts.
 type dragonboatMachine struct{ applied atomic.Uint64 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"math"
 	"net"
@@ -15,29 +16,20 @@ import (
 	wal "github.com/hashicorp/raft-wal"
 )
 
-// hashicorpMember runs hashicorp/raft over raft-wal, one instance a group, each
-// with a port of its own: the library has no notion of groups.
+// hashicorpMember runs hashicorp/raft over raft-wal. It has no notion of groups.
 type hashicorpMember struct {
-	groups   []*raft.Raft
-	machines []*hashicorpMachine
+	raft    *raft.Raft
+	machine *hashicorpMachine
 }
 
 func newHashicorp(c memberConfig) (member, error) {
-	m := &hashicorpMember{}
-	for g := range c.Spec.Groups {
-		machine := &hashicorpMachine{}
-		r, err := openHashicorp(c, g, machine)
-		if err != nil {
-			return nil, err
-		}
-		m.groups = append(m.groups, r)
-		m.machines = append(m.machines, machine)
-	}
-	return m, nil
+	machine := &hashicorpMachine{}
+	r, err := openHashicorp(c, machine)
+	return &hashicorpMember{raft: r, machine: machine}, err
 }
 
-func openHashicorp(c memberConfig, group int, machine raft.FSM) (*raft.Raft, error) {
-	dir := filepath.Join(c.Dir, strconv.Itoa(group))
+func openHashicorp(c memberConfig, machine raft.FSM) (*raft.Raft, error) {
+	dir := filepath.Join(c.Dir, "raft")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -49,7 +41,7 @@ func openHashicorp(c memberConfig, group int, machine raft.FSM) (*raft.Raft, err
 	if err != nil {
 		return nil, err
 	}
-	address, err := net.ResolveTCPAddr("tcp", c.addr(c.ID, group))
+	address, err := net.ResolveTCPAddr("tcp", c.addr(c.ID, 0))
 	if err != nil {
 		return nil, err
 	}
@@ -63,37 +55,60 @@ func openHashicorp(c memberConfig, group int, machine raft.FSM) (*raft.Raft, err
 	config.MaxAppendEntries = 1024
 	config.Logger = hclog.NewNullLogger()
 	config.SnapshotThreshold = math.MaxUint64
+	if e := c.Spec.Election; e > 0 {
+		config.HeartbeatTimeout, config.ElectionTimeout, config.LeaderLeaseTimeout = e, e, e/2
+	}
+	known, err := raft.HasExistingState(cache, store, raft.NewDiscardSnapshotStore())
+	if err != nil {
+		return nil, err
+	}
 	r, err := raft.NewRaft(config, machine, cache, store, raft.NewDiscardSnapshotStore(), transport)
 	if err != nil {
 		return nil, err
 	}
+	if known {
+		return r, nil // this member was here before
+	}
 	var servers []raft.Server
 	for id := 1; id <= members; id++ {
 		servers = append(servers, raft.Server{
-			ID: raft.ServerID(strconv.Itoa(id)), Address: raft.ServerAddress(c.addr(id, group)),
+			ID: raft.ServerID(strconv.Itoa(id)), Address: raft.ServerAddress(c.addr(id, 0)),
 		})
 	}
-	return r, r.BootstrapCluster(raft.Configuration{Servers: servers}).Error()
+	err = r.BootstrapCluster(raft.Configuration{Servers: servers}).Error()
+	if errors.Is(err, raft.ErrCantBootstrap) {
+		err = nil // another member was quicker, and has been heard of
+	}
+	return r, err
 }
 
-func (m *hashicorpMember) Leads(group int) bool { return m.groups[group].State() == raft.Leader }
+func (m *hashicorpMember) Leads() []int {
+	if m.raft.State() == raft.Leader {
+		return []int{0}
+	}
+	return nil
+}
 
-func (m *hashicorpMember) Propose(group int, command []byte) error {
-	return m.groups[group].Apply(command, opTimeout).Error()
+func (m *hashicorpMember) Propose(_ int, command []byte) error {
+	return m.raft.Apply(command, opTimeout).Error()
 }
 
 // Read confirms leadership with a round of heartbeats and reads the local state:
 // what the library offers, though it does not wait for the apply of what was
 // committed before.
-func (m *hashicorpMember) Read(group int) error {
-	if err := m.groups[group].VerifyLeader().Error(); err != nil {
+func (m *hashicorpMember) Read(int) error {
+	if err := m.raft.VerifyLeader().Error(); err != nil {
 		return err
 	}
-	m.machines[group].applied.Load()
+	m.machine.applied.Load()
 	return nil
 }
 
-func (m *hashicorpMember) Applied(group int) uint64 { return m.machines[group].applied.Load() }
+func (m *hashicorpMember) Applied(int) uint64 { return m.machine.applied.Load() }
+
+// hashicorpBusy: the library has no word for it; a command that found no place among
+// those that wait, for as long as it was given, is what comes nearest.
+func hashicorpBusy(err error) bool { return errors.Is(err, raft.ErrEnqueueTimeout) }
 
 // hashicorpMachine counts, by whole batches.
 type hashicorpMachine struct{ applied atomic.Uint64 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"math/bits"
+	"sync/atomic"
 	"time"
 )
 
@@ -65,4 +66,17 @@ func bucketStart(i int) int64 {
 	}
 	exp := i/subBuckets - 1
 	return int64(subBuckets+i%subBuckets) << exp
+}
+
+// sharedHistogram is a histogram that many goroutines may record in at once.
+type sharedHistogram [bucketCount]atomic.Int64
+
+func (h *sharedHistogram) record(d time.Duration) { h[bucketOf(d)].Add(1) }
+
+func (h *sharedHistogram) copy() *histogram {
+	var c histogram
+	for i := range h {
+		c[i] = h[i].Load()
+	}
+	return &c
 }

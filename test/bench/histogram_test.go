@@ -1,6 +1,7 @@
 package main
 
 import (
+	"sync"
 	"testing"
 	"time"
 )
@@ -44,5 +45,25 @@ func TestQuantile(t *testing.T) {
 	sum.add(&h)
 	if got := sum.count(); got != 40 {
 		t.Errorf("%d observations after adding twice, expected 40", got)
+	}
+}
+
+func TestSharedHistogramLosesNothing(t *testing.T) {
+	var h sharedHistogram
+	var recorders sync.WaitGroup
+	for range 4 {
+		recorders.Go(func() {
+			for us := range 1000 {
+				h.record(time.Duration(us) * time.Microsecond)
+			}
+		})
+	}
+	recorders.Wait()
+	c := h.copy()
+	if n := c.count(); n != 4000 {
+		t.Errorf("%d observations, expected 4000", n)
+	}
+	if got := c.quantile(.5); got < 480 || got > 499 {
+		t.Errorf("median %d µs, expected 499 to within 3 %%", got)
 	}
 }

@@ -5,14 +5,11 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -32,86 +29,106 @@ func main() {
 	}
 }
 
-func benchMain(args []string) error {
+// command is what the command line asks for.
+type command struct {
+	spec
+	all, list        bool
+	steady, overload time.Duration
+	idle             int
+	only, libs, out  string
+	rounds           int
+	given            map[string]bool // flags
+}
+
+func parseCommand(args []string) (*command, error) {
+	c := &command{given: map[string]bool{}}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	compare := flags.Bool("compare", false, "run every library in turn, -rounds times, and print a table")
-	rounds := flags.Int("rounds", 3, "with -compare: runs of each library at each concurrency")
-	impls := flags.String("impl", strings.Join(libraryNames(), ","), "libraries, separated by commas")
-	concs := flags.String("conc", "1,256,2048", "operations in flight, separated by commas")
-	var s spec
-	flags.IntVar(&s.Payload, "payload", 16, "bytes of a command")
-	flags.IntVar(&s.Groups, "groups", 1, "Raft groups")
-	flags.Float64Var(&s.Reads, "reads", 0, "fraction of operations that are linearizable reads, 0 to 1")
-	flags.DurationVar(&s.Warm, "warm", 2*time.Second, "time to warm up")
-	flags.DurationVar(&s.Dur, "dur", 5*time.Second, "time measured")
-	flags.StringVar(&s.CPUProfile, "cpuprofile", "", "file for a CPU profile of the process that leads, over the time measured")
-	flags.StringVar(&s.Dir, "dir", "", "where data directories are made (default: the system's temporary directory)")
+	flags.BoolVar(&c.all, "all", false, "run every workload with every library in turn, -rounds times, and write a table")
+	flags.BoolVar(&c.list, "list", false, "list workloads, scenarios and libraries")
+	flags.DurationVar(&c.steady, "steady", 0, "run this library for so long, with snapshots of a state worth the name")
+	flags.DurationVar(&c.overload, "overload", 0, "run each scenario of too much work, or of a follower in trouble, for so long")
+	flags.IntVar(&c.idle, "idle", 0, "run so many groups that have nothing to do")
+	flags.StringVar(&c.only, "only", "", "regular expression of the workloads or scenarios to run (default: all)")
+	flags.StringVar(&c.libs, "libs", "", "libraries, separated by commas (default: all that can)")
+	flags.StringVar(&c.out, "out", "", "file for the Markdown, written anew after each run (default: only what is printed)")
+	flags.IntVar(&c.rounds, "rounds", 3, "with -all: runs of each library at each workload")
+	flags.DurationVar(&c.Warm, "warm", 2*time.Second, "time to warm up")
+	flags.DurationVar(&c.Dur, "dur", 5*time.Second, "time measured")
+	flags.StringVar(&c.Dir, "dir", "", "where data directories are made (default: the system's temporary directory)")
+	flags.BoolVar(&c.NoSessions, "nosessions", false, "have this library's client use no sessions")
+	flags.IntVar(&c.Payload, "payload", 16, "bytes of a command; not with -all")
+	flags.IntVar(&c.Conc, "conc", 256, "operations in flight; not with -all")
+	flags.IntVar(&c.Groups, "groups", 1, "Raft groups; one run only")
+	flags.IntVar(&c.Active, "active", 0, "how many of them are driven, 0 for all; one run only")
+	flags.Float64Var(&c.Reads, "reads", 0, "fraction of operations that are linearizable reads, 0 to 1; one run only")
+	flags.StringVar(&c.CPUProfile, "cpuprofile", "", "file for a CPU profile of the process that leads, over the time measured; one run only")
 	if err := flags.Parse(args); err != nil {
-		return err
+		return nil, err
 	}
-	if !*compare {
-		*rounds = 1
+	flags.Visit(func(f *flag.Flag) { c.given[f.Name] = true })
+	return c, c.check(flags.Args())
+}
+
+func (c *command) check(rest []string) error {
+	if len(rest) > 0 {
+		return fmt.Errorf("%q: expected flags only", rest)
 	}
-	if s.CPUProfile != "" {
+	modes := 0
+	for _, mode := range []string{"all", "list", "steady", "overload", "idle"} {
+		if c.given[mode] {
+			modes++
+		}
+	}
+	if modes > 1 {
+		return fmt.Errorf("need one of -all, -list, -steady, -overload, -idle, got %d of them", modes)
+	}
+	if c.steady < 0 || c.overload < 0 || c.idle < 0 {
+		return fmt.Errorf("need -steady, -overload and -idle above 0")
+	}
+	if c.CPUProfile != "" {
 		var err error
-		if s.CPUProfile, err = filepath.Abs(s.CPUProfile); err != nil {
+		if c.CPUProfile, err = filepath.Abs(c.CPUProfile); err != nil {
 			return err
 		}
 	}
-	specs, err := plan(s, *impls, *concs, *rounds)
+	return c.spec.check()
+}
+
+// otherwise takes what was given, or else the default of the mode.
+func (c *command) otherwise(flag string, given, otherwise int) int {
+	if c.given[flag] {
+		return given
+	}
+	return otherwise
+}
+
+func benchMain(args []string) error {
+	c, err := parseCommand(args)
 	if err != nil {
 		return err
 	}
-	var outcomes []outcome
-	for _, s := range specs {
-		o, err := run(s)
-		if err != nil {
-			return fmt.Errorf("%s at %d in flight: %w", s.Impl, s.Conc, err)
-		}
-		line, err := json.Marshal(o)
-		if err != nil {
-			return err
-		}
-		fmt.Println(string(line))
-		outcomes = append(outcomes, o)
+	switch {
+	case c.list:
+		c.tell()
+		return nil
+	case c.all:
+		return c.compare()
+	case c.steady > 0:
+		return c.runSteady()
+	case c.overload > 0:
+		return c.runOverload()
+	case c.idle > 0:
+		return c.runIdle()
 	}
-	if *compare {
-		fmt.Print("\n", table(outcomes))
-	}
-	return nil
+	return c.runOne()
 }
 
-// plan lists the runs, libraries taking turns so that a slow spell of the machine
-// falls on all of them.
-func plan(base spec, impls, concs string, rounds int) ([]spec, error) {
-	if base.Payload < 0 || base.Groups < 1 || base.Reads < 0 || base.Reads > 1 || base.Dur <= 0 || base.Warm < 0 || rounds < 1 {
-		return nil, fmt.Errorf("need -payload ≥ 0, -groups ≥ 1, -reads within 0..1, -dur > 0, -warm ≥ 0, -rounds ≥ 1")
-	}
-	var specs []spec
-	for range rounds {
-		for _, conc := range strings.Split(concs, ",") {
-			n, err := strconv.Atoi(conc)
-			if err != nil || n < 1 {
-				return nil, fmt.Errorf("-conc %q: %q is not a number above 0", concs, conc)
-			}
-			for _, impl := range strings.Split(impls, ",") {
-				if libraries[impl] == nil {
-					return nil, fmt.Errorf("-impl %q: %q is none of %s", impls, impl, strings.Join(libraryNames(), ", "))
-				}
-				s := base
-				s.Impl, s.Conc = impl, n
-				specs = append(specs, s)
-			}
-		}
-	}
-	return specs, nil
-}
-
-func libraryNames() []string {
+func (c *command) tell() {
+	fmt.Println("workloads:", strings.Join(workloadNames(), " "))
 	var names []string
-	for name := range libraries {
-		names = append(names, name)
+	for _, sc := range scenarios {
+		names = append(names, sc.name)
 	}
-	slices.Sort(names)
-	return names
+	fmt.Println("scenarios:", strings.Join(names, " "))
+	fmt.Println("libraries:", strings.Join(libraryNames(), " "))
 }

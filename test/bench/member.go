@@ -2,75 +2,44 @@ package main
 
 import (
 	"bufio"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
-	"runtime/pprof"
 	"strconv"
 	"strings"
-	"sync/atomic"
-	"syscall"
-	"time"
 )
 
-// member is one process's handle on the library under test. Groups are counted
-// from 0.
-type member interface {
-	// Leads says whether this member leads the group now.
-	Leads(group int) bool
-	// Propose returns when the command is durable on a majority and applied here.
-	Propose(group int, command []byte) error
-	// Read returns when a linearizable read of the group has been answered.
-	Read(group int) error
-	// Applied counts the commands the group's state machine has applied here.
-	Applied(group int) uint64
-}
-
-// opTimeout bounds an operation in the libraries whose call takes a bound.
-const opTimeout = 5 * time.Second
-
-var libraries = map[string]func(memberConfig) (member, error){
-	"dragonboat":        newDragonboat,
-	"hashicorp":         newHashicorp,
-	"protoraft":         protoraftOn("goleveldb"),
-	"protoraft-journal": protoraftOn("journal"),
-}
-
-// memberConfig is what a member process is told, as JSON in memberEnv.
-type memberConfig struct {
-	Spec  spec
-	ID    int // 1..members
-	Dir   string
-	Ports []int // members × groups
-}
-
-const memberEnv = "RAFTBENCH_MEMBER"
-
-// addr is where a member listens for a group; libraries that share one port among
-// all groups use group 0's.
-func (c memberConfig) addr(id, group int) string {
-	return "127.0.0.1:" + strconv.Itoa(c.Ports[group*members+id-1])
-}
-
-// What the harness asks; each is answered with a report.
+// What the harness asks, some with numbers behind them; each is answered with a
+// report.
 const (
 	cmdLeads  = "leads"  // which groups do you lead?
-	cmdStart  = "start"  // drive load on the groups you lead
+	cmdGive   = "give"   // GROUP MEMBER: have the member lead the group
+	cmdStart  = "start"  // drive load on the groups you lead, in a closed loop
 	cmdCount  = "count"  // begin to measure
+	cmdSample = "sample" // how far are you?
 	cmdFreeze = "freeze" // cease to measure, go on driving until all have frozen
 	cmdStop   = "stop"   // let the operations in flight end, and report
+	cmdFlood  = "flood"  // RATE: begin so many commands a second, answered or not, if you lead
+	cmdCalm   = "calm"   // begin no more, and report what became of them so far
+	cmdProbe  = "probe"  // find the first moment you lead and a write is acknowledged
+	cmdProbed = "probed" // have you found it?
 )
 
 type report struct {
-	Leads      []int      `json:",omitempty"`
+	Leads   []int    `json:",omitempty"`
+	Applied []uint64 `json:",omitempty"` // by each group; of a sample, by group 0
+
 	Latency    *histogram `json:",omitempty"`
 	Errors     int64      `json:",omitempty"`
 	FirstError string     `json:",omitempty"`
 	Seconds    float64    `json:",omitempty"`
-	CPUSeconds float64    `json:",omitempty"`
 	RSSBytes   int64      `json:",omitempty"`
+	Acked      uint64     `json:",omitempty"` // operations since cmdCount, or cmdFlood
+	WorstStall int64      `json:",omitempty"` // nanoseconds
+	usage
+
+	Flood   *flooded `json:",omitempty"`
+	AckedAt int64    `json:",omitempty"` // wall clock, nanoseconds: what cmdProbe found
 }
 
 // memberMain serves the harness until stdin closes.
@@ -79,18 +48,22 @@ func memberMain(config string) error {
 	if err := json.Unmarshal([]byte(config), &c); err != nil {
 		return err
 	}
-	open, ok := libraries[c.Spec.Impl]
+	lib, ok := libraries[c.Spec.Impl]
 	if !ok {
 		return fmt.Errorf("unknown library %q", c.Spec.Impl)
 	}
-	m, err := open(c)
+	m, err := lib.open(c)
 	if err != nil {
 		return err
 	}
-	d := &driver{member: m, spec: c.Spec}
+	s := &server{
+		member: m, spec: c.Spec,
+		driver: &driver{member: m, spec: c.Spec, acked: map[int]uint64{}},
+		flood:  &flood{member: m, busy: lib.busy},
+	}
 	out := json.NewEncoder(os.Stdout)
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		r, err := d.obey(in.Text())
+		r, err := s.obey(in.Text())
 		if err != nil {
 			return err
 		}
@@ -101,178 +74,94 @@ func memberMain(config string) error {
 	return nil
 }
 
-// driver keeps conc operations in flight in a closed loop.
-type driver struct {
-	member  member
-	spec    spec
-	led     []int
-	phase   atomic.Int32
-	workers int
-	done    chan tally
-
-	from       time.Time
-	cpuFrom    float64
-	seconds    float64
-	cpuSeconds float64
-	rss        int64
+// server is what a member process does when it is told to.
+type server struct {
+	member member
+	spec   spec
+	driver *driver
+	flood  *flood
+	probe  *probe
 }
 
-const (
-	warming int32 = iota
-	counting
-	frozen
-	stopped
-)
-
-// tally is what one worker saw.
-type tally struct {
-	group      int
-	latency    histogram
-	acked      uint64 // writes, measured or not
-	errors     int64
-	firstError error
-}
-
-func (d *driver) obey(cmd string) (report, error) {
+func (s *server) obey(line string) (report, error) {
+	cmd, numbers, err := parse(line)
+	if err != nil {
+		return report{}, err
+	}
 	switch cmd {
 	case cmdLeads:
-		d.led = nil
-		for g := range d.spec.Groups {
-			if d.member.Leads(g) {
-				d.led = append(d.led, g)
-			}
-		}
-		return report{Leads: d.led}, nil
+		return s.leads(), nil
+	case cmdGive:
+		return s.give(numbers)
 	case cmdStart:
-		d.start()
+		s.driver.start(s.member.Leads())
 	case cmdCount:
-		if err := d.beginProfile(); err != nil {
-			return report{}, err
+		return report{}, s.driver.count()
+	case cmdSample:
+		r := s.driver.sample()
+		if s.flood.running() {
+			r.Acked, r.Flood = 0, s.flood.sample()
+			r.Applied = []uint64{s.member.Applied(0)}
 		}
-		d.from, d.cpuFrom = time.Now(), cpuSeconds()
-		d.phase.Store(counting)
+		return r, nil
 	case cmdFreeze:
-		d.phase.Store(frozen)
-		d.seconds, d.cpuSeconds = time.Since(d.from).Seconds(), cpuSeconds()-d.cpuFrom
-		d.rss = rssBytes()
-		pprof.StopCPUProfile()
+		s.driver.freeze()
 	case cmdStop:
-		return d.stop()
+		return s.driver.stop()
+	case cmdFlood:
+		if len(numbers) == 1 && len(s.member.Leads()) > 0 {
+			s.flood.start(numbers[0], s.spec.Payload)
+		}
+	case cmdCalm:
+		return report{Flood: s.flood.stop()}, nil
+	case cmdProbe:
+		if s.probe != nil {
+			s.probe.stop()
+		}
+		s.probe = startProbe(s.member)
+	case cmdProbed:
+		if s.probe == nil {
+			return report{}, fmt.Errorf("asked to %q before %q", line, cmdProbe)
+		}
+		return report{AckedAt: s.probe.found()}, nil
 	default:
-		return report{}, fmt.Errorf("asked to %q", cmd)
+		return report{}, fmt.Errorf("asked to %q", line)
 	}
 	return report{}, nil
 }
 
-// beginProfile does nothing unless a profile is wanted of this member.
-func (d *driver) beginProfile() error {
-	if d.spec.CPUProfile == "" || len(d.led) == 0 {
-		return nil
+func (s *server) leads() report {
+	r := report{Leads: s.member.Leads(), Applied: make([]uint64, s.spec.Groups)}
+	for g := range r.Applied {
+		r.Applied[g] = s.member.Applied(g)
 	}
-	f, err := os.Create(d.spec.CPUProfile)
-	if err != nil {
-		return err
-	}
-	return pprof.StartCPUProfile(f)
+	return r
 }
 
-func (d *driver) start() {
-	each := max(1, d.spec.Conc/d.spec.Groups)
-	d.workers = each * len(d.led)
-	d.done = make(chan tally, d.workers)
-	for _, g := range d.led {
-		for w := range each {
-			go d.work(g, w)
-		}
+// give does not fail when the library does not comply: the harness looks who leads, and
+// asks again.
+func (s *server) give(numbers []int) (report, error) {
+	g, ok := s.member.(giver)
+	if !ok || len(numbers) != 2 {
+		return report{}, fmt.Errorf("%s cannot hand over %v", s.spec.Impl, numbers)
 	}
+	if err := g.Give(numbers[0], numbers[1]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	return report{}, nil
 }
 
-func (d *driver) work(group, worker int) {
-	t := tally{group: group}
-	random := rand.New(rand.NewPCG(uint64(group), uint64(worker)))
-	for {
-		read := d.spec.Reads > 0 && random.Float64() < d.spec.Reads
-		began := time.Now()
-		err := d.operate(group, read, random)
-		phase := d.phase.Load()
-		switch {
-		case err != nil && phase == counting:
-			t.errors++
-			if t.firstError == nil {
-				t.firstError = err
-			}
-		case err == nil && phase == counting:
-			t.latency.record(time.Since(began))
+func parse(line string) (cmd string, numbers []int, err error) {
+	for i, word := range strings.Fields(line) {
+		if i == 0 {
+			cmd = word
+			continue
 		}
-		if err == nil && !read {
-			t.acked++
-		}
-		if phase == stopped {
-			d.done <- t
-			return
-		}
+		n, err := strconv.Atoi(word)
 		if err != nil {
-			time.Sleep(time.Millisecond) // a refusal costs nothing: do not count them by the million
+			return "", nil, fmt.Errorf("asked to %q: %w", line, err)
 		}
+		numbers = append(numbers, n)
 	}
-}
-
-// operate makes a command of its own for every write: a library may hold on to
-// the bytes long after it has answered.
-func (d *driver) operate(group int, read bool, random *rand.Rand) error {
-	if read {
-		return d.member.Read(group)
-	}
-	command := make([]byte, max(8, d.spec.Payload))
-	binary.LittleEndian.PutUint64(command, random.Uint64())
-	return d.member.Propose(group, command[:d.spec.Payload])
-}
-
-func (d *driver) stop() (report, error) {
-	d.phase.Store(stopped)
-	r := report{Latency: &histogram{}, Seconds: d.seconds, CPUSeconds: d.cpuSeconds, RSSBytes: d.rss}
-	acked := map[int]uint64{}
-	deadline := time.After(teardownMax)
-	for left := d.workers; left > 0; left-- {
-		select {
-		case t := <-d.done:
-			r.Latency.add(&t.latency)
-			r.Errors += t.errors
-			if t.firstError != nil {
-				r.FirstError = t.firstError.Error()
-			}
-			acked[t.group] += t.acked
-		case <-deadline:
-			return r, fmt.Errorf("%d of %d operations unanswered after %v", left, d.workers, teardownMax)
-		}
-	}
-	for g, n := range acked {
-		if applied := d.member.Applied(g); applied < n {
-			return r, fmt.Errorf("group %d: %d writes acknowledged, %d applied", g, n, applied)
-		}
-	}
-	return r, nil
-}
-
-// cpuSeconds is the user and system time this process has used.
-func cpuSeconds() float64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err) // it has no way to fail on this process
-	}
-	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
-}
-
-// rssBytes is the memory of this process that is in RAM, 0 where not known.
-func rssBytes() int64 {
-	statm, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(statm))
-	if len(fields) < 2 {
-		return 0
-	}
-	pages, _ := strconv.ParseInt(fields[1], 10, 64)
-	return pages * int64(os.Getpagesize())
+	return cmd, numbers, nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 	"strconv"
 	"sync/atomic"
@@ -19,7 +21,13 @@ import (
 type protoraftMember struct {
 	node     *cluster.Node
 	client   *cluster.Client
-	machines []*protoraftMachine
+	machines []countingMachine
+}
+
+// countingMachine tells how many commands it has applied, to any goroutine.
+type countingMachine interface {
+	fsm.StateMachine
+	count() uint64
 }
 
 func protoraftOn(logEngine string) func(memberConfig) (member, error) {
@@ -28,7 +36,10 @@ func protoraftOn(logEngine string) func(memberConfig) (member, error) {
 
 func newProtoraft(c memberConfig, logEngine string) (member, error) {
 	logger := hclog.New(&hclog.LoggerOptions{Name: "bench", Level: hclog.Warn})
-	options := cluster.Options{ID: memberName(c.ID), DataDir: c.Dir, LogEngine: logEngine, Logger: logger}
+	options := cluster.Options{
+		ID: memberName(c.ID), DataDir: c.Dir, LogEngine: logEngine, Logger: logger,
+		ElectionTimeout: c.Spec.Election, NoSessions: c.Spec.NoSessions,
+	}
 	for id := 1; id <= members; id++ {
 		options.Members = append(options.Members, cluster.Member{ID: memberName(id), Address: c.addr(id, 0)})
 	}
@@ -38,7 +49,10 @@ func newProtoraft(c memberConfig, logEngine string) (member, error) {
 	}
 	m := &protoraftMember{node: node, client: node.Client()}
 	for g := range c.Spec.Groups {
-		machine := &protoraftMachine{}
+		var machine countingMachine = &protoraftMachine{}
+		if c.Spec.State {
+			machine = newSlotMachine(c.Spec.Payload)
+		}
 		if _, err := node.StartGroup(uint64(g+1), machine); err != nil {
 			return nil, err
 		}
@@ -49,19 +63,31 @@ func newProtoraft(c memberConfig, logEngine string) (member, error) {
 
 func memberName(id int) string { return "n" + strconv.Itoa(id) }
 
-func (m *protoraftMember) Leads(group int) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+// statusTimeout is for a node of very many groups, each of which is asked.
+const statusTimeout = 5 * time.Second
+
+func (m *protoraftMember) Leads() (led []int) {
+	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
 	defer cancel()
 	status, err := m.node.Status(ctx)
 	if err != nil {
-		return false
+		return nil
 	}
 	for _, g := range status.Groups {
-		if g.Group == uint64(group+1) {
-			return g.Role == "leader"
+		if g.Role == "leader" {
+			led = append(led, int(g.Group)-1)
 		}
 	}
-	return false
+	return led
+}
+
+func (m *protoraftMember) Give(group, to int) error {
+	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
+	defer cancel()
+	if err := m.node.TransferLeadership(ctx, uint64(group+1), memberName(to)); err != nil {
+		return fmt.Errorf("%w: %w", errNotGiven, err)
+	}
+	return nil
 }
 
 func (m *protoraftMember) Propose(group int, command []byte) error {
@@ -69,15 +95,27 @@ func (m *protoraftMember) Propose(group int, command []byte) error {
 	return err
 }
 
+func (m *protoraftMember) Start(group int, command []byte) (wait func() error) {
+	call := m.client.StartPropose(uint64(group+1), command)
+	return func() error {
+		_, err := call.Wait()
+		return err
+	}
+}
+
 func (m *protoraftMember) Read(group int) error {
 	_, err := m.client.Query(context.Background(), uint64(group+1), nil, cluster.Linearizable)
 	return err
 }
 
-func (m *protoraftMember) Applied(group int) uint64 { return m.machines[group].applied.Load() }
+func (m *protoraftMember) Applied(group int) uint64 { return m.machines[group].count() }
+
+func protoraftBusy(err error) bool { return errors.Is(err, cluster.ErrBusy) }
 
 // protoraftMachine counts.
 type protoraftMachine struct{ applied atomic.Uint64 }
+
+func (m *protoraftMachine) count() uint64 { return m.applied.Load() }
 
 func (m *protoraftMachine) Apply(fsm.Entry) ([]byte, error) {
 	m.applied.Add(1)
@@ -85,11 +123,11 @@ func (m *protoraftMachine) Apply(fsm.Entry) ([]byte, error) {
 }
 
 func (m *protoraftMachine) Query([]byte) ([]byte, error) {
-	return binary.LittleEndian.AppendUint64(nil, m.applied.Load()), nil
+	return binary.LittleEndian.AppendUint64(nil, m.count()), nil
 }
 
 func (m *protoraftMachine) Snapshot() (fsm.View, error) {
-	return protoraftView(m.applied.Load()), nil
+	return protoraftView(m.count()), nil
 }
 
 func (m *protoraftMachine) Restore(r io.Reader) error {
