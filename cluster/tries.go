@@ -27,6 +27,19 @@ type tries struct {
 	last    messages.ResultItem // the last answer that was no end
 	again   int64               // when to send again, by the table's coarse clock
 	over    bool                // never again
+	turned  bool                // away, as busy, and not sent again: counted by the session
+}
+
+// turn notes whether the group was too busy for the last try. It needs the lock.
+func (t *tries) turn(away bool) {
+	if t.turned == away || t.session == nil {
+		return
+	}
+	if t.turned = away; away {
+		t.session.turnedAway.Add(1)
+	} else {
+		t.session.turnedAway.Add(-1)
+	}
 }
 
 // Between two tries.
@@ -62,6 +75,7 @@ func (t *tries) end(item messages.ResultItem) messages.ResultItem {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.over = true
+	t.turn(false)
 	if t.doubt || t.answers < t.sent {
 		return item
 	}
@@ -85,6 +99,7 @@ func (t *tries) answered(c *Call, item messages.ResultItem) {
 	if !t.over && worthAnother(&item) {
 		t.last = item
 		t.again = now + retryAfter(t.sent)
+		t.turn(item.Reason == messages.Reason_BUSY)
 		t.mu.Unlock()
 		return
 	}
@@ -92,6 +107,7 @@ func (t *tries) answered(c *Call, item messages.ResultItem) {
 		item.Outcome = messages.Outcome_UNKNOWN // this try was not, another may have been
 	}
 	t.over = true
+	t.turn(false)
 	t.mu.Unlock()
 	if item.Reason == messages.Reason_SESSION_EXPIRED && t.session != nil {
 		t.session.expired()
@@ -151,6 +167,7 @@ func (t *tries) sendIn(session, acknowledged uint64) {
 	}
 	t.sent++
 	t.again = notBefore
+	t.turn(false)
 	t.mu.Unlock()
 	t.client.post(t.group, m)
 }
