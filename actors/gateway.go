@@ -97,7 +97,7 @@ const (
 
 // GatewayProps describes a process's Gateway.
 func GatewayProps(rt *Runtime, opts GatewayOptions) *actor.Props {
-	return rt.props(1, func() behavior {
+	return rt.propsBehind(newAdmission(opts.Waiting, opts.WaitingBytes), 1, func() behavior {
 		return &gateway{
 			opts: opts, rt: rt, logger: rt.Logger.Named("gateway"),
 			// Answers to this node's last life may still be on their way: they must not
@@ -204,9 +204,9 @@ func sizeOf(message any) int {
 	const overhead = 256
 	switch m := message.(type) {
 	case *messages.Propose:
-		return overhead + len(m.Command)
+		return overhead + len(m.GetCommand())
 	case *messages.Query:
-		return overhead + len(m.Query)
+		return overhead + len(m.GetQuery())
 	case *messages.ChangeMembers:
 		return overhead + sizeOfChange(m)
 	}

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -30,6 +31,7 @@ type leader struct {
 	early       *earlyOperations // nil once the Gateway has caught up
 	queue       proposals
 	uncommitted backlog
+	pace        core.Pace
 	reads       readQueue
 	transfer    *transfer
 	agreement   *core.Agreement // of the members' machines
@@ -58,6 +60,7 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 		early:     &earlyOperations{},
 		progress:  make(map[core.NodeID]*messages.ProgressReported),
 		agreement: core.NewAgreement(&r.states.own), toldDiverged: make(map[core.NodeID]core.Index),
+		pace:       core.Pace{Bearable: int64(r.opts.Limits.QueueDelay), Patient: r.opts.Limits.PatientProposals},
 		recoveries: make(map[core.NodeID]*core.Recovery),
 		reads:      readQueue{rounds: core.NewReads(quorum, r.opts.Node)},
 	}
@@ -139,12 +142,14 @@ func (l *leader) endTurn(ctx actor.Context) {
 	l.turnReads(ctx)
 	l.turnTransfer(ctx)
 	l.turnRest(ctx)
+	l.mindDoor()
 }
 
 // exit ends what depends on this leadership. What never entered the log goes back to
 // the Gateway, to be asked again elsewhere; what did may yet be applied.
 func (l *leader) exit(ctx actor.Context) {
 	l.heartbeat.cancel()
+	l.door.open(math.MaxInt)
 	l.wakePeers(ctx)
 	l.eachReplicator(func(_ core.NodeID, pid *actor.PID) { ctx.Stop(pid) })
 	l.raft.leader = ""

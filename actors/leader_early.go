@@ -76,15 +76,15 @@ func (l *leader) meant(term uint64) bool {
 func requestOf(message any) uint64 {
 	switch m := message.(type) {
 	case *messages.Propose:
-		return m.Request
+		return m.GetRequest()
 	case *messages.Query:
-		return m.Request
+		return m.GetRequest()
 	case *messages.ChangeMembers:
-		return m.Request
+		return m.GetRequest()
 	case *messages.AbortChange:
-		return m.Request
+		return m.GetRequest()
 	case *messages.ListMembers:
-		return m.Request
+		return m.GetRequest()
 	}
 	return 0
 }

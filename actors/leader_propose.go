@@ -71,12 +71,29 @@ func (l *leader) enqueue(ctx actor.Context, p proposal) {
 		l.refuse(ctx, p.To, p.Request, messages.Reason_TOO_LARGE)
 	case l.room.none:
 		l.refuse(ctx, p.To, p.Request, messages.Reason_DISK_FULL)
-	case len(l.queue.items) >= limits.QueuedProposals || l.queue.bytes >= limits.QueuedBytes ||
-		l.uncommitted.bytes >= limits.UncommittedBytes || l.backlog.bytes >= limits.ApplyBacklogBytes:
+	case l.full():
 		l.refuse(ctx, p.To, p.Request, messages.Reason_BUSY)
 	default:
 		l.queue.add(p)
 	}
+}
+
+// full says whether nothing more can be kept.
+func (l *leader) full() bool {
+	limits := &l.opts.Limits
+	return len(l.queue.items) >= limits.QueuedProposals || l.queue.bytes >= limits.QueuedBytes ||
+		l.uncommitted.bytes >= limits.UncommittedBytes || l.backlog.bytes >= limits.ApplyBacklogBytes
+}
+
+// mindDoor says how much more may come in. What has come in is taken, unless nothing more
+// can be kept.
+func (l *leader) mindDoor() {
+	l.pace.Ended(l.applied, int64(l.now))
+	room := 0
+	if !l.full() {
+		room = l.pace.Room(len(l.queue.items), int64(l.now))
+	}
+	l.door.open(room)
 }
 
 // cut closes a block of what is queued and sends it to the peers and to the own
@@ -90,6 +107,7 @@ func (l *leader) cut(ctx actor.Context, force bool) {
 			panic(err) // a leader does not write what it cannot read
 		}
 		l.uncommitted.add(core.Index(b.LastIndex()), b.Len())
+		l.pace.Began(core.Index(b.LastIndex()), len(b.Waiters), int64(l.now))
 		l.eachReplicator(func(_ core.NodeID, pid *actor.PID) { ctx.Send(pid, &ReplicateBlock{Block: b.Block, Commit: l.commit}) })
 		l.persist(ctx, b.Block, 0)
 		if l.configIndex() == core.Index(b.LastIndex()) {

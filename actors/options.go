@@ -93,10 +93,15 @@ func (o *MemberOptions) catchUpTimeout() time.Duration {
 // Limits bound a member's work and memory. What exceeds them is answered BUSY or
 // TOO_LARGE, not applied.
 type Limits struct {
-	CommandBytes      int // largest command
-	BlockBytes        int // a block is closed when it has reached this size
-	QueuedProposals   int // commands waiting for their block
-	QueuedBytes       int
+	CommandBytes    int // largest command
+	BlockBytes      int // a block is closed when it has reached this size
+	QueuedProposals int // commands waiting for their block
+	QueuedBytes     int
+	// QueueDelay is how long a command is to wait at most from its block to its answer:
+	// new ones are refused where there is more to do before them, see core.Pace.
+	QueueDelay time.Duration
+	// PatientProposals may wait for longer: a short stall is no flood.
+	PatientProposals  int
 	UncommittedBytes  int // appended and not committed
 	ApplyBacklogBytes int // committed and not applied, in memory
 	PendingReads      int // queries waiting for their round
@@ -123,6 +128,8 @@ func DefaultLimits() Limits {
 		BlockBytes:        1 << 20,
 		QueuedProposals:   1 << 16,
 		QueuedBytes:       32 << 20,
+		QueueDelay:        500 * time.Millisecond,
+		PatientProposals:  4096,
 		UncommittedBytes:  64 << 20,
 		ApplyBacklogBytes: 32 << 20,
 		PendingReads:      1 << 16,
@@ -177,7 +184,7 @@ func (o *MemberOptions) Validate() error {
 		return fmt.Errorf("option CatchUpTimeout: %v, expected 0 for the default, or more", o.CatchUpTimeout)
 	case l.CommandBytes <= 0 || messages.EntryBytes(l.CommandBytes)+l.BlockBytes > messages.MaxBlockBytes:
 		return fmt.Errorf("option Limits.CommandBytes: %d with blocks of %d, expected a sum below %d", l.CommandBytes, l.BlockBytes, messages.MaxBlockBytes)
-	case l.BlockBytes <= 0 || l.QueuedProposals <= 0 || l.QueuedBytes <= 0 || l.UncommittedBytes <= 0 ||
+	case l.BlockBytes <= 0 || l.QueuedProposals <= 0 || l.QueuedBytes <= 0 || l.QueueDelay <= 0 || l.PatientProposals <= 0 || l.UncommittedBytes <= 0 ||
 		l.ApplyBacklogBytes <= 0 || l.PendingReads <= 0 || l.TailBytes < 0 || l.UnpersistedBlocks <= 0 ||
 		l.Transfer.Chunks <= 0 || l.Transfer.BytesPerSecond < 0 || l.Window.Messages <= 0 || l.Window.Bytes <= 0:
 		return fmt.Errorf("option Limits: %+v, expected every limit above 0", *l)

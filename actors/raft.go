@@ -27,6 +27,7 @@ type raft struct {
 	links  Links
 	logger hclog.Logger
 	rand   *rand.Rand
+	door   *admission
 	now    time.Duration // of this turn
 	inTurn bool
 
@@ -111,9 +112,10 @@ const raftYields = 1
 // MemberProps describes a group's member on this node. Spawn it under the same
 // name on every node: members find each other by it.
 func MemberProps(rt *Runtime, links Links, opts MemberOptions) *actor.Props {
-	return rt.props(raftYields, func() behavior {
+	d := newAdmission(opts.Limits.QueuedProposals, opts.Limits.QueuedBytes)
+	return rt.propsBehind(d, raftYields, func() behavior {
 		return &raft{
-			rt: rt, links: links, opts: opts, rand: rt.Rand(),
+			rt: rt, links: links, opts: opts, rand: rt.Rand(), door: d,
 			logger: rt.Logger.Named("raft").With("node", string(opts.Node), "group", opts.Group),
 		}
 	})

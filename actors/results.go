@@ -48,17 +48,19 @@ func (r *replies) slot(to *actor.PID) int {
 // maxWireBytes keeps a message of many parts well below what a link takes.
 const maxWireBytes = 1 << 20
 
-// send lets the answers go, those to another node in messages of bounded size.
-func (r *replies) send(ctx actor.Context) {
+func (r *replies) send(ctx actor.Context) { r.sendFrom(ctx, ctx.Self()) }
+
+// sendFrom lets the answers go, those to another node in messages of bounded size.
+func (r *replies) sendFrom(by interface{ Send(*actor.PID, any) }, self *actor.PID) {
 	for i, pid := range r.to {
 		items := r.items[i]
-		if pid.Address != ctx.Self().Address {
+		if pid.Address != self.Address {
 			for n := fitting(items); n < len(items); n = fitting(items) {
-				ctx.Send(pid, &messages.Results{Items: items[:n:n]})
+				by.Send(pid, &messages.Results{Items: items[:n:n]})
 				items = items[n:]
 			}
 		}
-		ctx.Send(pid, &messages.Results{Items: items})
+		by.Send(pid, &messages.Results{Items: items})
 	}
 	clear(r.to)
 	clear(r.items)

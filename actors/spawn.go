@@ -66,9 +66,19 @@ type behavior interface {
 // props is the one way to describe an actor. A panic never reaches Proto.Actor's
 // supervision, which would make a fresh actor that has forgotten its vote.
 func (rt *Runtime) props(yields int, produce func() behavior) *actor.Props {
+	return rt.propsOn(rt.Mailbox(yields), produce)
+}
+
+// propsBehind is props for an actor that takes clients' operations. One such actor runs
+// at a time.
+func (rt *Runtime) propsBehind(d *admission, yields int, produce func() behavior) *actor.Props {
+	return rt.propsOn(d.before(rt.Mailbox(yields)), produce)
+}
+
+func (rt *Runtime) propsOn(mailboxes actor.MailboxProducer, produce func() behavior) *actor.Props {
 	return actor.PropsFromProducer(
 		func() actor.Actor { return &turns{behavior: produce()} },
-		actor.WithMailbox(rt.Mailbox(yields)),
+		actor.WithMailbox(mailboxes),
 		actor.WithDispatcher(rt.Dispatcher),
 		actor.WithSupervisor(stopFailed),
 	)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/protoraft/protoraft/messages"
@@ -20,6 +21,11 @@ type clientSession struct {
 	low      uint64 // the lowest sequence that is not settled
 	settled  []bool // of low and those above it
 	waiting  []pendingStart
+
+	// turnedAway are the commands that the group was too busy for and that were not sent
+	// again yet. Until they are none is begun: else newcomers would take their places
+	// until their time was up, and with the window's first the whole window.
+	turnedAway atomic.Int64
 }
 
 // pendingStart is a command begun before its session was open, or a query that must
@@ -44,7 +50,14 @@ func (c *Client) startInSession(call *Call, group uint64, command []byte) {
 	if call.state.Load() != call.id {
 		return // refused: the client ends
 	}
-	for !c.session(group).start(call, command) {
+	for s := c.session(group); ; s = c.session(group) {
+		if s.turnedAway.Load() > 0 {
+			call.refuse(messages.Reason_BUSY)
+			return
+		}
+		if s.start(call, command) {
+			return
+		}
 	}
 }
 

@@ -23,6 +23,7 @@ type tries struct {
 	answers int
 	doubt   bool                // a try may have been applied, and was answered as unknown
 	over    bool                // never again
+	turned  bool                // away, as busy, and not sent again: counted by the session
 	again   int64               // when to send again, by the table's coarse clock
 	last    messages.ResultItem // the last answer that was no end, where there was one
 }
@@ -35,6 +36,18 @@ type tried struct {
 	command  []byte
 	session  *clientSession // nil for a session with a name
 	sequence uint64
+}
+
+// turn notes whether the group was too busy for the last try. It needs the lock.
+func (t *tries) turn(away bool) {
+	if t.turned == away || t.session == nil {
+		return
+	}
+	if t.turned = away; away {
+		t.session.turnedAway.Add(1)
+	} else {
+		t.session.turnedAway.Add(-1)
+	}
 }
 
 // Between two tries.
@@ -55,6 +68,7 @@ func (t *tries) begin(id uint64, what tried) {
 func (t *tries) forget() {
 	t.mu.Lock()
 	if t.id != 0 {
+		t.turn(false)
 		t.id, t.client, t.command, t.session = 0, nil, nil, nil
 		if t.answers > 1 {
 			t.last = messages.ResultItem{}
@@ -94,6 +108,7 @@ func (t *tries) end(id uint64, item *messages.ResultItem) {
 		return
 	}
 	t.over = true
+	t.turn(false)
 	if t.doubt || t.answers < t.sent {
 		return
 	}
@@ -122,6 +137,7 @@ func (c *Call) answered(answer *messages.ResultItem) {
 	if !t.over && worthAnother(&item) {
 		t.last = item
 		t.again = now + retryAfter(t.sent)
+		t.turn(item.Reason == messages.Reason_BUSY)
 		t.mu.Unlock()
 		return
 	}
@@ -129,6 +145,7 @@ func (c *Call) answered(answer *messages.ResultItem) {
 		item.Outcome = messages.Outcome_UNKNOWN // this try was not, another may have been
 	}
 	t.over = true
+	t.turn(false)
 	session, sequence := t.session, t.sequence
 	t.mu.Unlock()
 	if item.Reason == messages.Reason_SESSION_EXPIRED && session != nil {
@@ -192,6 +209,7 @@ func (c *Call) sendTry(id, session, acknowledged uint64) {
 	}
 	t.sent++
 	t.again = notBefore
+	t.turn(false)
 	client, group := t.client, t.group
 	p := &posted{propose: messages.Propose{
 		Group: group, Request: id, Command: t.command, Kind: t.kind,

@@ -126,6 +126,7 @@ func drawSetup(rng *rand.Rand) setup {
 	s.requestTimeout = time.Duration(d.between(1, 10) * float64(s.electionTimeout))
 	s.gatewayWaiting = d.one(2, 8, 1000)
 	s.limits = drawLimits(d)
+	s.limits.QueueDelay, s.limits.PatientProposals = s.electionTimeout, 4*s.limits.QueuedProposals
 	s.drawTime(d)
 	s.drawLinks(d)
 	s.drawClients(d)
