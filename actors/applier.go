@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/hashicorp/go-hclog"
 
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/fsm"
@@ -29,8 +28,9 @@ type applier struct {
 	group           uint64
 	machine         fsm.StateMachine
 	sessions        *session.Table
+	bootstrap       []core.Member // whom the group began with
 	fetchBytes      int
-	logger          hclog.Logger
+	logger          *memberLog
 	clock           Clock
 
 	applied  core.Index
@@ -78,7 +78,7 @@ func (r *raft) applierProps(raftPID *actor.PID) *actor.Props {
 	return r.rt.props(0, func() behavior {
 		return &applier{
 			raft: raftPID, logReader: r.links.LogReader, group: r.opts.Group, machine: r.opts.Machine,
-			sessions: r.opts.sessions(), fetchBytes: r.opts.Limits.BlockBytes, logger: r.logger, clock: r.rt.Clock,
+			sessions: r.opts.sessions(), bootstrap: r.opts.Bootstrap.Members, fetchBytes: r.opts.Limits.BlockBytes, logger: r.logger, clock: r.rt.Clock,
 			hashes: newHashes(r.opts.Machine), snapshots: capturing{store: r.opts.Snapshots},
 		}
 	})
@@ -312,6 +312,7 @@ func (a *applier) applyConfiguration(index uint64, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("index %d: %w", index, err)
 	}
+	c.Members = sharedMembers(c.Members, a.bootstrap)
 	a.snapshots.configuration = configuration{core.Index(index), c}
 	a.observeConfiguration(index, &c)
 	return nil

@@ -175,7 +175,9 @@ func (l *leader) replicate(ctx actor.Context, peer core.NodeID) replicatorOf {
 	if err != nil {
 		panic(fmt.Sprintf("replicator %s: %v", name, err))
 	}
-	return replicatorOf{peer: peer, pid: pid, to: l.peers[peer]}
+	// Not the PID of the parent's set of children, which keeps it when its actor has ended:
+	// one that was spoken to holds on to all that was the actor's.
+	return replicatorOf{peer: peer, pid: actor.NewPID(pid.Address, pid.Id), to: l.peers.get(peer)}
 }
 
 // onTerminated starts a Replicator again that has crashed.

@@ -101,7 +101,7 @@ func (l *leader) turnTransfer(ctx actor.Context) {
 	}
 	t.told = true
 	l.reads.lease.given = true
-	l.ask(ctx, l.peers[t.target], l.timeoutNow())
+	l.ask(ctx, l.peers.get(t.target), l.timeoutNow())
 }
 
 // expireTransfer takes leadership up again when the target has not stood in time.
@@ -158,7 +158,7 @@ func (l *leader) wakeBest(ctx actor.Context) {
 		return 1
 	})
 	if ok && l.raft.leased == 0 {
-		ctx.Send(l.peers[best], l.timeoutNow())
+		ctx.Send(l.peers.get(best), l.timeoutNow())
 	}
 }
 

@@ -61,7 +61,7 @@ func (l *leader) hasMoved(ctx actor.Context) bool {
 // old address and is answered yet is of no use to the new one, but does no harm either: it
 // is the same member that has it.
 func (l *leader) followMove(ctx actor.Context, r replicatorOf) replicatorOf {
-	if l.peers[r.peer] == r.to {
+	if l.peers.get(r.peer) == r.to {
 		return r
 	}
 	ctx.Stop(r.pid)

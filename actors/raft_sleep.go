@@ -81,7 +81,7 @@ func (r *raft) stir(ctx actor.Context, message any) {
 }
 
 func (f *follower) stirLeader(ctx actor.Context) {
-	f.ask(ctx, f.peers[f.leader], &messages.Stir{Group: f.opts.Group, Term: uint64(f.term), From: string(f.opts.Node)})
+	f.ask(ctx, f.peers.get(f.leader), &messages.Stir{Group: f.opts.Group, Term: uint64(f.term), From: string(f.opts.Node)})
 }
 
 // stirs says whether a message is something to do, or else how a sleeping group may look.
@@ -167,7 +167,7 @@ func (r *raft) occupied() bool {
 func (f *follower) fallAsleep(ctx actor.Context, m *messages.Heartbeat, sender *actor.PID) bool {
 	switch {
 	case sender == nil || f.occupied() || len(f.acks) > 0 || f.isRemoved(),
-		f.peers[f.leader] == nil || !core.MayFollowAsleep(f.stand(), core.Index(m.Commit)):
+		f.peers.get(f.leader) == nil || !core.MayFollowAsleep(f.stand(), core.Index(m.Commit)):
 		return false
 	case !f.sleep.asleep:
 		f.sleep.asleep = true

@@ -64,10 +64,15 @@ type behavior interface {
 }
 
 // props is the one way to describe an actor. A panic never reaches Proto.Actor's
-// supervision, which would make a fresh actor that has forgotten its vote.
+// supervision, which would make a fresh actor that has forgotten its vote. They are for
+// one actor: what it is made of is let go then, for it keeps its props.
 func (rt *Runtime) props(yields int, produce func() behavior) *actor.Props {
 	return actor.PropsFromProducer(
-		func() actor.Actor { return &turns{behavior: produce()} },
+		func() actor.Actor {
+			t := &turns{behavior: produce()}
+			produce = nil
+			return t
+		},
 		actor.WithMailbox(rt.Mailbox(yields)),
 		actor.WithDispatcher(rt.Dispatcher),
 		actor.WithSupervisor(stopFailed),
