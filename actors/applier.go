@@ -39,9 +39,8 @@ type applier struct {
 	kept     core.Index        // the last it has said to hold on its own disk
 	noted    core.Index        // of that, what the Raft was told
 	work     []*ApplyCommitted // not finished
-	fetching bool
-	fetches  uint64     // numbers reads of the log
-	fetchTo  core.Index // the last entry asked for
+	fetches  uint64            // numbers reads of the log
+	fetchTo  core.Index        // the last entry asked for
 
 	queries  []PendingQuery // waiting for their index
 	ready    []PendingQuery // whose index is applied
@@ -50,9 +49,13 @@ type applier struct {
 	released int            // of them, by lease
 	leased   []leasedAnswer // read, and void if the lease has ended meanwhile
 	term     core.Term      // of the leadership below
-	leads    bool           // this member leads in term
-	serving  bool           // and its machine has been told
 	followed followed
+
+	leads       bool // this member leads in term
+	serving     bool // and its machine has been told
+	fetching    bool
+	failed      bool
+	failureTold bool // to the machine
 
 	snapshots capturing
 
@@ -60,10 +63,8 @@ type applier struct {
 	entries []fsm.Entry // scratch
 	waiters []Waiter    // of entries
 	answers [][]byte
-	failed  bool
 
-	hashes      hashes
-	failureTold bool // to the machine
+	hashes hashes
 }
 
 type followed struct {

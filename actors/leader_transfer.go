@@ -74,7 +74,7 @@ func (l *leader) standAside(ctx actor.Context) {
 // one that keeps up, of the highest priority.
 func (l *leader) suits(id core.NodeID) int {
 	m, _ := l.config().Member(id)
-	if id == l.opts.Node || !l.mayTakeOver(id) || l.recoveries[id] != nil || l.room.isFull(id) || l.now-l.contact[id] >= l.opts.ElectionTimeout {
+	if id == l.opts.Node || !l.mayTakeOver(id) || l.recoveries[id] != nil || l.room.isFull(id) || l.now-l.contact.get(id) >= l.opts.ElectionTimeout {
 		return -1
 	}
 	if l.progress[id].GetState() == core.Probe.String() {

@@ -27,7 +27,6 @@ type raft struct {
 	logger *memberLog
 	rand   *rand.Rand
 	now    time.Duration // of this turn
-	inTurn bool
 
 	term        core.Term
 	vote        core.NodeID // in term
@@ -54,6 +53,7 @@ type raft struct {
 	skipped  int           // election timeouts left to members of higher priority
 	diskAt   time.Duration // when the own disk last got work while idle, or reported
 	diskFull bool          // it keeps what it gets until there is room, but for terms and votes
+	inTurn   bool
 
 	states     states        // of the machine, for comparison
 	leader     core.NodeID   // of term, empty while not known

@@ -53,7 +53,7 @@ func (r *raft) listedAt(ctx actor.Context) string {
 // for it elsewhere: it has been moved, for good, and the others can do without it.
 func (l *leader) hasMoved(ctx actor.Context) bool {
 	return l.commit >= l.configIndex() && l.listedAt(ctx) != "" && l.config().Quorum().Agrees(func(id core.NodeID) bool {
-		return id != l.opts.Node && l.recoveries[id] == nil && l.now-l.contact[id] < l.opts.ElectionTimeout
+		return id != l.opts.Node && l.recoveries[id] == nil && l.now-l.contact.get(id) < l.opts.ElectionTimeout
 	})
 }
 

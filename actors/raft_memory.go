@@ -13,8 +13,8 @@ import (
 // memberMemory is what the member knows of its own runs and of those of others. It stands
 // on disk as a messages.MemberNote, and nothing that rests on it is said before.
 type memberMemory struct {
-	loaded     bool
 	life       core.Life
+	loaded     bool
 	begun      bool // took part in this life
 	founding   bool // nothing is stored: this may be a new group, or all was lost
 	recovering bool

@@ -31,17 +31,22 @@ const idleGoroutines = 256
 // batchMax bounds one turn: a safety net only, credit bounds what waits.
 const batchMax = 1 << 16
 
+// yieldsMax is how often an actor gives way at most before it takes what waits.
+const yieldsMax = 2
+
 // NewRuntime is the production Runtime. Stop it after the last actor has stopped.
 func NewRuntime(logger hclog.Logger) (rt *Runtime, stop func()) {
 	pool := mailbox.NewPooled(idleGoroutines)
+	var mailboxes [yieldsMax + 1]actor.MailboxProducer // every actor keeps its own's
+	for yields := range mailboxes {
+		mailboxes[yields] = mailbox.Batching(batchMax, yields)
+	}
 	return &Runtime{
 		Clock: SystemClock(),
 		Rand: func() *rand.Rand {
 			return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 		},
-		Mailbox: func(yields int) actor.MailboxProducer {
-			return mailbox.Batching(batchMax, yields)
-		},
+		Mailbox:    func(yields int) actor.MailboxProducer { return mailboxes[yields] },
 		Dispatcher: pool,
 		Logger:     logger,
 	}, pool.Stop
@@ -140,8 +145,8 @@ type timer struct {
 func (t *timer) set(ctx actor.Context, clock Clock, d time.Duration, message func(generation uint64) any) {
 	t.cancel()
 	t.generation++
-	m, self, root := message(t.generation), ctx.Self(), ctx.ActorSystem().Root
-	t.stop = clock.After(d, func() { root.Send(self, m) })
+	generation, self, root := t.generation, ctx.Self(), ctx.ActorSystem().Root
+	t.stop = clock.After(d, func() { root.Send(self, message(generation)) })
 }
 
 // cancel stops the timer; a message already on its way becomes stale.

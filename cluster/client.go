@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,8 +78,7 @@ type Client struct {
 	noSessions bool
 	sessions   sync.Map // of *clientSession, by group
 
-	mu     sync.Mutex // taken to change routes
-	routes sync.Map   // of *actor.PID, by group
+	routes routes
 
 	closeOnce sync.Once
 	onClose   func()
@@ -247,11 +245,7 @@ func (c *Client) drain(wait bool) {
 const drainTimeout = 2 * time.Second
 
 // member is nil where the group has none in this process.
-func (c *Client) member(group uint64) *actor.PID {
-	pid, _ := c.routes.Load(group)
-	known, _ := pid.(*actor.PID)
-	return known
-}
+func (c *Client) member(group uint64) *actor.PID { return c.routes.find(group) }
 
 func (c *Client) members() (pids []*actor.PID) {
 	for _, group := range c.groups() {
@@ -262,32 +256,11 @@ func (c *Client) members() (pids []*actor.PID) {
 	return pids
 }
 
-// groups are those that have a member in this process.
-func (c *Client) groups() (groups []uint64) {
-	c.routes.Range(func(group, _ any) bool {
-		groups = append(groups, group.(uint64))
-		return true
-	})
-	slices.Sort(groups)
-	return groups
-}
+// groups are those that have a member in this process, in order.
+func (c *Client) groups() []uint64 { return c.routes.groups() }
 
-// learn: a member started again under its name takes the place of the one that ended,
-// whose end may not have been heard of yet.
-func (c *Client) learn(group uint64, pid *actor.PID) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if known := c.member(group); known == nil || known.Equal(pid) {
-		c.routes.Store(group, pid)
-	}
-}
-
-// forget forgets this very member, not one of its name.
-func (c *Client) forget(group uint64, pid *actor.PID) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.routes.CompareAndDelete(group, pid)
-}
+func (c *Client) learn(group uint64, pid *actor.PID)  { c.routes.learn(group, pid) }
+func (c *Client) forget(group uint64, pid *actor.PID) { c.routes.forget(group, pid) }
 
 // ClientOptions are for a process that is no node.
 type ClientOptions struct {
