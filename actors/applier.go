@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/hashicorp/go-hclog"
 
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/fsm"
@@ -29,8 +28,9 @@ type applier struct {
 	group           uint64
 	machine         fsm.StateMachine
 	sessions        *session.Table
+	bootstrap       []core.Member // whom the group began with
 	fetchBytes      int
-	logger          hclog.Logger
+	logger          *memberLog
 	clock           Clock
 
 	applied  core.Index
@@ -39,9 +39,8 @@ type applier struct {
 	kept     core.Index        // the last it has said to hold on its own disk
 	noted    core.Index        // of that, what the Raft was told
 	work     []*ApplyCommitted // not finished
-	fetching bool
-	fetches  uint64     // numbers reads of the log
-	fetchTo  core.Index // the last entry asked for
+	fetches  uint64            // numbers reads of the log
+	fetchTo  core.Index        // the last entry asked for
 
 	queries  []PendingQuery // waiting for their index
 	ready    []PendingQuery // whose index is applied
@@ -50,9 +49,13 @@ type applier struct {
 	released int            // of them, by lease
 	leased   []leasedAnswer // read, and void if the lease has ended meanwhile
 	term     core.Term      // of the leadership below
-	leads    bool           // this member leads in term
-	serving  bool           // and its machine has been told
 	followed followed
+
+	leads       bool // this member leads in term
+	serving     bool // and its machine has been told
+	fetching    bool
+	failed      bool
+	failureTold bool // to the machine
 
 	snapshots capturing
 
@@ -60,10 +63,8 @@ type applier struct {
 	entries []fsm.Entry // scratch
 	waiters []Waiter    // of entries
 	answers [][]byte
-	failed  bool
 
-	hashes      hashes
-	failureTold bool // to the machine
+	hashes hashes
 }
 
 type followed struct {
@@ -78,7 +79,7 @@ func (r *raft) applierProps(raftPID *actor.PID) *actor.Props {
 	return r.rt.props(0, func() behavior {
 		return &applier{
 			raft: raftPID, logReader: r.links.LogReader, group: r.opts.Group, machine: r.opts.Machine,
-			sessions: r.opts.sessions(), fetchBytes: r.opts.Limits.BlockBytes, logger: r.logger, clock: r.rt.Clock,
+			sessions: r.opts.sessions(), bootstrap: r.opts.Bootstrap.Members, fetchBytes: r.opts.Limits.BlockBytes, logger: r.logger, clock: r.rt.Clock,
 			hashes: newHashes(r.opts.Machine), snapshots: capturing{store: r.opts.Snapshots},
 		}
 	})
@@ -313,6 +314,7 @@ func (a *applier) applyConfiguration(index uint64, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("index %d: %w", index, err)
 	}
+	c.Members = sharedMembers(c.Members, a.bootstrap)
 	a.snapshots.configuration = configuration{core.Index(index), c}
 	a.observeConfiguration(index, &c)
 	return nil

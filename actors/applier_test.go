@@ -33,7 +33,7 @@ func newApplying(t *testing.T, machine fsm.StateMachine) *applying {
 		a.machine = &recorder{}
 		machine = a.machine
 	}
-	r := &raft{rt: w.rt, links: Links{LogReader: a.reader.pid}, logger: w.rt.Logger, opts: MemberOptions{Group: 1, Machine: machine, Snapshots: a.snapshots, Limits: DefaultLimits()}}
+	r := &raft{rt: w.rt, links: Links{LogReader: a.reader.pid}, logger: &memberLog{runtime: w.rt.Logger}, opts: MemberOptions{Group: 1, Machine: machine, Snapshots: a.snapshots, Limits: DefaultLimits()}}
 	a.pid = w.spawn(r.applierProps(a.raft.pid), "applier")
 	return a
 }

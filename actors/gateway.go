@@ -61,10 +61,10 @@ type route struct {
 	outside bool       // it is no member of its group, or not yet
 	member  *actor.PID // of this node, nil for none
 	term    core.Term
-	leader  core.NodeID        // empty while not known
-	address string             // of its node
-	parked  []uint64           // operations in order of arrival
-	members []*messages.Member // by the configuration of member
+	leader  core.NodeID   // empty while not known
+	address string        // of its node
+	parked  []uint64      // operations in order of arrival
+	members []core.Member // by the configuration of member
 
 	heard    time.Duration // when the leader was found or answered last
 	doubted  core.Term     // the term whose leader refused or did not answer
@@ -288,10 +288,10 @@ func (g *gateway) onFindLeader(ctx actor.Context, m *messages.FindLeader, sender
 // hears of no leader. Its clients are served like those of a process without one.
 func (g *gateway) onConfigurationChanged(ctx actor.Context, m *ConfigurationChanged) {
 	r, here := g.route(m.Group), ctx.Self().Address
-	r.members = describeMembers(m.Everyone)
+	r.members = m.Everyone
 	r.outside = !slices.ContainsFunc(m.Everyone, func(one core.Member) bool { return one.Address == here })
 	if r.outside {
-		g.discover(r.members, here)
+		g.discover(describeMembers(r.members), here)
 	}
 }
 
@@ -302,9 +302,9 @@ func (r *route) hears() bool { return r.member != nil && !r.outside }
 // or was removed, may know only the name.
 func (r *route) found(group uint64) *messages.LeaderFound {
 	if r.address == "" {
-		return &messages.LeaderFound{Group: group, Term: uint64(r.term), Members: r.members}
+		return &messages.LeaderFound{Group: group, Term: uint64(r.term), Members: describeMembers(r.members)}
 	}
-	return &messages.LeaderFound{Group: group, Term: uint64(r.term), Leader: string(r.leader), Address: r.address, Members: r.members}
+	return &messages.LeaderFound{Group: group, Term: uint64(r.term), Leader: string(r.leader), Address: r.address, Members: describeMembers(r.members)}
 }
 
 // onLeaderFound takes a server's word. One that knows no leader of this term does

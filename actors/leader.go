@@ -22,7 +22,7 @@ import (
 type leader struct {
 	*raft
 	tally       *core.Tally
-	contact     map[core.NodeID]time.Duration // when each peer last answered
+	contact     memberMap[time.Duration] // when each peer last answered
 	replicators []replicatorOf
 	progress    map[core.NodeID]*messages.ProgressReported
 	recoveries  map[core.NodeID]*core.Recovery // of peers that have lost memory
@@ -56,7 +56,6 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 	l := &leader{
 		raft:      r,
 		tally:     core.NewTally(quorum, start, r.commit),
-		contact:   make(map[core.NodeID]time.Duration),
 		early:     &earlyOperations{},
 		progress:  make(map[core.NodeID]*messages.ProgressReported),
 		agreement: core.NewAgreement(&r.states.own), toldDiverged: make(map[core.NodeID]core.Index),
@@ -71,7 +70,7 @@ func (r *raft) becomeLeader(ctx actor.Context) {
 	l.uncommitted = l.uncommittedFrom(r.commit)
 	l.mindRoom(ctx)
 	r.eachPeer(func(id core.NodeID, _ *actor.PID) {
-		l.contact[id] = r.now
+		l.contact.set(id, r.now)
 		l.replicators = append(l.replicators, l.replicate(ctx, id))
 	})
 	l.tally.Advance(r.opts.Node, r.tail.durable)
@@ -180,7 +179,9 @@ func (l *leader) replicate(ctx actor.Context, peer core.NodeID) replicatorOf {
 	if err != nil {
 		panic(fmt.Sprintf("replicator %s: %v", name, err))
 	}
-	return replicatorOf{peer: peer, pid: pid, to: l.peers[peer]}
+	// Not the PID of the parent's set of children, which keeps it when its actor has ended:
+	// one that was spoken to holds on to all that was the actor's.
+	return replicatorOf{peer: peer, pid: actor.NewPID(pid.Address, pid.Id), to: l.peers.get(peer)}
 }
 
 // onTerminated starts a Replicator again that has crashed.
@@ -201,7 +202,7 @@ func (l *leader) onDurable(ctx actor.Context) {
 
 func (l *leader) onPeerAdvanced(ctx actor.Context, m *messages.PeerAdvanced) {
 	peer := core.NodeID(m.Peer)
-	l.contact[peer] = l.now
+	l.contact.set(peer, l.now)
 	if m.Recovering != 0 {
 		l.recovering(ctx, peer, m.Recovering, core.Index(m.MatchIndex))
 		return
@@ -255,7 +256,7 @@ func (l *leader) onHeartbeatTimeout(ctx actor.Context, m *messages.HeartbeatTime
 
 func (l *leader) quorumAnswers() bool {
 	return l.config().Quorum().Agrees(func(id core.NodeID) bool {
-		return id == l.opts.Node || l.recoveries[id] == nil && l.now-l.contact[id] < l.opts.ElectionTimeout
+		return id == l.opts.Node || l.recoveries[id] == nil && l.now-l.contact.get(id) < l.opts.ElectionTimeout
 	})
 }
 
@@ -282,7 +283,7 @@ func (l *leader) sendBeats(ctx actor.Context) {
 
 func (l *leader) onHeartbeatAcked(ctx actor.Context, m *messages.HeartbeatAcked) {
 	peer := core.NodeID(m.From)
-	l.contact[peer] = l.now
+	l.contact.set(peer, l.now)
 	l.onPeerRoom(ctx, peer, m.DiskFull) // also of one that recovers: it is sent the log
 	if m.Recovering != 0 {
 		l.recovering(ctx, peer, m.Recovering, 0)

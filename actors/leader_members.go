@@ -130,7 +130,7 @@ func (l *leader) canCarry(c *core.Configuration) error {
 	moves := func(id core.NodeID) bool { return id != l.opts.Node && l.config().Moves(id, c) }
 	carries := func(id core.NodeID) bool {
 		return id == l.opts.Node || !moves(id) &&
-			l.recoveries[id] == nil && l.tally.Match(id) > 0 && l.now-l.contact[id] < l.opts.ElectionTimeout
+			l.recoveries[id] == nil && l.tally.Match(id) > 0 && l.now-l.contact.get(id) < l.opts.ElectionTimeout
 	}
 	if c.Quorum().Agrees(carries) {
 		return nil
@@ -232,7 +232,7 @@ func (l *leader) reconfigure(ctx actor.Context) {
 			return
 		}
 		l.forgetPeer(ctx, id)
-		l.contact[id] = l.now
+		l.contact.set(id, l.now)
 		r := l.replicate(ctx, id)
 		l.replicators = append(l.replicators, r)
 		l.checkProgress(ctx, id, r.pid) // it begins by asking where the peer stands
@@ -325,7 +325,7 @@ func (l *leader) checkCatchUp() bool {
 		if l.serves(id) {
 			continue
 		}
-		if l.now-l.contact[id] >= l.opts.ElectionTimeout {
+		if l.now-l.contact.get(id) >= l.opts.ElectionTimeout {
 			one.Lost()
 		}
 		one.Received(l.progress[id].GetSnapshotSent(), int64(l.now))

@@ -91,7 +91,7 @@ func (l *leader) mindDoor() {
 	l.pace.Ended(l.applied, int64(l.now))
 	room := 0
 	if !l.full() {
-		room = l.pace.Room(len(l.queue.items), int64(l.now))
+		room = min(l.pace.Room(len(l.queue.items), int64(l.now)), l.opts.Limits.QueuedProposals-len(l.queue.items))
 	}
 	l.door.open(room)
 }

@@ -23,7 +23,7 @@ func (l *leader) recovering(ctx actor.Context, peer core.NodeID, nonce uint64, m
 	}
 	rec.Match = max(rec.Match, match)
 	if rec.Done(l.tally.Commit()) {
-		l.answer(ctx, l.peers[peer], &messages.MemoryRestored{
+		l.answer(ctx, l.peers.get(peer), &messages.MemoryRestored{
 			Group: l.opts.Group, Term: uint64(l.term), From: string(l.opts.Node),
 			Nonce: nonce, Barrier: uint64(rec.Barrier), Known: l.knownLives(), Resets: l.config().Resets,
 		})

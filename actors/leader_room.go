@@ -12,13 +12,13 @@ import (
 // what it cannot make durable soon it does not promise. Reads by ReadIndex or lease
 // need no disk and go on.
 type room struct {
-	peers map[core.NodeID]bool // what each said last in this term: it has room
-	none  bool                 // nothing is taken
+	peers memberMap[bool] // what each said last in this term: it has room
+	none  bool            // nothing is taken
 }
 
 // isFull says whether the peer said so last.
 func (r *room) isFull(id core.NodeID) bool {
-	has, heard := r.peers[id]
+	has, heard := r.peers.find(id)
 	return heard && !has
 }
 
@@ -40,14 +40,11 @@ func (r *raft) onLogHasRoom(ctx actor.Context) {
 }
 
 func (l *leader) onPeerRoom(ctx actor.Context, id core.NodeID, full bool) {
-	if has, heard := l.room.peers[id]; heard && has == !full {
+	if has, heard := l.room.peers.find(id); heard && has == !full {
 		return
 	}
 	was := l.room.isFull(id)
-	if l.room.peers == nil {
-		l.room.peers = map[core.NodeID]bool{}
-	}
-	l.room.peers[id] = !full
+	l.room.peers.set(id, !full)
 	l.eachReplicator(func(peer core.NodeID, pid *actor.PID) {
 		if peer == id && was != full {
 			l.checkProgress(ctx, peer, pid)
@@ -103,7 +100,7 @@ func (l *leader) leaveFullDisk(ctx actor.Context) {
 		return
 	}
 	fit := func(id core.NodeID) bool {
-		return id != l.opts.Node && l.room.peers[id] && l.recoveries[id] == nil && l.now-l.contact[id] < l.opts.ElectionTimeout
+		return id != l.opts.Node && l.room.peers.get(id) && l.recoveries[id] == nil && l.now-l.contact.get(id) < l.opts.ElectionTimeout
 	}
 	if !l.config().Quorum().Agrees(fit) {
 		return

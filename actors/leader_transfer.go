@@ -74,7 +74,7 @@ func (l *leader) standAside(ctx actor.Context) {
 // one that keeps up, of the highest priority.
 func (l *leader) suits(id core.NodeID) int {
 	m, _ := l.config().Member(id)
-	if id == l.opts.Node || !l.mayTakeOver(id) || l.recoveries[id] != nil || l.room.isFull(id) || l.now-l.contact[id] >= l.opts.ElectionTimeout {
+	if id == l.opts.Node || !l.mayTakeOver(id) || l.recoveries[id] != nil || l.room.isFull(id) || l.now-l.contact.get(id) >= l.opts.ElectionTimeout {
 		return -1
 	}
 	if l.progress[id].GetState() == core.Probe.String() {
@@ -101,7 +101,7 @@ func (l *leader) turnTransfer(ctx actor.Context) {
 	}
 	t.told = true
 	l.reads.lease.given = true
-	l.ask(ctx, l.peers[t.target], l.timeoutNow())
+	l.ask(ctx, l.peers.get(t.target), l.timeoutNow())
 }
 
 // expireTransfer takes leadership up again when the target has not stood in time.
@@ -158,7 +158,7 @@ func (l *leader) wakeBest(ctx actor.Context) {
 		return 1
 	})
 	if ok && l.raft.leased == 0 {
-		ctx.Send(l.peers[best], l.timeoutNow())
+		ctx.Send(l.peers.get(best), l.timeoutNow())
 	}
 }
 

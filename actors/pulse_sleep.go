@@ -25,9 +25,10 @@ const (
 type sleeper struct {
 	pid     *actor.PID
 	term    core.Term
-	on      string   // the node that it relies on, empty for one that leads
-	peers   []string // nodes of those it leads
-	vouched uint64   // the tick in which it was named last, or fell asleep
+	on      string            // the node that it relies on, empty for one that leads
+	peers   []string          // nodes of those it leads
+	word    *messages.Sleeper // that names it there, the same every time
+	vouched uint64            // the tick in which it was named last, or fell asleep
 }
 
 // sleepers are in an order that depends on what has happened alone.
@@ -103,6 +104,7 @@ func (p *pulse) onFellAsleep(ctx actor.Context, m *FellAsleep) {
 		p.other(m.On).relying.put(one)
 		p.rest.on[m.PID.Id] = m.On
 	} else {
+		one.word = &messages.Sleeper{Member: m.PID.Id, Term: uint64(m.Term)}
 		p.rest.led.put(one)
 		for _, address := range m.Peers {
 			p.other(address).led++
@@ -207,12 +209,11 @@ func (p *pulse) vouch(ctx actor.Context) {
 		}
 		one := led[p.rest.next]
 		p.rest.next++
-		word := &messages.Sleeper{Member: one.pid.Id, Term: uint64(one.term)}
-		size := proto.Size(word) + 2
+		size := proto.Size(one.word) + 2
 		for _, address := range one.peers {
 			p.makeRoom(ctx, address, size)
 			out := p.to(address)
-			out.Asleep = append(out.Asleep, word)
+			out.Asleep = append(out.Asleep, one.word)
 			p.bytes[address] += size
 		}
 	}

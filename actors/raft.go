@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/hashicorp/go-hclog"
 
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/logstore"
@@ -25,11 +24,10 @@ type raft struct {
 	rt     *Runtime
 	opts   MemberOptions
 	links  Links
-	logger hclog.Logger
+	logger *memberLog
 	rand   *rand.Rand
 	door   *admission
 	now    time.Duration // of this turn
-	inTurn bool
 
 	term        core.Term
 	vote        core.NodeID // in term
@@ -56,6 +54,7 @@ type raft struct {
 	skipped  int           // election timeouts left to members of higher priority
 	diskAt   time.Duration // when the own disk last got work while idle, or reported
 	diskFull bool          // it keeps what it gets until there is room, but for terms and votes
+	inTurn   bool
 
 	states     states        // of the machine, for comparison
 	leader     core.NodeID   // of term, empty while not known
@@ -75,8 +74,8 @@ type raft struct {
 	// and must not bear the generation of that one's.
 	heartbeat timer
 	applier   *actor.PID
-	peers     map[core.NodeID]*actor.PID // Raft actors of the other members
-	campaign  uint64                     // pre-votes asked for, echoed in the answers
+	peers     memberMap[*actor.PID] // Raft actors of the other members
+	campaign  uint64                // pre-votes asked for, echoed in the answers
 	failure   string
 	stranger  core.NodeID // of another history, heard of last
 	elsewhere string      // where the configuration has this member, empty where it is right
@@ -116,7 +115,7 @@ func MemberProps(rt *Runtime, links Links, opts MemberOptions) *actor.Props {
 	return rt.propsBehind(d, raftYields, func() behavior {
 		return &raft{
 			rt: rt, links: links, opts: opts, rand: rt.Rand(), door: d,
-			logger: rt.Logger.Named("raft").With("node", string(opts.Node), "group", opts.Group),
+			logger: &memberLog{runtime: rt.Logger, node: string(opts.Node), group: opts.Group},
 		}
 	})
 }
@@ -125,7 +124,6 @@ func (r *raft) started(ctx actor.Context) {
 	r.now = r.rt.Clock.Now()
 	r.heardAt = r.now - r.opts.ElectionTimeout // nobody was
 	r.ownReads.request = r.rand.Uint64() >> 1
-	r.peers = make(map[core.NodeID]*actor.PID)
 	r.role = &starting{raft: r, self: ctx.Self()}
 	// The Gateway must know the group before anything is forwarded there.
 	ctx.Request(r.links.Gateway, &LeaderChanged{Group: r.opts.Group})
@@ -482,6 +480,7 @@ func (r *raft) activate(ctx actor.Context, index core.Index, data []byte) error 
 	if err := r.checkWitness(&c); err != nil {
 		return fmt.Errorf("configuration at %d: %w", index, err)
 	}
+	c.Members = sharedMembers(c.Members, r.config().Members)
 	r.configs = append(r.configs, configuration{index, c})
 	r.configurationChanged(ctx)
 	return nil

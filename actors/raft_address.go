@@ -53,7 +53,7 @@ func (r *raft) listedAt(ctx actor.Context) string {
 // for it elsewhere: it has been moved, for good, and the others can do without it.
 func (l *leader) hasMoved(ctx actor.Context) bool {
 	return l.commit >= l.configIndex() && l.listedAt(ctx) != "" && l.config().Quorum().Agrees(func(id core.NodeID) bool {
-		return id != l.opts.Node && l.recoveries[id] == nil && l.now-l.contact[id] < l.opts.ElectionTimeout
+		return id != l.opts.Node && l.recoveries[id] == nil && l.now-l.contact.get(id) < l.opts.ElectionTimeout
 	})
 }
 
@@ -61,7 +61,7 @@ func (l *leader) hasMoved(ctx actor.Context) bool {
 // old address and is answered yet is of no use to the new one, but does no harm either: it
 // is the same member that has it.
 func (l *leader) followMove(ctx actor.Context, r replicatorOf) replicatorOf {
-	if l.peers[r.peer] == r.to {
+	if l.peers.get(r.peer) == r.to {
 		return r
 	}
 	ctx.Stop(r.pid)

@@ -116,7 +116,7 @@ func (l *leader) describePeers() []*messages.PeerStatus {
 		out = append(out, &messages.PeerStatus{
 			Id: string(id), MatchIndex: uint64(l.tally.Match(id)),
 			State: p.GetState(), NextIndex: p.GetNextIndex(), Inflight: p.GetInflight(),
-			Active:        l.sleep.asleep || l.now-l.contact[id] < l.opts.ElectionTimeout,
+			Active:        l.sleep.asleep || l.now-l.contact.get(id) < l.opts.ElectionTimeout,
 			ComparedIndex: uint64(compared), DivergedIndex: uint64(max(diverged, l.toldDiverged[id])),
 			SnapshotSent: p.GetSnapshotSent(), SnapshotSize: p.GetSnapshotSize(),
 			Recovering: l.recoveries[id] != nil, DiskFull: l.room.isFull(id),

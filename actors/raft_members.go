@@ -53,8 +53,8 @@ func (r *raft) configurationChanged(ctx actor.Context) {
 // its way.
 func (r *raft) connect(ctx actor.Context) {
 	for _, m := range r.config().Everyone() {
-		if known, ok := r.peers[m.ID]; m.ID != r.opts.Node && (!ok || known.Address != m.Address) {
-			r.peers[m.ID] = peerAt(m.Address, ctx.Self())
+		if known, ok := r.peers.find(m.ID); m.ID != r.opts.Node && (!ok || known.Address != m.Address) {
+			r.peers.set(m.ID, peerAt(m.Address, ctx.Self()))
 		}
 	}
 }
@@ -63,7 +63,7 @@ func (r *raft) connect(ctx actor.Context) {
 func (r *raft) eachPeer(f func(id core.NodeID, pid *actor.PID)) {
 	for _, m := range r.config().Everyone() {
 		if m.ID != r.opts.Node {
-			f(m.ID, r.peers[m.ID])
+			f(m.ID, r.peers.get(m.ID))
 		}
 	}
 }
@@ -185,6 +185,15 @@ func membersOf(members []*messages.Member) (out []core.Member) {
 		out = append(out, core.Member{ID: core.NodeID(m.GetId()), Address: m.GetAddress(), Role: core.Role(m.GetRole()), Priority: int(m.GetPriority())})
 	}
 	return out
+}
+
+// sharedMembers returns the list that is known already where it is the same: nobody changes
+// one, and the groups of a node mostly have the same members.
+func sharedMembers(members, known []core.Member) []core.Member {
+	if slices.Equal(members, known) {
+		return known
+	}
+	return members
 }
 
 func describeMembers(members []core.Member) (out []*messages.Member) {

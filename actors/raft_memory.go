@@ -13,15 +13,15 @@ import (
 // memberMemory is what the member knows of its own runs and of those of others. It stands
 // on disk as a messages.MemberNote, and nothing that rests on it is said before.
 type memberMemory struct {
-	loaded     bool
 	life       core.Life
+	loaded     bool
 	begun      bool // took part in this life
 	founding   bool // nothing is stored: this may be a new group, or all was lost
 	recovering bool
 	cause      string
-	known      map[core.NodeID]core.Life
+	known      memberMap[core.Life]
 
-	answers   map[core.NodeID]core.Judgement // to life
+	answers   memberMap[core.Judgement] // to life
 	greet     timer
 	resetFrom core.Index // what is stored from here on is damaged; goes with the next block
 }
@@ -47,10 +47,9 @@ func (r *raft) loadMemory(note []byte) (took bool, err error) {
 	m := &r.memory
 	*m = memberMemory{
 		loaded: true, life: lifeOf(n.Life), recovering: n.Recovering, cause: n.Cause,
-		known: map[core.NodeID]core.Life{}, answers: map[core.NodeID]core.Judgement{},
 	}
 	for _, k := range n.Known {
-		m.known[core.NodeID(k.Member)] = lifeOf(k.Life)
+		m.known.set(core.NodeID(k.Member), lifeOf(k.Life))
 	}
 	if n.Begun || m.life == (core.Life{}) {
 		m.life = r.newLife(m.life.Number)
@@ -84,19 +83,19 @@ func (r *raft) writeMemory(ctx actor.Context) {
 }
 
 func (r *raft) knownLives() (known []*messages.KnownLife) {
-	for _, id := range sortedKeys(r.memory.known) {
-		known = append(known, &messages.KnownLife{Member: string(id), Life: wireLife(r.memory.known[id])})
+	for _, k := range r.memory.known {
+		known = append(known, &messages.KnownLife{Member: string(k.id), Life: wireLife(k.value)})
 	}
 	return known
 }
 
 // learnLife notes a life of another member, and says whether it is news.
 func (r *raft) learnLife(id core.NodeID, life core.Life) bool {
-	known, met := r.memory.known[id]
+	known, met := r.memory.known.find(id)
 	if met && (known == life || !life.Follows(known)) || !met && len(r.memory.known) >= knownMax {
 		return false
 	}
-	r.memory.known[id] = life
+	r.memory.known.set(id, life)
 	return true
 }
 
@@ -104,7 +103,7 @@ func (r *raft) learnLife(id core.NodeID, life core.Life) bool {
 func (r *raft) greetPeers(ctx actor.Context) {
 	r.memory.greet.cancel()
 	r.eachAcquaintance(func(id core.NodeID, pid *actor.PID) {
-		if r.memory.answers[id] != core.Whole {
+		if r.memory.answers.get(id) != core.Whole {
 			r.sendGreet(ctx, pid)
 		}
 	})
@@ -160,7 +159,7 @@ func (r *raft) eachAcquaintance(f func(id core.NodeID, pid *actor.PID)) {
 // met says whether every peer knows this life and of nothing that is missing.
 func (r *raft) met() bool {
 	met := true
-	r.eachAcquaintance(func(id core.NodeID, _ *actor.PID) { met = met && r.memory.answers[id] == core.Whole })
+	r.eachAcquaintance(func(id core.NodeID, _ *actor.PID) { met = met && r.memory.answers.get(id) == core.Whole })
 	return met
 }
 
@@ -208,7 +207,7 @@ func (r *raft) onGreet(ctx actor.Context, m *messages.Greet, sender *actor.PID) 
 			r.writeMemory(ctx)
 		}
 		r.answer(ctx, sender, r.greeted(m, verdict == core.Unsure))
-		if r.memory.answers[id] != core.Whole && r.memory.greet.stop != nil {
+		if r.memory.answers.get(id) != core.Whole && r.memory.greet.stop != nil {
 			r.sendGreet(ctx, sender) // it is up now
 		}
 	default:
@@ -239,7 +238,7 @@ func (r *raft) acquaintance(id core.NodeID) core.Acquaintance {
 		History:   !r.memory.founding || r.tail.last().Index > 0,
 		Forgetful: r.memory.recovering,
 	}
-	a.Known, a.Met = r.memory.known[id]
+	a.Known, a.Met = r.memory.known.find(id)
 	if l, ok := r.role.(*leader); ok {
 		a.Match = l.tally.Match(id)
 	}
@@ -254,7 +253,7 @@ func (r *raft) leads() bool {
 // greetStranger: a leader that is not in this member's configuration may know of a
 // life of it that nobody it knows does.
 func (f *follower) greetStranger(ctx actor.Context, id core.NodeID, sender *actor.PID) {
-	if _, known := f.config().Find(id); !known && f.memory.answers[id] != core.Whole {
+	if _, known := f.config().Find(id); !known && f.memory.answers.get(id) != core.Whole {
 		f.sendGreet(ctx, sender)
 	}
 }
@@ -276,9 +275,9 @@ func (r *raft) onGreeted(ctx actor.Context, m *messages.Greeted) {
 		return
 	}
 	id := core.NodeID(m.From)
-	r.memory.answers[id] = core.Whole
+	r.memory.answers.set(id, core.Whole)
 	if m.Forgetful {
-		r.memory.answers[id] = core.Unsure
+		r.memory.answers.set(id, core.Unsure)
 	}
 	if r.learnLife(id, lifeOf(m.Own)) {
 		r.writeMemory(ctx)
@@ -311,7 +310,7 @@ func (r *raft) forget(ctx actor.Context, after uint64, cause string) {
 	m := &r.memory
 	m.life = r.lifeOfRecovery(max(after, m.life.Number))
 	m.begun, m.founding, m.recovering, m.cause = true, false, true, cause
-	clear(m.answers)
+	m.answers = nil
 	r.held = nil // promises of a memory that is not whole
 	r.logger.Error("memory lost: this member does not vote and does not count until it holds again what a leader has",
 		"cause", cause, "life", m.life, "last", r.tail.last().Index)

@@ -83,7 +83,7 @@ func (r *raft) turnMemberReads(ctx actor.Context) {
 		return
 	}
 	reads.sentAt = r.now
-	r.ask(ctx, r.peers[r.leader], &messages.ConfirmReadIndex{
+	r.ask(ctx, r.peers.get(r.leader), &messages.ConfirmReadIndex{
 		Group: r.opts.Group, Term: uint64(r.term), From: string(r.opts.Node), Request: reads.request,
 	})
 }

@@ -81,7 +81,7 @@ func (r *raft) stir(ctx actor.Context, message any) {
 }
 
 func (f *follower) stirLeader(ctx actor.Context) {
-	f.ask(ctx, f.peers[f.leader], &messages.Stir{Group: f.opts.Group, Term: uint64(f.term), From: string(f.opts.Node)})
+	f.ask(ctx, f.peers.get(f.leader), &messages.Stir{Group: f.opts.Group, Term: uint64(f.term), From: string(f.opts.Node)})
 }
 
 // stirs says whether a message is something to do, or else how a sleeping group may look.
@@ -167,7 +167,7 @@ func (r *raft) occupied() bool {
 func (f *follower) fallAsleep(ctx actor.Context, m *messages.Heartbeat, sender *actor.PID) bool {
 	switch {
 	case sender == nil || f.occupied() || len(f.acks) > 0 || f.isRemoved(),
-		f.peers[f.leader] == nil || !core.MayFollowAsleep(f.stand(), core.Index(m.Commit)):
+		f.peers.get(f.leader) == nil || !core.MayFollowAsleep(f.stand(), core.Index(m.Commit)):
 		return false
 	case !f.sleep.asleep:
 		f.sleep.asleep = true
@@ -178,11 +178,13 @@ func (f *follower) fallAsleep(ctx actor.Context, m *messages.Heartbeat, sender *
 	return true
 }
 
-// forgetTail drops what is in memory of the log: it is on disk, and nobody lacks it.
+// forgetTail drops what is in memory of the log: it is on disk, and nobody lacks it. All of
+// it is committed and applied.
 func (r *raft) forgetTail() {
 	if r.tail.release(0, r.handed, r.commit); len(r.tail.blocks) == 0 {
 		r.tail.blocks = nil
 	}
+	r.forgetConfigurations(r.applied)
 }
 
 // seekRest looks, at each heartbeat, whether the group may sleep, and has it asked.
@@ -206,7 +208,7 @@ func (l *leader) mayRest() bool {
 	}
 	present := true
 	l.eachPeer(func(id core.NodeID, _ *actor.PID) {
-		present = present && l.now-l.contact[id] < l.opts.ElectionTimeout && !l.room.isFull(id)
+		present = present && l.now-l.contact.get(id) < l.opts.ElectionTimeout && !l.room.isFull(id)
 	})
 	return present && core.MaySleep(l.config(), l.opts.Node, l.stand(), l.tally.Match)
 }
@@ -251,7 +253,7 @@ func (l *leader) turnRest(ctx actor.Context) {
 // at its beginning, and hear at once that they are led.
 func (l *leader) wakeUp(ctx actor.Context) {
 	l.eachPeer(func(id core.NodeID, _ *actor.PID) {
-		l.contact[id] = l.now
+		l.contact.set(id, l.now)
 		l.replicators = append(l.replicators, l.replicate(ctx, id))
 	})
 	l.beat(ctx)

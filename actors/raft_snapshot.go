@@ -19,10 +19,10 @@ type snapshotting struct {
 
 	policy   core.SnapshotPolicy // until the next one
 	interval timer
-	over     bool // the interval is
 	bytes    int  // of log applied since the last one
+	over     bool // the interval is
+	taking   bool // one is being taken
 
-	taking   bool
 	asked    []*actor.PID // who wants one, and has to wait for the next
 	waiting  []*actor.PID // for the one being taken
 	failures int          // in a row
@@ -202,18 +202,20 @@ func (r *raft) compact(ctx actor.Context) {
 		r.logger.Debug("compacting the log", "to", p, "snapshot", r.snapshots.newest)
 		ctx.Request(r.links.LogWriter, &CompactLog{Group: r.opts.Group, Incarnation: r.incarnation, To: p})
 	}
-	r.forgetConfigurations()
+	r.forgetConfigurations(r.snapshots.newest.Index)
 	ctx.Send(r.snapshots.pid, &DropSnapshots{Below: r.snapshots.newest.Index})
 }
 
-// forgetConfigurations drops those before the last one of the snapshot: nothing at or
-// below it is ever truncated.
-func (r *raft) forgetConfigurations() {
+// forgetConfigurations drops those before the last one that is not above to: nothing at or
+// below that is ever truncated, and the Applier is there.
+func (r *raft) forgetConfigurations(to core.Index) {
 	n := 0
-	for n+1 < len(r.configs) && r.configs[n+1].index <= r.snapshots.newest.Index {
+	for n+1 < len(r.configs) && r.configs[n+1].index <= to {
 		n++
 	}
-	r.configs = r.configs[n:]
+	if n > 0 {
+		r.configs = slices.Clone(r.configs[n:])
+	}
 }
 
 // onOfferSnapshot answers in every role; inTerm has made this member a follower of

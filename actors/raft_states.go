@@ -81,7 +81,7 @@ func (l *leader) judgeStates(ctx actor.Context) {
 // stopDiverged tells a peer to stop, and says so once.
 func (l *leader) stopDiverged(ctx actor.Context, peer core.NodeID, at core.Index, split bool) {
 	c, ok := l.states.own.At(at)
-	pid := l.peers[peer]
+	pid := l.peers.get(peer)
 	if !ok || pid == nil {
 		return // it reports another one soon
 	}

@@ -29,7 +29,7 @@ func newSender(t *testing.T, next, last uint64, window core.Window) *sender {
 	s := &sender{world: w, raft: w.probe("raft"), peer: w.at("n2:1", "group-1"), end: last}
 	m := &raft{rt: w.rt, opts: MemberOptions{
 		Group: 1, Node: "n1", ElectionTimeout: electionTimeout, HeartbeatInterval: heartbeat, ReadTimeout: readTimeout, Limits: DefaultLimits(),
-	}, logger: w.rt.Logger, term: replicatorTerm, peers: map[core.NodeID]*actor.PID{"n2": s.peer.pid}}
+	}, logger: &memberLog{runtime: w.rt.Logger}, term: replicatorTerm, peers: memberMap[*actor.PID]{{"n2", s.peer.pid}}}
 	m.opts.Limits.Window = window
 	s.files = w.probe("files")
 	m.snapshots.pid = s.files.pid

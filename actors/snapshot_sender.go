@@ -62,7 +62,7 @@ func (s *snapshotter) senderProps(m *SendSnapshot, file *snapshots.Reader, repli
 	to := &snapshotSender{
 		SendSnapshot: *m, rt: s.rt, opts: s.opts, file: file, info: info,
 		snapshotter: actor.NewPID(m.To.Address, m.To.Id+"/"+snapshotterName),
-		replicator:  replicatorPID, logger: s.logger.With("peer", m.Peer, "term", m.Term, "index", file.Meta().Index),
+		replicator:  replicatorPID, logger: s.logger().With("peer", m.Peer, "term", m.Term, "index", file.Meta().Index),
 	}
 	return s.rt.props(0, func() behavior { return to })
 }

@@ -30,7 +30,7 @@ func newSendingTo(t *testing.T, transfer Transfer) *sendingTo {
 	}
 	store := snapshotStore(t, memDisk())
 	s.file = write(t, store, snapshotMeta(9, 2), "9@2 z")
-	r := &raft{rt: w.rt, logger: w.rt.Logger, opts: MemberOptions{
+	r := &raft{rt: w.rt, logger: &memberLog{runtime: w.rt.Logger}, opts: MemberOptions{
 		Group: 1, Node: "n1", ElectionTimeout: electionTimeout, HeartbeatInterval: heartbeat,
 		Limits: DefaultLimits(), Snapshots: store,
 	}}

@@ -28,11 +28,11 @@ import (
 // is whole and durable. Writing and sending are done by children, so that it always
 // answers; of what it receives, it takes one snapshot at a time.
 type snapshotter struct {
-	raft   *actor.PID
-	rt     *Runtime
-	opts   *MemberOptions
-	store  *snapshots.Store
-	logger hclog.Logger
+	raft       *actor.PID
+	rt         *Runtime
+	opts       *MemberOptions
+	store      *snapshots.Store
+	raftLogger *memberLog
 
 	newest  *messages.SnapshotMeta     // that this member stands on; nil for none
 	writer  *actor.PID                 // nil while nothing is written
@@ -57,10 +57,14 @@ const snapshotterName = "snapshotter"
 func (r *raft) snapshotterProps(raftPID *actor.PID) *actor.Props {
 	s := &snapshotter{
 		raft: raftPID, rt: r.rt, opts: &r.opts, store: r.opts.Snapshots,
-		logger: r.logger.Named("snapshot"), senders: map[core.NodeID]*actor.PID{},
+		raftLogger: r.logger,
 	}
 	return r.rt.props(0, func() behavior { return s })
 }
+
+// logger is made when there is something to say: most members have one of those for hours
+// and say nothing.
+func (s *snapshotter) logger() hclog.Logger { return s.raftLogger.Named("snapshot") }
 
 func (s *snapshotter) started(actor.Context) {}
 
@@ -116,7 +120,7 @@ func (s *snapshotter) find(below core.Index) *SnapshotFound {
 			err = s.verify(info)
 		}
 		if err != nil {
-			s.logger.Error("a snapshot cannot be used", "index", info.Meta.GetIndex(), "error", err)
+			s.logger().Error("a snapshot cannot be used", "index", info.Meta.GetIndex(), "error", err)
 			continue
 		}
 		s.newest, found.Meta = info.Meta, info.Meta
@@ -140,7 +144,7 @@ func (s *snapshotter) onSaveSnapshot(ctx actor.Context, m *SaveSnapshot) {
 		ctx.Send(s.raft, &SnapshotFailed{Reason: "another one is being written"})
 		return
 	}
-	s.writer = s.spawn(ctx, snapshotWriterProps(s.rt, ctx.Self(), s.store, m, s.logger), "writer")
+	s.writer = s.spawn(ctx, snapshotWriterProps(s.rt, ctx.Self(), s.store, m, s.logger()), "writer")
 }
 
 // spawn makes a child under a name that no earlier one had: what is said to one that
@@ -165,7 +169,7 @@ func (s *snapshotter) endWriter(ctx actor.Context) {
 func (s *snapshotter) onSnapshotWritten(ctx actor.Context, m *SnapshotWritten) {
 	s.endWriter(ctx)
 	s.stand(m.Meta)
-	s.logger.Info("snapshot taken", "index", m.Meta.Index, "term", m.Meta.Term)
+	s.logger().Info("snapshot taken", "index", m.Meta.Index, "term", m.Meta.Term)
 	ctx.Send(s.raft, &SnapshotSaved{Meta: m.Meta})
 }
 
@@ -184,7 +188,7 @@ func (s *snapshotter) stand(meta *messages.SnapshotMeta) {
 // onDropSnapshots removes older files. One that is being sent can still be read.
 func (s *snapshotter) onDropSnapshots(m *DropSnapshots) {
 	if err := s.store.Remove(s.opts.Group, uint64(m.Below)); err != nil {
-		s.logger.Warn("older snapshots not removed", "below", m.Below, "error", err)
+		s.logger().Warn("older snapshots not removed", "below", m.Below, "error", err)
 	}
 }
 
@@ -216,12 +220,15 @@ func (s *snapshotter) onSendSnapshot(ctx actor.Context, m *SendSnapshot, sender 
 	}
 	file, err := s.store.Open(s.opts.Group, s.newest.Index)
 	if err != nil {
-		s.logger.Error("cannot send a snapshot", "index", s.newest.Index, "error", err)
+		s.logger().Error("cannot send a snapshot", "index", s.newest.Index, "error", err)
 		fail(err.Error())
 		return
 	}
 	pid := s.spawn(ctx, s.senderProps(m, file, sender), "to-"+string(m.Peer))
 	ctx.Watch(pid)
+	if s.senders == nil {
+		s.senders = map[core.NodeID]*actor.PID{}
+	}
 	s.senders[m.Peer] = pid
 }
 
@@ -260,7 +267,7 @@ func (s *snapshotter) onReceiveSnapshot(ctx actor.Context, m *ReceiveSnapshot) {
 		s.decline(ctx, m.From, m.Offer, err)
 		return
 	}
-	s.logger.Info("receiving a snapshot", "from", m.Offer.Leader, "index", info.Meta.Index, "size", info.Size, "have", file.Have())
+	s.logger().Info("receiving a snapshot", "from", m.Offer.Leader, "index", info.Meta.Index, "size", info.Size, "have", file.Have())
 	s.incoming = &incoming{offer: m.Offer, from: m.From, file: file, answer: true}
 	s.finishWhole(ctx)
 }
@@ -295,7 +302,7 @@ func (s *snapshotter) abandon() {
 }
 
 func (s *snapshotter) decline(ctx actor.Context, to *actor.PID, o *messages.OfferSnapshot, err error) {
-	s.logger.Warn("cannot receive a snapshot", "from", o.Leader, "index", o.Meta.Index, "error", err)
+	s.logger().Warn("cannot receive a snapshot", "from", o.Leader, "index", o.Meta.Index, "error", err)
 	ctx.Send(to, &messages.SnapshotDeclined{
 		Group: s.opts.Group, From: string(s.opts.Node), Index: o.Meta.Index, Reason: err.Error(),
 	})
@@ -373,7 +380,7 @@ func (s *snapshotter) stopping(actor.Context) { s.abandon() }
 // crashed: the group goes on without snapshots being taken or received; what is under
 // way has failed.
 func (s *snapshotter) crashed(ctx actor.Context, reason any, stack []byte) {
-	s.logger.Error("snapshotter crashed", "panic", reason, "stack", string(stack))
+	s.logger().Error("snapshotter crashed", "panic", reason, "stack", string(stack))
 	s.abandon()
 	s.stopSending(ctx)
 	ctx.Send(s.raft, &SnapshotFailed{Reason: fmt.Sprintf("snapshotter crashed: %v", reason)})

@@ -31,17 +31,22 @@ const idleGoroutines = 256
 // batchMax bounds one turn: a safety net only, credit bounds what waits.
 const batchMax = 1 << 16
 
+// yieldsMax is how often an actor gives way at most before it takes what waits.
+const yieldsMax = 2
+
 // NewRuntime is the production Runtime. Stop it after the last actor has stopped.
 func NewRuntime(logger hclog.Logger) (rt *Runtime, stop func()) {
 	pool := mailbox.NewPooled(idleGoroutines)
+	var mailboxes [yieldsMax + 1]actor.MailboxProducer // every actor keeps its own's
+	for yields := range mailboxes {
+		mailboxes[yields] = mailbox.Batching(batchMax, yields)
+	}
 	return &Runtime{
 		Clock: SystemClock(),
 		Rand: func() *rand.Rand {
 			return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 		},
-		Mailbox: func(yields int) actor.MailboxProducer {
-			return mailbox.Batching(batchMax, yields)
-		},
+		Mailbox:    func(yields int) actor.MailboxProducer { return mailboxes[yields] },
 		Dispatcher: pool,
 		Logger:     logger,
 	}, pool.Stop
@@ -64,7 +69,8 @@ type behavior interface {
 }
 
 // props is the one way to describe an actor. A panic never reaches Proto.Actor's
-// supervision, which would make a fresh actor that has forgotten its vote.
+// supervision, which would make a fresh actor that has forgotten its vote. They are for
+// one actor: what it is made of is let go then, for it keeps its props.
 func (rt *Runtime) props(yields int, produce func() behavior) *actor.Props {
 	return rt.propsOn(rt.Mailbox(yields), produce)
 }
@@ -77,7 +83,11 @@ func (rt *Runtime) propsBehind(d *admission, yields int, produce func() behavior
 
 func (rt *Runtime) propsOn(mailboxes actor.MailboxProducer, produce func() behavior) *actor.Props {
 	return actor.PropsFromProducer(
-		func() actor.Actor { return &turns{behavior: produce()} },
+		func() actor.Actor {
+			t := &turns{behavior: produce()}
+			produce = nil
+			return t
+		},
 		actor.WithMailbox(mailboxes),
 		actor.WithDispatcher(rt.Dispatcher),
 		actor.WithSupervisor(stopFailed),
@@ -145,8 +155,8 @@ type timer struct {
 func (t *timer) set(ctx actor.Context, clock Clock, d time.Duration, message func(generation uint64) any) {
 	t.cancel()
 	t.generation++
-	m, self, root := message(t.generation), ctx.Self(), ctx.ActorSystem().Root
-	t.stop = clock.After(d, func() { root.Send(self, m) })
+	generation, self, root := t.generation, ctx.Self(), ctx.ActorSystem().Root
+	t.stop = clock.After(d, func() { root.Send(self, message(generation)) })
 }
 
 // cancel stops the timer; a message already on its way becomes stale.

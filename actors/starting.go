@@ -205,8 +205,8 @@ func (s *starting) join(ctx actor.Context) {
 // is enough for a member that has its log: the members it knows of may all be gone.
 func (s *starting) mayBegin(ctx actor.Context, leader bool) {
 	empty := s.tail.last().Index == 0
-	whole := core.MayBegin(s.config(), s.opts.Node, empty, s.memory.answers) ||
-		!empty && s.later.index > 0 && core.MayBegin(&s.later.Configuration, s.opts.Node, false, s.memory.answers)
+	whole := core.MayBegin(s.config(), s.opts.Node, empty, s.memory.answers.find) ||
+		!empty && s.later.index > 0 && core.MayBegin(&s.later.Configuration, s.opts.Node, false, s.memory.answers.find)
 	switch {
 	case s.passed || !whole && (empty || !leader):
 	case empty:
@@ -257,7 +257,7 @@ func (s *starting) awaited() (awaited []string) {
 		return nil
 	}
 	s.eachAcquaintance(func(id core.NodeID, pid *actor.PID) {
-		if _, heard := s.memory.answers[id]; !heard {
+		if _, heard := s.memory.answers.find(id); !heard {
 			awaited = append(awaited, string(id)+" at "+pid.Address)
 		}
 	})

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/hashicorp/go-hclog"
 
 	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/messages"
@@ -155,7 +154,7 @@ func (s *snapshotter) receiveBare(ctx actor.Context, m *ReceiveSnapshot) {
 		s.decline(ctx, m.From, m.Offer, err)
 		return
 	}
-	s.logger.Info("received where the log begins", "from", m.Offer.Leader, "index", m.Offer.Meta.Index)
+	s.logger().Info("received where the log begins", "from", m.Offer.Leader, "index", m.Offer.Meta.Index)
 	s.incoming = &incoming{offer: m.Offer, from: m.From}
 	s.finished(ctx)
 }
@@ -169,7 +168,7 @@ func (s *snapshotter) receiveBare(ctx actor.Context, m *ReceiveSnapshot) {
 // It stands in the place of a witness's Applier, and applies nothing.
 type passer struct {
 	raft         *actor.PID
-	logger       hclog.Logger
+	logger       *memberLog
 	passed, told core.Index
 	bytes        int
 	refused      int // queries, since the last report

@@ -40,7 +40,6 @@ func TestRefusedCommandIsNotSent(t *testing.T) {
 // one of its name has begun, and more than once.
 func TestMemberStartedAgainStaysKnown(t *testing.T) {
 	var c Client
-	c.routes.Store(&map[uint64]*actor.PID{})
 	first, again, other := actor.NewPID("a:1", "m"), actor.NewPID("a:1", "m"), actor.NewPID("a:1", "other")
 	c.learn(1, first)
 	c.learn(1, again)

@@ -6,8 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,8 +78,7 @@ type Client struct {
 	noSessions bool
 	sessions   sync.Map // of *clientSession, by group
 
-	mu     sync.Mutex // taken to change routes
-	routes atomic.Pointer[map[uint64]*actor.PID]
+	routes routes
 
 	closeOnce sync.Once
 	onClose   func()
@@ -95,7 +92,6 @@ const gatewayGrace = 200 * time.Millisecond
 
 func newClient(system *actor.ActorSystem, gateway *actor.PID, timeout time.Duration) (*Client, error) {
 	c := &Client{system: system, gateway: gateway, calls: newCallTable(timeout + gatewayGrace)}
-	c.routes.Store(&map[uint64]*actor.PID{})
 	pid, ok := system.ProcessRegistry.Add(c.calls, fmt.Sprintf("%s-client-%d", actors.NodeName, clientIDs.Add(1)))
 	if !ok {
 		c.calls.close()
@@ -252,45 +248,23 @@ func (c *Client) drain(wait bool) {
 
 const drainTimeout = 2 * time.Second
 
-func (c *Client) member(group uint64) *actor.PID { return (*c.routes.Load())[group] }
+// member is nil where the group has none in this process.
+func (c *Client) member(group uint64) *actor.PID { return c.routes.find(group) }
 
-func (c *Client) members() []*actor.PID {
-	routes := *c.routes.Load()
-	var pids []*actor.PID
-	for _, group := range slices.Sorted(maps.Keys(routes)) {
-		pids = append(pids, routes[group])
+func (c *Client) members() (pids []*actor.PID) {
+	for _, group := range c.groups() {
+		if pid := c.member(group); pid != nil { // it may just have ended
+			pids = append(pids, pid)
+		}
 	}
 	return pids
 }
 
-// groups are those that have a member in this process.
-func (c *Client) groups() []uint64 { return slices.Sorted(maps.Keys(*c.routes.Load())) }
+// groups are those that have a member in this process, in order.
+func (c *Client) groups() []uint64 { return c.routes.groups() }
 
-func (c *Client) learn(group uint64, pid *actor.PID) {
-	c.change(func(routes map[uint64]*actor.PID) {
-		// A member started again under its name takes the place of the one that ended,
-		// whose end may not have been heard of yet.
-		if known := routes[group]; known == nil || known.Equal(pid) {
-			routes[group] = pid
-		}
-	})
-}
-
-func (c *Client) forget(group uint64, pid *actor.PID) {
-	c.change(func(routes map[uint64]*actor.PID) {
-		if routes[group] == pid { // this very member, not one of its name
-			delete(routes, group)
-		}
-	})
-}
-
-func (c *Client) change(f func(map[uint64]*actor.PID)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	routes := maps.Clone(*c.routes.Load())
-	f(routes)
-	c.routes.Store(&routes)
-}
+func (c *Client) learn(group uint64, pid *actor.PID)  { c.routes.learn(group, pid) }
+func (c *Client) forget(group uint64, pid *actor.PID) { c.routes.forget(group, pid) }
 
 // ClientOptions are for a process that is no node.
 type ClientOptions struct {

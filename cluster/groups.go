@@ -384,7 +384,9 @@ func (n *Node) spawnRecorded(record groupRecord) error {
 	}
 	var begin core.Configuration
 	if !record.Join {
-		begin = bootstrapOf(members)
+		if begin = bootstrapOf(members); slices.Equal(begin.Members, n.begin.Members) {
+			begin = n.begin
+		}
 	}
 	props, err := n.props(record.Group, record.Incarnation, begin, members, machine)
 	if err != nil {

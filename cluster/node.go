@@ -39,6 +39,7 @@ type Node struct {
 	links       actors.Links
 	client      *Client
 	groups      nodeGroups
+	begin       core.Configuration // that Options.Members make, shared by all groups
 
 	failOnce sync.Once
 	failed   chan struct{}
@@ -59,7 +60,7 @@ func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	n := &Node{options: o, system: system, logger: o.Logger, failed: make(chan struct{})}
+	n := &Node{options: o, system: system, logger: o.Logger, failed: make(chan struct{}), begin: o.bootstrap()}
 	defer func() {
 		if err != nil {
 			n.close(false)
@@ -232,7 +233,7 @@ func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, e
 // *messages.DescribeGroup, *messages.TransferLeadership, *messages.StandForElection,
 // *messages.TakeSnapshot and *messages.ResetPeers.
 func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, error) {
-	return n.props(group, 0, n.options.bootstrap(), n.options.Members, machine)
+	return n.props(group, 0, n.begin, n.options.Members, machine)
 }
 
 // props is a member's of a group of these nodes, which begins with a configuration or, if

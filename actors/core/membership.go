@@ -47,8 +47,11 @@ type Configuration struct {
 }
 
 // Everyone is whoever receives the log: members, those leaving and those that are to
-// come, who are learners so far.
+// come, who are learners so far. It may be c's own list, not to be changed.
 func (c *Configuration) Everyone() []Member {
+	if len(c.Leaving)+len(c.Next) == 0 {
+		return slices.Clip(c.Members)
+	}
 	all := slices.Concat(c.Members, c.Leaving)
 	for _, m := range c.Next {
 		if _, known := c.Member(m.ID); !known {

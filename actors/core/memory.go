@@ -67,13 +67,16 @@ func (a Acquaintance) Judge(g Greeting) Judgement {
 // first; nothing can be done without one anyway. A new group, founding, begins only
 // when every member has answered every other one: then each knows a life of each, and
 // one that comes with nothing can be a new one only if nobody knows it.
-func MayBegin(c *Configuration, self NodeID, founding bool, answers map[NodeID]Judgement) bool {
+func MayBegin(c *Configuration, self NodeID, founding bool, answer func(NodeID) (Judgement, bool)) bool {
 	for _, m := range c.Members {
-		if _, heard := answers[m.ID]; founding && !heard && m.ID != self {
+		if _, heard := answer(m.ID); founding && !heard && m.ID != self {
 			return false
 		}
 	}
-	return c.Quorum().Agrees(func(id NodeID) bool { return id == self || answers[id] == Whole })
+	return c.Quorum().Agrees(func(id NodeID) bool {
+		judgement, _ := answer(id)
+		return id == self || judgement == Whole
+	})
 }
 
 // Recovery is a leader's view of a member that has lost memory. It counts again when

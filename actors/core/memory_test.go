@@ -83,7 +83,7 @@ func TestMayBegin(t *testing.T) {
 		"new group of five, three of four":   {five, true, answers{"b": Whole, "c": Whole, "d": Whole}, false},
 		"new group of two, it does not know": {votersOf("a", "b"), true, answers{"b": Unsure}, false},
 	} {
-		if got := MayBegin(c.config, "a", c.founding, c.answers); got != c.want {
+		if got := MayBegin(c.config, "a", c.founding, func(id NodeID) (Judgement, bool) { j, heard := c.answers[id]; return j, heard }); got != c.want {
 			t.Errorf("%s: %v, expected %v", name, got, c.want)
 		}
 	}

@@ -30,7 +30,7 @@ type Batch struct {
 // itself (PoisonPill and its like) are delivered alone and in order. There is no
 // bound on what waits: senders are bounded by credit, never by a full mailbox.
 func Batching(max, yields int) actor.MailboxProducer {
-	return func() actor.Mailbox { return &batching{max: max, yields: yields} }
+	return func() actor.Mailbox { return &batching{max: int32(max), yields: int32(yields)} }
 }
 
 const (
@@ -42,16 +42,17 @@ const (
 const keepCap = 1 << 14
 
 type batching struct {
-	max, yields int
+	max, yields int32 // small, and side by side: a node has as many mailboxes as actors
 
-	mu        sync.Mutex
-	user      []any // posted, not yet taken
-	system    []any
 	hasSystem atomic.Bool
+	suspended atomic.Bool
+	status    atomic.Int32
 	waiting   atomic.Int64 // user messages posted and not delivered
 
-	status     atomic.Int32
-	suspended  atomic.Bool
+	mu     sync.Mutex
+	user   []any // posted, not yet taken
+	system []any
+
 	invoker    actor.MessageInvoker
 	dispatcher actor.Dispatcher
 
@@ -186,7 +187,7 @@ func (m *batching) deliverUser() any {
 		return first
 	}
 	end := m.next + 1
-	for end < len(m.taken) && end-m.next < m.max && !standsAlone(m.taken[end]) {
+	for end < len(m.taken) && end-m.next < int(m.max) && !standsAlone(m.taken[end]) {
 		end++
 	}
 	turn := m.taken[m.next:end]

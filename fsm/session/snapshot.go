@@ -211,11 +211,9 @@ func (in *input) add(t *Table, s *session) {
 	switch {
 	case in.err != nil:
 	case s.name != "" && t.named[s.name] == nil && len(t.named) < t.limits.Named:
-		t.named[s.name] = s
-		t.namedByUse.push(s)
+		t.addNamed(s)
 	case s.name == "" && t.opened[s.id] == nil && len(t.opened) < t.limits.Opened:
-		t.opened[s.id] = s
-		t.openedByUse.push(s)
+		t.addOpened(s)
 	default:
 		in.fail("session %d %q is there twice, or one too many", s.id, s.name)
 	}

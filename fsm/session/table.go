@@ -67,7 +67,7 @@ func New(l Limits) *Table {
 	if err := l.Validate(); err != nil {
 		panic(err)
 	}
-	return &Table{limits: l, opened: map[uint64]*session{}, named: map[string]*session{}, views: new(atomic.Int64)}
+	return &Table{limits: l, views: new(atomic.Int64)} // most groups never have a session: maps come with the first
 }
 
 // Sessions is how many sessions there are, Bytes the size of all answers kept.
@@ -85,8 +85,23 @@ func (t *Table) Open(index uint64, now int64) {
 		t.remove(t.openedByUse.first)
 	}
 	s := &session{id: index, floor: 1, lastUsed: now}
-	t.opened[index] = s
+	t.addOpened(s)
+}
+
+func (t *Table) addOpened(s *session) {
+	if t.opened == nil {
+		t.opened = map[uint64]*session{}
+	}
+	t.opened[s.id] = s
 	t.openedByUse.push(s)
+}
+
+func (t *Table) addNamed(s *session) {
+	if t.named == nil {
+		t.named = map[string]*session{}
+	}
+	t.named[s.name] = s
+	t.namedByUse.push(s)
 }
 
 // Admit decides what is to be done with a command. The decisions of a log, and the
@@ -173,8 +188,7 @@ func (t *Table) mayBegin(c Command) Decision {
 
 func (t *Table) begin(c Command) *session {
 	s := &session{id: c.Index, name: string(c.Name), floor: 1}
-	t.named[s.name] = s
-	t.namedByUse.push(s)
+	t.addNamed(s)
 	return s
 }
 
