@@ -244,7 +244,9 @@ func (v *visitor) target(id []byte) *actorName {
 	}
 	name := string(id)
 	n := &actorName{pid: actor.NewPID(v.guard.address, name), class: v.rules.classOf(name)}
-	v.targets[name] = n
+	if n.class != 0 { // members come without a change of the rules: one that is not there yet may be the next time
+		v.targets[name] = n
+	}
 	return n
 }
 

@@ -298,6 +298,31 @@ func TestDirectLinkWithstands(t *testing.T) {
 	}
 }
 
+// Who was sent to before its member was there is not forgotten for it: a group may be made
+// here after the others have begun to speak to it.
+func TestDirectLinkToAMemberThatComesLater(t *testing.T) {
+	members := freeMembers(t, "n1", "n2")
+	a, b := startHost(t, "n1", members, directly), startHost(t, "n2", members, directly)
+	a.linkUp(t, b)
+	later := actor.NewPID(members["n2"], "raft-7")
+	a.system.Root.Send(later, &messages.Heartbeat{Group: 7, Round: 1})
+	a.tell(b, 2)
+	b.expectRound(t, 2)
+	if n := b.remote.guard.stats().Unrouted; n != 1 {
+		t.Fatalf("%d messages unrouted, expected the one to the member that is not there", n)
+	}
+	member := actor.PropsFromFunc(func(ctx actor.Context) {
+		if m, ok := ctx.Message().(*messages.Heartbeat); ok {
+			b.got <- m
+		}
+	}, actor.WithOnInit(func(ctx actor.Context) { b.remote.guard.allowMember(ctx.Self().Id) }))
+	if _, err := b.system.Root.SpawnNamed(member, "raft-7"); err != nil {
+		t.Fatal(err)
+	}
+	a.system.Root.Send(later, &messages.Heartbeat{Group: 7, Round: 3})
+	b.expectRound(t, 3)
+}
+
 // A member that is listed elsewhere from now on is no longer heard by its old link.
 func TestDirectLinkEndsWithItsListing(t *testing.T) {
 	members := freeMembers(t, "n1", "n2")
