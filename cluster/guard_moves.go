@@ -78,6 +78,15 @@ func (r *rules) list(id, address string) {
 	r.members, r.ids = with(r.members, id, address), with(r.ids, address, id)
 }
 
+// stillThere refuses a member that was let in, and would not be any more: it was heard
+// elsewhere since, or another is at its address.
+func (r *rules) stillThere(c caller) error {
+	if c.role == peerRole && r.ids[c.address] != c.node {
+		return refuse(refusedIdentity, "member %q is at %s now, this stream is from %s", c.node, r.members[c.node], c.address)
+	}
+	return nil
+}
+
 // heardAt: a member's stream comes from there. Where that is its place, it is in no other.
 func (g *guard) heardAt(id, address string) {
 	r := g.rules.Load()
