@@ -129,6 +129,7 @@ func (c *Call) answered(answer *messages.ResultItem) {
 		item.Outcome = messages.Outcome_UNKNOWN // this try was not, another may have been
 	}
 	t.over = true
+	t.doubt = t.doubt || item.Outcome == messages.Outcome_APPLIED // for who gives the call up before it is settled below
 	session, sequence := t.session, t.sequence
 	t.mu.Unlock()
 	if item.Reason == messages.Reason_SESSION_EXPIRED && session != nil {
