@@ -32,7 +32,8 @@ const (
 	generation = 1 << 24
 )
 
-// Wait returns the state machine's reply, or an *Error.
+// Wait returns the state machine's reply, or an *Error. The reply must not be changed: see
+// Client.Propose.
 func (c *Call) Wait() ([]byte, error) {
 	reply, _, err := c.WaitIndex()
 	return reply, err

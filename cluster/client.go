@@ -103,7 +103,9 @@ func newClient(system *actor.ActorSystem, gateway *actor.PID, timeout time.Durat
 
 // Propose has a command applied by the group's state machine and returns its reply.
 // When it returns nil, the command is durable on a majority of the group's members
-// and applied. A command is at most MaxCommandBytes long.
+// and applied. A command is at most MaxCommandBytes long. The reply must not be changed:
+// a member in this process keeps the same bytes, to answer the command alike again and to
+// write them into snapshots.
 //
 // Commands proposed one after the other are applied in that order; concurrent ones
 // in any. When ctx ends first, the outcome is NotApplied if the command was not sent,

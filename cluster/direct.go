@@ -202,8 +202,8 @@ const namesMax = 1024
 
 func (v *visitor) Take(kind link.Kind, target, sender []byte, message any) error {
 	if r := v.guard.rules.Load(); r != v.rules {
-		if r.members[v.from.node] != v.from.address {
-			return v.refuse(refusedIdentity, "member %q is listed at %s now, this link is from %s", v.from.node, r.members[v.from.node], v.from.address)
+		if err := r.stillThere(v.from); err != nil {
+			return v.refused(v.from, v.at, err)
 		}
 		v.learn(r)
 	}
@@ -244,7 +244,9 @@ func (v *visitor) target(id []byte) *actorName {
 	}
 	name := string(id)
 	n := &actorName{pid: actor.NewPID(v.guard.address, name), class: v.rules.classOf(name)}
-	v.targets[name] = n
+	if n.class != 0 { // members come without a change of the rules: one that is not there yet may be the next time
+		v.targets[name] = n
+	}
 	return n
 }
 

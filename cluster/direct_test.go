@@ -298,29 +298,70 @@ func TestDirectLinkWithstands(t *testing.T) {
 	}
 }
 
-// A member that is listed elsewhere from now on is no longer heard by its old link.
-func TestDirectLinkEndsWithItsListing(t *testing.T) {
+// Who was sent to before its member was there is not forgotten for it: a group may be made
+// here after the others have begun to speak to it.
+func TestDirectLinkToAMemberThatComesLater(t *testing.T) {
 	members := freeMembers(t, "n1", "n2")
 	a, b := startHost(t, "n1", members, directly), startHost(t, "n2", members, directly)
-	b.linkUp(t, a)
-	a.remote.guard.admit("n2", "127.0.0.1:1")
-	b.tell(a, 7)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(patience); b.remote.direct.Status()[0].Up; {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("the link goes on")
+	a.linkUp(t, b)
+	later := actor.NewPID(members["n2"], "raft-7")
+	a.system.Root.Send(later, &messages.Heartbeat{Group: 7, Round: 1})
+	a.tell(b, 2)
+	b.expectRound(t, 2)
+	if n := b.remote.guard.stats().Unrouted; n != 1 {
+		t.Fatalf("%d messages unrouted, expected the one to the member that is not there", n)
+	}
+	member := actor.PropsFromFunc(func(ctx actor.Context) {
+		if m, ok := ctx.Message().(*messages.Heartbeat); ok {
+			b.got <- m
 		}
+	}, actor.WithOnInit(func(ctx actor.Context) { b.remote.guard.allowMember(ctx.Self().Id) }))
+	if _, err := b.system.Root.SpawnNamed(member, "raft-7"); err != nil {
+		t.Fatal(err)
 	}
-	select {
-	case m := <-a.got:
-		t.Errorf("%v came through", m)
-	default:
-	}
-	if n := a.remote.guard.stats().Identity; n == 0 {
-		t.Error("nothing was counted")
+	a.system.Root.Send(later, &messages.Heartbeat{Group: 7, Round: 3})
+	b.expectRound(t, 3)
+}
+
+// A member that is listed elsewhere from now on is heard where it was until it is heard
+// there, by its link as by the remote: a leader that moves leads on meanwhile. Then what is
+// left has an old copy of its disk, and its streams end that are open.
+func TestWhoIsHeardElsewhereIsHeardNoMore(t *testing.T) {
+	for name, change := range map[string][]func(*remoteOptions){"link": {directly}, "remote": nil} {
+		t.Run(name, func(t *testing.T) {
+			members := freeMembers(t, "n1", "n2")
+			a, b := startHost(t, "n1", members, change...), startHost(t, "n2", members, change...)
+			if change != nil {
+				b.linkUp(t, a)
+			} else {
+				b.talk(t, a, 1)
+			}
+			const elsewhere = "127.0.0.1:1"
+			a.remote.guard.admit("n2", elsewhere)
+			b.talk(t, a, 6)
+			if s := b.remote.direct; change != nil && s.Status()[0].Links != 1 {
+				t.Errorf("the link was opened %d times, expected once", s.Status()[0].Links)
+			}
+			if n := a.remote.guard.stats().Identity; n != 0 {
+				t.Fatalf("%d refused while it is not heard elsewhere", n)
+			}
+			a.remote.guard.heardAt("n2", elsewhere)
+			b.tell(a, 7)
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
+			for deadline := time.After(patience); a.remote.guard.stats().Identity == 0; {
+				select {
+				case <-tick.C:
+				case <-deadline:
+					t.Fatal("it is heard on")
+				}
+			}
+			for len(a.got) > 0 {
+				if hb, ok := a.next(t).(*messages.Heartbeat); ok && hb.Round == 7 {
+					t.Errorf("%v came through", hb)
+				}
+			}
+		})
 	}
 }
 

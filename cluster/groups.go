@@ -277,6 +277,7 @@ func (n *Node) DeleteGroup(ctx context.Context, group uint64) error {
 			return err
 		}
 		n.client.sessions.Delete(group)
+		n.remote.guard.forget(group)
 		return n.groups.put(groupRecord{Group: group, Incarnation: record.Incarnation, State: GroupDeleted})
 	})
 }

@@ -109,6 +109,9 @@ func TestDeletedGroupLeavesNothing(t *testing.T) {
 	if stored, err := n.store.Groups(); err != nil || len(stored) != 1 || stored[0] != 2 {
 		t.Errorf("logs of groups %v, %v; expected that of 2 alone", stored, err)
 	}
+	if _, known := n.remote.guard.known.Load(uint64(1)); known {
+		t.Error("the guard goes by its configuration")
+	}
 	names, err := filepath.Glob(filepath.Join(o.DataDir, snapshotsDir, "0*"))
 	if err != nil || len(names) != 1 || !strings.HasSuffix(names[0], "2") {
 		t.Errorf("snapshots in %v, %v; expected those of group 2 alone", names, err)

@@ -37,7 +37,7 @@ type guard struct {
 	insecure bool
 	logger   hclog.Logger
 
-	mu     sync.Mutex // taken to change rules
+	mu     sync.Mutex // taken to change rules, known and listed
 	rules  atomic.Pointer[rules]
 	counts [reasons_]atomic.Uint64
 	logs   [reasons_]limiter

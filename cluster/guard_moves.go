@@ -39,18 +39,44 @@ func parseListing(text string) *listing {
 
 // configured lists who belongs to a group by the configuration that its member here has.
 func (g *guard) configured(m *actors.ConfigurationChanged) {
+	g.noteConfiguration(m)
+	for _, one := range m.Everyone {
+		g.admit(string(one.ID), one.Address)
+	}
+}
+
+func (g *guard) noteConfiguration(m *actors.ConfigurationChanged) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.known.Store(m.Group, m)
 	for _, one := range m.Everyone {
-		id, address := string(one.ID), one.Address
 		switch l := g.listed.Load(); {
-		case id != g.node:
-		case address == g.address:
+		case string(one.ID) != g.node:
+		case one.Address == g.address:
 			g.listed.Store(&listing{m.Group, uint64(m.Index)})
 		case l != nil && l.group == m.Group:
 			g.listed.Store(nil)
 		}
-		g.admit(id, address)
 	}
+}
+
+// forget drops what a group that was deleted here said. Made again it begins with index 1:
+// what it says then must not be held against what the one before said last.
+func (g *guard) forget(group uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.known.Delete(group)
+	if l := g.listed.Load(); l == nil || l.group != group {
+		return
+	}
+	g.listed.Store(nil)
+	g.known.Range(func(_, other any) bool {
+		m := other.(*actors.ConfigurationChanged)
+		if slices.ContainsFunc(m.Everyone, func(one core.Member) bool { return string(one.ID) == g.node && one.Address == g.address }) {
+			g.listed.Store(&listing{m.Group, uint64(m.Index)})
+		}
+		return g.listed.Load() == nil
+	})
 }
 
 // isCurrent says whether a member is where it says it is by the configuration that it
@@ -76,6 +102,15 @@ func (r *rules) list(id, address string) {
 		r.members = with(r.members, other, "")
 	}
 	r.members, r.ids = with(r.members, id, address), with(r.ids, address, id)
+}
+
+// stillThere refuses a member that was let in, and would not be any more: it was heard
+// elsewhere since, or another is at its address.
+func (r *rules) stillThere(c caller) error {
+	if c.role == peerRole && r.ids[c.address] != c.node {
+		return refuse(refusedIdentity, "member %q is at %s now, this stream is from %s", c.node, r.members[c.node], c.address)
+	}
+	return nil
 }
 
 // heardAt: a member's stream comes from there. Where that is its place, it is in no other.

@@ -36,6 +36,7 @@ type guardedStream struct {
 	from  caller
 	hello *remote.RemoteMessage // read already, nil once passed on
 
+	rules          *rules  // that the caller was judged by last
 	types, targets []class // of the batch in hand; kept for their room
 }
 
@@ -95,6 +96,12 @@ func (s *guardedStream) RecvMsg(m any) error {
 // check refuses the batch or takes out of it what has nowhere to go.
 func (s *guardedStream) check(b *remote.MessageBatch) error {
 	r := s.guard.rules.Load()
+	if r != s.rules {
+		if err := r.stillThere(s.from); err != nil {
+			return err
+		}
+		s.rules = r
+	}
 	if n := max(len(b.Envelopes), len(b.TypeNames), len(b.Targets), len(b.Senders)); n > batchMessagesMax {
 		return refuse(refusedEnvelope, "batch of %d, at most %d are accepted", n, batchMessagesMax)
 	}

@@ -208,6 +208,31 @@ func TestListing(t *testing.T) {
 	}
 }
 
+// A group that was deleted is nothing to go by: neither for who says that it is somewhere by
+// the one that was made again, nor for this node itself.
+func TestDeletedGroupSaysNothingOfAddresses(t *testing.T) {
+	g := newGuard(guardOptions{ClusterID: "c1", NodeID: "n1", Address: "a:1", Members: map[string]string{"n1": "a:1", "n2": "b:1"}})
+	other := configured(4, "n1=a:1")
+	other.Group = 2
+	g.configured(other)
+	g.configured(configured(500, "n1=a:1", "n2=b:1"))
+	moved := caller{node: "n2", address: "b:2", listed: &listing{1, 3}}
+	if c, err := g.assignRole(moved); err == nil {
+		t.Fatalf("%v is let in by an older configuration", c)
+	}
+	g.forget(1)
+	if got := g.listed.Load().String(); got != "2@4" {
+		t.Errorf("it is where it is by %q, expected 2@4", got)
+	}
+	if c, err := g.assignRole(moved); err != nil || c.role != peerRole {
+		t.Errorf("%v, %v: refused by what a deleted group said", c, err)
+	}
+	g.forget(2)
+	if got := g.listed.Load().String(); got != "" {
+		t.Errorf("it is where it is by %q, expected no group", got)
+	}
+}
+
 // inGroups is a guard whose node has members of so many groups, and what one of them, in
 // the middle, says next.
 func inGroups(groups uint64) (*guard, *actors.ConfigurationChanged) {

@@ -105,6 +105,24 @@ func TestSessionSendsAgain(t *testing.T) {
 	}
 }
 
+// Who gives a call up while the answer to its command is being taken may be the first to
+// settle it, and must not say that the command was not applied.
+func TestGivenUpWhileItIsAnswered(t *testing.T) {
+	table := newCallTable(patience)
+	defer table.close()
+	c := table.begin(false)
+	c.tries.begin(c.id, tried{kind: messages.EntryKind_COMMAND})
+	c.tries.sent = 1
+	c.answered(&messages.ResultItem{Request: c.id, Outcome: messages.Outcome_APPLIED, Index: 7})
+	late := unanswered(c.id, messages.Reason_TIMED_OUT)
+	if c.tries.end(c.id, &late); late.Outcome != messages.Outcome_UNKNOWN {
+		t.Errorf("given up behind the answer that it was applied: %v, expected that it is unknown", late.Outcome)
+	}
+	if _, index, err := c.WaitIndex(); err != nil || index != 7 {
+		t.Errorf("applied at %d, %v; expected 7", index, err)
+	}
+}
+
 // What a client may say is what its tries came to, all of them.
 func TestOutcomeOfSeveralTries(t *testing.T) {
 	busy, lost := says(messages.Outcome_NOT_APPLIED, messages.Reason_BUSY), says(messages.Outcome_UNKNOWN, messages.Reason_LEADERSHIP_LOST)

@@ -145,6 +145,7 @@ func (c *Call) answered(answer *messages.ResultItem) {
 		item.Outcome = messages.Outcome_UNKNOWN // this try was not, another may have been
 	}
 	t.over = true
+	t.doubt = t.doubt || item.Outcome == messages.Outcome_APPLIED // for who gives the call up before it is settled below
 	t.turn(false)
 	session, sequence := t.session, t.sequence
 	t.mu.Unlock()
