@@ -57,7 +57,7 @@ func cpuTime(t testing.TB) time.Duration {
 // idleBytesMax is the most heap that one more sleeping group may take on a node, with what
 // the store and Proto.Actor's registry keep of it. Among 300 it is some 10,600 bytes, and
 // was 13,400 when dead actors and loggers were kept; among more the registry's part falls.
-const idleBytesMax = 12_000
+const idleBytesMax = 13_000
 
 // TestIdleGroups shows what groups cost that nobody uses, in memory and in CPU, and bounds
 // the memory: what the last two thirds of them add, so that what comes once is not in it. The
@@ -115,7 +115,7 @@ func TestIdleGroups(t *testing.T) {
 	if *idleGroups >= 3*idleBatch {
 		more := int64(after.heap-third.heap) / int64((*idleGroups-idleBatch)*len(nodes))
 		t.Logf("one more group takes %d bytes of heap on a node", more)
-		if more > idleBytesMax {
+		if more > idleBytesMax && !raceDetector { // which takes room of its own
 			t.Errorf("one more sleeping group takes %d bytes of heap on a node, expected at most %d", more, idleBytesMax)
 		}
 	}

@@ -284,6 +284,7 @@ func TestPeerWithoutLinks(t *testing.T) {
 			}
 			return strings.Contains(p.status().Why, ErrNotSpoken.Error())
 		})
+		until(t, name+": that is said", func() bool { return a.logged.count("going by the remote") > 0 })
 		if n := a.logged.count("going by the remote"); n != 1 {
 			t.Errorf("%s: %d lines say so, expected 1", name, n)
 		}
