@@ -56,8 +56,9 @@ func cpuTime(t testing.TB) time.Duration {
 
 // idleBytesMax is the most heap that one more sleeping group may take on a node, with what
 // the store and Proto.Actor's registry keep of it. Among 300 it is some 10,600 bytes, and
-// was 13,400 when dead actors and loggers were kept; among more the registry's part falls.
-const idleBytesMax = 13_000
+// was 13,400 when dead actors and loggers were kept, a thousand more or less from run to
+// run; among more the registry's part falls.
+const idleBytesMax = 14_000
 
 // TestIdleGroups shows what groups cost that nobody uses, in memory and in CPU, and bounds
 // the memory: what the last two thirds of them add, so that what comes once is not in it. The
