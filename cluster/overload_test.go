@@ -21,6 +21,7 @@ func TestFloodIsRefusedAtOnce(t *testing.T) {
 	c.change = func(_ int, o *Options) {
 		o.NoSessions = true
 		o.ElectionTimeout, o.HeartbeatInterval = 3*time.Second, 300*time.Millisecond // of a machine that has much else to do
+		o.RequestTimeout = patience
 	}
 	for i := range c.nodes {
 		c.start(i, 1)
