@@ -10,7 +10,7 @@ import (
 	"github.com/protoraft/protoraft/messages"
 )
 
-// admission is the door that stands before the mailbox of an actor that takes clients' operations, and
+// admission is the door before the mailbox of an actor that takes clients' operations. It
 // answers BUSY to those that would wait there for too long: at once, on the goroutine of
 // who brings them. Everything else passes, and nothing overtakes anything. A mailbox
 // without it is a queue that nobody looks after: operations refused only when the actor

@@ -65,8 +65,9 @@ func (p *Pace) measure(done int, now int64) {
 	p.rate, p.since, p.done = rate, now, 0
 }
 
-// Room is how many more may be taken while queued ones wait for their block. As many may wait as are applied in Bearable, and not fewer than Patient: a client
-// that began slowly may go on faster.
+// Room is how many more may be taken while queued ones wait for their block. As many may
+// wait as are applied in Bearable, and not fewer than Patient: a client that began slowly
+// may go on faster.
 //
 // In a stall of the disk or the machine the pace of before says nothing. When the first in
 // line has waited for Bearable, number by time may come to Patient by Bearable: fewer may
