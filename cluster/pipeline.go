@@ -13,9 +13,8 @@ import (
 // waits, far less than as many calls.
 //
 // Commands are applied in the order they were added in, except one that had to be sent
-// again, as with Client.StartPropose; without NoSessions each is sent by itself. Next
-// must be called for everything that was added: until then it holds its place in the
-// Client. A Pipeline is not safe for concurrent use.
+// again, as with Client.StartPropose. Next must be called for everything that was added:
+// until then it holds its place in the Client. A Pipeline is not safe for concurrent use.
 type Pipeline struct {
 	client *Client
 	group  uint64
@@ -53,7 +52,7 @@ func (c *Client) NewPipeline(group uint64) *Pipeline { return &Pipeline{client: 
 
 // Propose adds a command: see Client.Propose. It must not be changed afterwards.
 func (p *Pipeline) Propose(command []byte) {
-	if !p.client.noSessions || len(command) > MaxCommandBytes {
+	if len(command) > MaxCommandBytes {
 		p.addStarted(func() *Call { return p.client.StartPropose(p.group, command) })
 		return
 	}
@@ -70,10 +69,6 @@ func (p *Pipeline) ProposeOnce(id string, sequence uint64, command []byte) {
 // Query adds a query: see Client.StartQuery. With afterWrites its answer also reflects
 // every command added before.
 func (p *Pipeline) Query(query []byte, consistency Consistency, afterWrites bool) {
-	if !p.client.noSessions {
-		p.addStarted(func() *Call { return p.client.StartQuery(p.group, query, consistency, afterWrites) })
-		return
-	}
 	m := nextOf(&p.queries, p.last)
 	m.Group, m.Query, m.AfterWrites = p.group, query, afterWrites
 	m.Consistency, m.MinIndex, m.MaxAge = consistency.level, consistency.index, int64(consistency.maxAge)
@@ -120,13 +115,30 @@ func (p *Pipeline) Send() {
 	}
 	p.flights = append(p.flights, f)
 	p.gathered, p.bytes, p.last, p.proposals, p.queries, p.spare = nil, 0, len(items), nil, nil, nil
-	switch open := p.client.calls.beginAll(f, items); {
-	case !open: // all were refused
-	case len(items) == 1:
+	if !p.client.calls.beginAll(f, items) {
+		return // all were refused
+	}
+	if !p.client.noSessions {
+		items = p.client.startAll(p.group, f.calls, items)
+	}
+	switch len(items) {
+	case 0: // all wait for their session, or were refused
+	case 1:
 		p.client.post(p.group, items[0])
 	default:
 		p.client.post(p.group, &actors.Operations{Items: items})
 	}
+}
+
+// Ready counts the operations that Next can tell of without waiting.
+func (p *Pipeline) Ready() (n int) {
+	for _, f := range p.flights[p.head:] {
+		if !f.settledAll() {
+			break
+		}
+		n += len(f.calls) - f.told
+	}
+	return n
 }
 
 // Next waits for the oldest operation that it has not told of, and returns what
@@ -163,6 +175,13 @@ func (p *Pipeline) dropFlight() {
 		clear(p.flights[n:])
 		p.flights, p.head = p.flights[:n], 0
 	}
+}
+
+func (f *flight) settledAll() bool {
+	if f.done == nil {
+		return len(f.calls[0].done) > 0
+	}
+	return f.over || len(f.done) > 0
 }
 
 // settled counts a call of the flight.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,28 +77,17 @@ func (c *Client) session(group uint64) *clientSession {
 // start gives the command the next sequence and sends it, now or when the session is
 // open. It does not in a session that has ended.
 func (s *clientSession) start(call *Call, command []byte) bool {
-	now := s.client.calls.now.Load()
 	s.mu.Lock()
-	if s.open && len(s.settled) == 0 && now-s.lastUsed > int64(sessionIdle) {
-		s.ended = true
-	}
-	if s.ended {
+	if !s.usable() {
 		s.mu.Unlock()
-		s.client.sessions.CompareAndDelete(s.group, s)
 		return false
 	}
-	if len(s.settled) >= sessionWindow {
+	if !s.enter(call, command) {
 		s.mu.Unlock()
 		call.refuse(messages.Reason_BUSY)
 		return true
 	}
-	s.lastUsed = now
 	id := call.id
-	call.tries.begin(id, tried{
-		client: s.client, group: s.group, kind: messages.EntryKind_COMMAND, command: command,
-		session: s, sequence: s.low + uint64(len(s.settled)),
-	})
-	s.settled = append(s.settled, false)
 	if !s.open {
 		s.waiting = append(s.waiting, pendingStart{call: call, id: id})
 		s.mu.Unlock()
@@ -107,6 +97,99 @@ func (s *clientSession) start(call *Call, command []byte) bool {
 	s.mu.Unlock()
 	call.sendTry(id, session, low)
 	return true
+}
+
+// usable says whether a command may be begun in the session, and ends one that was not
+// used for long. It needs the lock.
+func (s *clientSession) usable() bool {
+	now := s.client.calls.now.Load()
+	if s.open && len(s.settled) == 0 && now-s.lastUsed > int64(sessionIdle) {
+		s.ended = true
+	}
+	if s.ended {
+		s.client.sessions.CompareAndDelete(s.group, s)
+		return false
+	}
+	return true
+}
+
+// enter gives the command the next sequence, where there is room for it. It needs the
+// lock.
+func (s *clientSession) enter(call *Call, command []byte) bool {
+	if len(s.settled) >= sessionWindow {
+		return false
+	}
+	call.tries.begin(call.id, tried{
+		client: s.client, group: s.group, kind: messages.EntryKind_COMMAND, command: command,
+		session: s, sequence: s.low + uint64(len(s.settled)),
+	})
+	s.settled = append(s.settled, false)
+	s.lastUsed = s.client.calls.now.Load()
+	return true
+}
+
+// startAll begins the commands among items, each of which is the message of the call in
+// its place, and returns what of them may be sent now: all that is not refused, where the
+// session is open.
+func (c *Client) startAll(group uint64, calls []*Call, items []any) []any {
+	if !slices.ContainsFunc(items, isCommand) {
+		return c.startQueries(calls, items)
+	}
+	for s := c.session(group); ; s = c.session(group) {
+		if send, begun := s.startAll(calls, items); begun {
+			return send
+		}
+	}
+}
+
+func isCommand(item any) bool {
+	_, ok := item.(*messages.Propose)
+	return ok
+}
+
+// startQueries returns which of the queries need not wait for a session to open.
+func (c *Client) startQueries(calls []*Call, items []any) []any {
+	send := items[:0]
+	for i, item := range items {
+		if q := item.(*messages.Query); !q.AfterWrites || !c.behindStarts(calls[i], q) {
+			send = append(send, item)
+		}
+	}
+	return send
+}
+
+func (s *clientSession) startAll(calls []*Call, items []any) (send []any, begun bool) {
+	busy := s.turnedAway.Load() > 0
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.usable() {
+		return nil, false
+	}
+	send = items[:0]
+	for i, call := range calls {
+		switch m := items[i].(type) {
+		case *messages.Propose:
+			if busy || !s.enter(call, m.Command) {
+				call.refuse(messages.Reason_BUSY)
+				continue
+			}
+			if s.open {
+				m.Session, m.Sequence, m.Acknowledged = s.id, call.tries.sequence, s.low
+				call.tries.sentFirst()
+				break
+			}
+			s.waiting = append(s.waiting, pendingStart{call: call, id: call.id})
+			continue
+		case *messages.Query:
+			if !s.open && m.AfterWrites {
+				s.waiting = append(s.waiting, pendingStart{call: call, id: call.id, query: m})
+				continue
+			}
+		}
+		send = append(send, items[i])
+	}
+	clear(items[len(send):])
+	return send, true
 }
 
 // behindStarts puts a query behind the commands that wait for their session, if any.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -22,18 +23,32 @@ type desk struct {
 	closed   bool // to new sessions
 	answer   func(m *messages.Propose, nth int) *messages.ResultItem
 	proposed []*messages.Propose
-	queries  int
+	queries  []*messages.Query
+	together int // messages of several operations
 }
 
 func (d *desk) SendUserMessage(_ *actor.PID, message any) {
 	_, inner, sender := actor.UnwrapEnvelope(message)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	m, ok := inner.(*messages.Propose)
-	if !ok {
-		d.queries++
-		return
+	switch m := inner.(type) {
+	case *messages.Propose:
+		d.take(m, sender)
+	case *messages.Query:
+		d.queries = append(d.queries, m)
+	case *actors.Operations:
+		d.together++
+		for _, item := range m.Items {
+			if p, ok := item.(*messages.Propose); ok {
+				d.take(p, sender)
+			} else {
+				d.queries = append(d.queries, item.(*messages.Query))
+			}
+		}
 	}
+}
+
+func (d *desk) take(m *messages.Propose, sender *actor.PID) {
 	item := &messages.ResultItem{Outcome: messages.Outcome_APPLIED}
 	switch {
 	case m.Kind == messages.EntryKind_SESSION && d.closed:
@@ -213,7 +228,7 @@ func TestSessionThatCannotBeOpened(t *testing.T) {
 	if _, err := call.Wait(); !errors.Is(err, ErrNoLeader) || OutcomeOf(err) != NotApplied {
 		t.Fatal(err)
 	}
-	if d.queries == 0 { // it waited with the command, or was sent after it had failed
+	if len(d.queries) == 0 { // it waited with the command, or was sent after it had failed
 		if _, err := query.Wait(); !errors.Is(err, ErrNoLeader) {
 			t.Fatal(err)
 		}

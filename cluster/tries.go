@@ -221,6 +221,13 @@ func (c *Call) sendTry(id, session, acknowledged uint64) {
 	client.system.Root.Send(client.door(group), &p.envelope)
 }
 
+// sentFirst notes the first try of a command that is sent with others.
+func (t *tries) sentFirst() {
+	t.mu.Lock()
+	t.sent++
+	t.mu.Unlock()
+}
+
 // notBefore an answer is a command sent again.
 const notBefore = math.MaxInt64
 
