@@ -60,8 +60,9 @@ type applier struct {
 	snapshots capturing
 
 	replies replies
-	entries []fsm.Entry // scratch
-	waiters []Waiter    // of entries
+	batches fsm.BatchApplier // the machine, where it prefers commands together
+	entries []fsm.Entry      // gathered for it
+	waiters []Waiter         // of entries
 	answers [][]byte
 
 	hashes hashes
@@ -77,8 +78,10 @@ func (r *raft) applierProps(raftPID *actor.PID) *actor.Props {
 		return r.witnessProps(raftPID)
 	}
 	return r.rt.props(0, func() behavior {
+		batches, _ := r.opts.Machine.(fsm.BatchApplier)
 		return &applier{
-			raft: raftPID, logReader: r.links.LogReader, group: r.opts.Group, machine: r.opts.Machine,
+			batches: batches,
+			raft:    raftPID, logReader: r.links.LogReader, group: r.opts.Group, machine: r.opts.Machine,
 			sessions: r.opts.sessions(), bootstrap: r.opts.Bootstrap.Members, fetchBytes: r.opts.Limits.BlockBytes, logger: r.logger, clock: r.rt.Clock,
 			hashes: newHashes(r.opts.Machine), snapshots: capturing{store: r.opts.Snapshots},
 		}
@@ -215,15 +218,10 @@ func (a *applier) applyBlock(ctx actor.Context, b *messages.Block, waiters []Wai
 			w = waiters[i]
 		}
 		if e.Kind == messages.EntryKind_COMMAND && e.Session == 0 {
-			a.entries = append(a.entries, fsm.Entry{
+			return a.applyCommand(&fsm.Entry{
 				Group: a.group, Index: index, Term: b.Term, Time: when,
 				Data: e.Data,
-			})
-			a.waiters = append(a.waiters, w)
-			if a.hashes.mustStop(index) {
-				return a.applyCommands()
-			}
-			return nil
+			}, w)
 		}
 		if e.Kind == messages.EntryKind_COMMAND || e.Kind == messages.EntryKind_NAMED_COMMAND {
 			return a.applyInSession(index, b, &e, w, when)
@@ -247,6 +245,25 @@ func (a *applier) applyBlock(ctx actor.Context, b *messages.Block, waiters []Wai
 	a.answerReached(ctx)
 }
 
+// applyCommand gives the machine a command: at once, or with those behind it where it
+// prefers that.
+func (a *applier) applyCommand(e *fsm.Entry, w Waiter) error {
+	if a.batches != nil {
+		a.waiters = append(a.waiters, w)
+		a.entries = append(a.entries, *e)
+		if a.hashes.mustStop(e.Index) {
+			return a.applyCommands()
+		}
+		return nil
+	}
+	reply, err := a.machine.Apply(*e)
+	if err != nil {
+		return fmt.Errorf("index %d: %w", e.Index, err)
+	}
+	a.replied(e, w, reply)
+	return nil
+}
+
 // applyCommands gives the machine the commands gathered so far.
 func (a *applier) applyCommands() error {
 	n := len(a.entries)
@@ -255,33 +272,28 @@ func (a *applier) applyCommands() error {
 	}
 	clear(a.answers)
 	a.answers = append(a.answers[:0], make([][]byte, n)...)
-	if batch, ok := a.machine.(fsm.BatchApplier); ok {
-		if err := batch.ApplyBatch(a.entries, a.answers); err != nil {
-			return err
-		}
-	} else {
-		for i := range a.entries {
-			reply, err := a.machine.Apply(a.entries[i])
-			if err != nil {
-				return fmt.Errorf("index %d: %w", a.entries[i].Index, err)
-			}
-			a.answers[i] = reply
-		}
+	if err := a.batches.ApplyBatch(a.entries, a.answers); err != nil {
+		return err
 	}
 	for i, w := range a.waiters {
-		a.hashes.replied(a.entries[i].Index, a.answers[i])
-		a.replies.add(w, messages.ResultItem{
-			Outcome: messages.Outcome_APPLIED, Index: a.entries[i].Index, Data: a.answers[i],
-		})
-		if a.entries[i].Session != 0 {
-			a.sessions.Applied(a.answers[i])
-		}
+		a.replied(&a.entries[i], w, a.answers[i])
 	}
-	a.applied = core.Index(a.entries[n-1].Index)
 	clear(a.entries)
 	clear(a.waiters)
 	a.entries, a.waiters = a.entries[:0], a.waiters[:0]
 	return nil
+}
+
+// replied takes the machine's reply to a command.
+func (a *applier) replied(e *fsm.Entry, w Waiter, reply []byte) {
+	a.applied = core.Index(e.Index)
+	a.hashes.replied(e.Index, reply)
+	if w.To != nil {
+		a.replies.add(w, messages.ResultItem{Outcome: messages.Outcome_APPLIED, Index: e.Index, Data: reply})
+	}
+	if e.Session != 0 {
+		a.sessions.Applied(reply)
+	}
 }
 
 // applyOther handles the entries that are Raft's own.
@@ -374,9 +386,17 @@ func (a *applier) onLeaderFollowed(m *LeaderFollowed) {
 	}
 }
 
+// onAnswerQueries: what is asked for is applied as a rule, and answered at once.
 func (a *applier) onAnswerQueries(ctx actor.Context, m *AnswerQueries) {
-	a.queries = append(a.queries, m.Queries...)
-	a.answerReached(ctx)
+	for i := range m.Queries {
+		if m.Queries[i].Index > a.applied {
+			a.queries = append(a.queries, m.Queries[i])
+			continue
+		}
+		a.ready = append(a.ready, m.Queries[i])
+		a.settled++
+	}
+	a.answerReady(ctx)
 }
 
 // onExpireQueries answers the queries whose index has not come in time.
@@ -397,6 +417,9 @@ func (a *applier) onExpireQueries(m *ExpireQueries) {
 
 // answerReached answers the queries whose index has been reached.
 func (a *applier) answerReached(ctx actor.Context) {
+	if len(a.queries) == 0 {
+		return
+	}
 	kept := 0
 	for _, q := range a.queries {
 		if q.Index > a.applied {
@@ -415,11 +438,12 @@ func (a *applier) answerReached(ctx actor.Context) {
 // answerReady answers one query after the other. When the machine panics, the one
 // at hand and those behind it are still there for stop to answer.
 func (a *applier) answerReady(ctx actor.Context) {
+	a.replies.expected = len(a.ready)
 	for ; a.answered < len(a.ready); a.answered++ {
-		q := a.ready[a.answered]
+		q := &a.ready[a.answered]
 		item := a.answer(q)
 		if q.LeaseUntil != 0 {
-			a.leased = append(a.leased, leasedAnswer{q, item})
+			a.leased = append(a.leased, leasedAnswer{*q, item})
 			continue
 		}
 		a.replies.add(q.Waiter, item)
@@ -465,7 +489,7 @@ func (a *applier) answerLeased(ctx actor.Context) {
 	}
 }
 
-func (a *applier) answer(q PendingQuery) messages.ResultItem {
+func (a *applier) answer(q *PendingQuery) messages.ResultItem {
 	item := messages.ResultItem{Outcome: messages.Outcome_APPLIED, Index: uint64(a.reflected())}
 	machine, ok := a.machine.(fsm.Querier)
 	if !ok {

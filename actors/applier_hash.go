@@ -40,7 +40,10 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // compare with it.
 func (h *hashes) replied(index uint64, reply []byte) {
 	if h.hasher == nil {
-		sum := uint64(crc32.Checksum(reply, castagnoli))<<32 | uint64(uint32(len(reply)))
+		var sum uint64 // of no bytes
+		if len(reply) > 0 {
+			sum = uint64(crc32.Checksum(reply, castagnoli))<<32 | uint64(uint32(len(reply)))
+		}
 		h.chain = mixed(mixed(h.chain^index) ^ sum)
 	}
 	h.passed(index)

@@ -55,15 +55,10 @@ func (a *applier) applyInSession(index uint64, b *messages.Block, e *messages.En
 		v = a.sessions.Admit(c)
 	}
 	if v.Decision == session.Apply {
-		a.entries = append(a.entries, fsm.Entry{
+		return a.applyCommand(&fsm.Entry{
 			Group: a.group, Index: index, Term: b.Term, Time: when,
 			Data: data, Session: v.Session, Sequence: e.Sequence,
-		})
-		a.waiters = append(a.waiters, w)
-		if a.hashes.mustStop(index) {
-			return a.applyCommands()
-		}
-		return nil
+		}, w)
 	}
 	return a.answerUnapplied(index, w, answerOf(v))
 }

@@ -32,6 +32,7 @@ type leader struct {
 	queue       proposals
 	uncommitted backlog
 	pace        core.Pace
+	gather      core.Gather
 	reads       readQueue
 	transfer    *transfer
 	agreement   *core.Agreement // of the members' machines
@@ -197,6 +198,7 @@ func (l *leader) onTerminated(ctx actor.Context, m *actor.Terminated) {
 
 // onDurable counts the leader's own disk.
 func (l *leader) onDurable(ctx actor.Context) {
+	l.gather.Persisted(l.tail.durable, int64(l.now))
 	l.advance(l.opts.Node, l.tail.durable)
 }
 

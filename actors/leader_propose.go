@@ -16,6 +16,10 @@ type proposal struct {
 	acknowledged      uint64
 }
 
+func (p *proposal) entry() messages.EntryView {
+	return messages.EntryView{Kind: p.kind, Data: p.data, Session: p.session, Sequence: p.sequence, Acknowledged: p.acknowledged}
+}
+
 // proposals is the queue of them, in order of arrival.
 type proposals struct {
 	items []proposal
@@ -100,13 +104,15 @@ func (l *leader) mindDoor() {
 // disk. One block at a time is outstanding at the disk: what comes meanwhile makes
 // the next one larger. force is for the first entry of a term.
 func (l *leader) cut(ctx actor.Context, force bool) {
-	for len(l.queue.items) > 0 && (force || l.tail.unreported < l.opts.Limits.UnpersistedBlocks) {
+	gathered := l.gather.Applied(l.applied, int64(l.now))
+	for len(l.queue.items) > 0 && (force || gathered && l.tail.unreported < l.opts.Limits.UnpersistedBlocks) {
 		force = false
 		b := l.encode()
 		if err := l.appendBlock(ctx, b); err != nil {
 			panic(err) // a leader does not write what it cannot read
 		}
 		l.uncommitted.add(core.Index(b.LastIndex()), b.Len())
+		l.gather.Began(core.Index(b.LastIndex()), int64(l.now))
 		l.pace.Began(core.Index(b.LastIndex()), len(b.Waiters), int64(l.now))
 		l.eachReplicator(func(_ core.NodeID, pid *actor.PID) { ctx.Send(pid, &ReplicateBlock{Block: b.Block, Commit: l.commit}) })
 		l.persist(ctx, b.Block, 0)
@@ -147,15 +153,19 @@ func (l *leader) handBack(ctx actor.Context, message any, w Waiter) {
 func (l *leader) encode() CommittedBlock {
 	n, bytes := l.queue.next(l.opts.Limits.BlockBytes)
 	last := l.tail.last()
+	room := 0
+	for i := range n {
+		room += l.queue.items[i].entry().EncodedBytes()
+	}
 	w := messages.NewBlockWriter(messages.BlockHeader{
 		Group: l.opts.Group, Incarnation: l.incarnation, Term: uint64(l.term),
 		FirstIndex: uint64(last.Index) + 1, PrevTerm: uint64(last.Term),
 		Time: max(l.tail.lastTime, l.rt.Clock.Wall()),
-	}, bytes)
+	}, room)
 	waiters := make([]Waiter, n)
 	for i := range n {
 		p := &l.queue.items[i]
-		w.Add(messages.EntryView{Kind: p.kind, Data: p.data, Session: p.session, Sequence: p.sequence, Acknowledged: p.acknowledged})
+		w.Add(p.entry())
 		waiters[i] = p.Waiter
 	}
 	l.queue.drop(n, bytes)

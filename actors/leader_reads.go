@@ -24,6 +24,9 @@ type readQueue struct {
 	lease   lease
 }
 
+// waitingRoom is for how many queries room is made before they come.
+const waitingRoom = 256
+
 // readAsker is another member with queries of its own.
 type readAsker struct {
 	to      *actor.PID
@@ -86,7 +89,7 @@ func (l *leader) turnReads(ctx actor.Context) {
 	for i := range r.waiting {
 		r.waiting[i].Index = max(r.waiting[i].Index, l.commit)
 	}
-	r.inRound, r.waiting = r.waiting, nil
+	r.inRound, r.waiting = r.waiting, make([]PendingQuery, 0, min(len(r.waiting), waitingRoom)) // as many come again, as a rule
 	r.asking, r.members = r.members, nil
 	r.round = l.beginRound()
 	r.index = l.commit

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -535,6 +536,43 @@ func TestTailReleasesOnlyWhatCanBeReadAgain(t *testing.T) {
 		tl.release(0, c.handed, c.commit)
 		if got := tl.inMemoryFrom(); got != c.first {
 			t.Errorf("%+v: memory begins at %d", c, got)
+		}
+	}
+}
+
+// A leader whose peers and machine are as quick as its disk keeps what comes until the
+// block before is applied, and has it in one block with what its answers bring. One whose
+// peers are far away waits for nothing but its disk.
+func TestLeaderGathersWherePeersAreQuick(t *testing.T) {
+	for name, rest := range map[string]time.Duration{"near": time.Millisecond, "far": 20 * time.Millisecond} {
+		m := lead(t)
+		for range 20 {
+			m.propose("x")
+			m.advance(2 * time.Millisecond)
+			m.sync()
+			m.advance(rest)
+			m.accept("n2")
+		}
+		take[*messages.AppendEntries](m.peer("n2"))
+		m.propose("first")
+		m.advance(2 * time.Millisecond)
+		m.propose("second")
+		m.writer.flush(1)
+		m.settle()
+		if at := len(m.writer.pending); (at == 0) != (name == "near") {
+			t.Fatalf("%s: %d blocks at the disk, with the one before not committed", name, at)
+		}
+		m.propose("third")
+		m.accept("n2")
+		if at := len(m.writer.pending); at != 1 {
+			t.Fatalf("%s: %d blocks at the disk, with the one before applied", name, at)
+		}
+		m.sync()
+		m.accept("n2")
+		m.sync()
+		m.accept("n2")
+		if last := m.status().AppliedIndex; last != 2+20+3 {
+			t.Fatalf("%s: applied %d, expected 25", name, last)
 		}
 	}
 }

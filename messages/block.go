@@ -261,8 +261,8 @@ type BlockWriter struct {
 	raw    []byte
 }
 
-// NewBlockWriter begins a block; entryBytes is a hint of how much will follow
-// (see EntryBytes).
+// NewBlockWriter begins a block; entryBytes is how much will follow, or about as much:
+// what is too much is kept with the block.
 func NewBlockWriter(h BlockHeader, entryBytes int) *BlockWriter {
 	return &BlockWriter{header: h, raw: make([]byte, BlockHeaderBytes, BlockHeaderBytes+entryBytes)}
 }
@@ -270,9 +270,10 @@ func NewBlockWriter(h BlockHeader, entryBytes int) *BlockWriter {
 // EntryBytes is the room an entry takes in a block, at the most.
 func EntryBytes(data int) int { return data + 48 }
 
-// Add appends an entry.
-func (w *BlockWriter) Add(e EntryView) {
-	size := 0
+// EncodedBytes is the room the entry takes in a block.
+func (e EntryView) EncodedBytes() int { return 1 + protowire.SizeBytes(e.contentBytes()) }
+
+func (e EntryView) contentBytes() (size int) {
 	if e.Kind != 0 {
 		size += 1 + protowire.SizeVarint(uint64(e.Kind))
 	}
@@ -288,8 +289,13 @@ func (w *BlockWriter) Add(e EntryView) {
 	if e.Acknowledged != 0 {
 		size += 1 + protowire.SizeVarint(e.Acknowledged)
 	}
-	b := protowire.AppendTag(w.raw, entriesField, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(size))
+	return size
+}
+
+// Add appends an entry.
+func (w *BlockWriter) Add(e EntryView) {
+	b := append(w.raw, entriesField<<3|2)
+	b = protowire.AppendVarint(b, uint64(e.contentBytes()))
 	if e.Kind != 0 {
 		b = protowire.AppendVarint(append(b, 1<<3), uint64(e.Kind))
 	}
