@@ -101,17 +101,21 @@ func (m *dragonboatMember) Start(group int, command []byte) (wait func() error) 
 	}
 }
 
-func (m *dragonboatMember) Read(group int) error {
+func (m *dragonboatMember) Read(group int) error { return m.StartRead(group)() }
+
+func (m *dragonboatMember) StartRead(group int) (wait func() error) {
 	state, err := m.host.ReadIndex(uint64(group+1), opTimeout)
 	if err != nil {
+		return func() error { return err }
+	}
+	return func() error {
+		defer state.Release()
+		if r := <-state.ResultC(); !r.Completed() {
+			return fmt.Errorf("read not completed: timeout %v, dropped %v", r.Timeout(), r.Dropped())
+		}
+		_, err := m.host.ReadLocalNode(state, nil)
 		return err
 	}
-	defer state.Release()
-	if r := <-state.ResultC(); !r.Completed() {
-		return fmt.Errorf("read not completed: timeout %v, dropped %v", r.Timeout(), r.Dropped())
-	}
-	_, err = m.host.ReadLocalNode(state, nil)
-	return err
 }
 
 func (m *dragonboatMember) Applied(group int) uint64 { return m.machines[group].applied.Load() }

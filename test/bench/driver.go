@@ -60,17 +60,31 @@ func (d *driver) start(led []int) {
 	d.led = slices.DeleteFunc(led, func(g int) bool { return g >= d.spec.active() })
 	d.phase.Store(warming)
 	d.began = time.Now()
-	each := 0
-	if d.spec.Conc > 0 {
-		each = max(1, d.spec.Conc/d.spec.active())
+	d.workers, d.done = nil, nil
+	if d.spec.Conc == 0 || len(d.led) == 0 {
+		return
 	}
-	d.workers = make([]worker, each*len(d.led))
-	d.done = make(chan tally, len(d.workers))
-	for i, g := range d.led {
-		for w := range each {
-			go d.work(g, &d.workers[i*each+w], uint64(w))
+	var work []func(*worker)
+	for _, g := range d.led {
+		makers, window := d.askers(g)
+		for n, make := range makers {
+			work = append(work, func(w *worker) { d.work(g, make(), window, w, uint64(n)) })
 		}
 	}
+	d.workers = make([]worker, len(work))
+	d.done = make(chan tally, len(work))
+	for i, f := range work {
+		go f(&d.workers[i])
+	}
+}
+
+// askers are who drives the group, and how many operations each keeps in flight.
+func (d *driver) askers(group int) (makers []func() asker, window int) {
+	inFlight := max(1, d.spec.Conc/d.spec.active())
+	if d.spec.Calls {
+		return callers(d.member, group, inFlight), 1
+	}
+	return askersOf(d.member, group, inFlight, max(1, goroutines/len(d.led)))
 }
 
 func (d *driver) count() error {
@@ -112,50 +126,86 @@ func (d *driver) beginProfile() error {
 	return pprof.StartCPUProfile(f)
 }
 
-func (d *driver) work(group int, w *worker, seed uint64) {
-	t := tally{group: group}
-	random := rand.New(rand.NewPCG(uint64(group), seed))
-	counted := uint64(0)
-	for {
-		read := d.spec.Reads > 0 && random.Float64() < d.spec.Reads
-		began := time.Now()
-		err := d.operate(group, read, random)
-		ended := time.Now()
-		phase := d.phase.Load()
-		switch {
-		case err != nil && phase == counting:
-			t.errors++
-			if t.firstError == nil {
-				t.firstError = err
-			}
-		case err == nil && phase == counting:
-			t.latency.record(ended.Sub(began))
-			d.stalls.saw(int64(ended.Sub(d.began)))
-			counted++
-			w.acked.Store(counted)
-		}
-		if err == nil && !read {
-			t.acked++
-		}
-		if phase == stopped {
-			d.done <- t
-			return
+// work keeps window operations on the group in flight. What has ended is told of all at
+// once, where the library can: so many are then begun together.
+func (d *driver) work(group int, ask asker, window int, w *worker, seed uint64) {
+	l := &loop{driver: d, ask: ask, worker: w, random: rand.New(rand.NewPCG(uint64(group), seed)), ring: make([]operation, window)}
+	l.tally.group = group
+	l.begin(window, time.Now())
+	for d.phase.Load() != stopped {
+		err := ask.Next()
+		now := time.Now()
+		l.ended(err, now)
+		n := ask.Ready()
+		for range n {
+			l.ended(ask.Next(), now)
 		}
 		if err != nil {
 			time.Sleep(time.Millisecond) // a refusal costs nothing: do not count them by the million
 		}
+		l.begin(1+n, now)
+	}
+	for range window {
+		l.ended(ask.Next(), time.Now())
+	}
+	d.done <- l.tally
+}
+
+// loop is what one goroutine has in flight.
+type loop struct {
+	*driver
+	ask    asker
+	worker *worker
+	random *rand.Rand
+	tally  tally
+
+	counted uint64
+	ring    []operation // in flight, from oldest on
+	oldest  int
+	free    int // where the next one goes
+}
+
+type operation struct {
+	at   time.Time
+	read bool
+}
+
+// begin makes a command of its own for every write: a library may hold on to the bytes
+// long after it has answered.
+func (l *loop) begin(n int, now time.Time) {
+	for range n {
+		read := l.spec.Reads > 0 && l.random.Float64() < l.spec.Reads
+		l.ring[l.free] = operation{now, read}
+		l.free = (l.free + 1) % len(l.ring)
+		if read {
+			l.ask.Read()
+			continue
+		}
+		command := make([]byte, max(8, l.spec.Payload))
+		binary.LittleEndian.PutUint64(command, l.random.Uint64())
+		l.ask.Write(command[:l.spec.Payload])
 	}
 }
 
-// operate makes a command of its own for every write: a library may hold on to
-// the bytes long after it has answered.
-func (d *driver) operate(group int, read bool, random *rand.Rand) error {
-	if read {
-		return d.member.Read(group)
+// ended counts the oldest operation.
+func (l *loop) ended(err error, now time.Time) {
+	op, phase := l.ring[l.oldest], l.phase.Load()
+	l.oldest = (l.oldest + 1) % len(l.ring)
+	switch {
+	case err != nil && phase == counting:
+		l.tally.errors++
+		if l.tally.firstError == nil {
+			l.tally.firstError = err
+		}
+	case err == nil && phase == counting:
+		l.tally.latency.record(now.Sub(op.at))
+		l.stalls.saw(int64(now.Sub(l.began)))
+		l.counted++
+		l.worker.acked.Store(l.counted)
 	}
-	command := make([]byte, max(8, d.spec.Payload))
-	binary.LittleEndian.PutUint64(command, random.Uint64())
-	return d.member.Propose(group, command[:d.spec.Payload])
+	if err == nil && !op.read {
+		l.tally.acked++
+	}
 }
 
 func (d *driver) stop() (report, error) {

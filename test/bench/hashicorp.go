@@ -89,19 +89,26 @@ func (m *hashicorpMember) Leads() []int {
 	return nil
 }
 
-func (m *hashicorpMember) Propose(_ int, command []byte) error {
-	return m.raft.Apply(command, opTimeout).Error()
+func (m *hashicorpMember) Propose(group int, command []byte) error { return m.Start(group, command)() }
+
+func (m *hashicorpMember) Start(_ int, command []byte) (wait func() error) {
+	return m.raft.Apply(command, opTimeout).Error
 }
 
-// Read confirms leadership with a round of heartbeats and reads the local state:
+func (m *hashicorpMember) Read(group int) error { return m.StartRead(group)() }
+
+// StartRead confirms leadership with a round of heartbeats and reads the local state:
 // what the library offers, though it does not wait for the apply of what was
 // committed before.
-func (m *hashicorpMember) Read(int) error {
-	if err := m.raft.VerifyLeader().Error(); err != nil {
-		return err
+func (m *hashicorpMember) StartRead(int) (wait func() error) {
+	verified := m.raft.VerifyLeader()
+	return func() error {
+		if err := verified.Error(); err != nil {
+			return err
+		}
+		m.machine.applied.Load()
+		return nil
 	}
-	m.machine.applied.Load()
-	return nil
 }
 
 func (m *hashicorpMember) Applied(int) uint64 { return m.machine.applied.Load() }

@@ -23,12 +23,6 @@ type member interface {
 	Applied(group int) uint64
 }
 
-// starter is a member of a library that can begin a write and wait for its end
-// elsewhere. Each wait is called once.
-type starter interface {
-	Start(group int, command []byte) (wait func() error)
-}
-
 // giver is a member of a library whose groups can be spread: it asks that a group it
 // leads be led by another, which may take a while and may fail.
 type giver interface {
@@ -45,11 +39,12 @@ type library struct {
 }
 
 var libraries = map[string]library{
-	"dragonboat":        {open: newDragonboat, module: "github.com/lni/dragonboat/v4", groups: true, busy: dragonboatBusy},
-	"etcd":              {open: newEtcd, module: "go.etcd.io/etcd/server/v3", busy: etcdBusy},
-	"hashicorp":         {open: newHashicorp, module: "github.com/hashicorp/raft", busy: hashicorpBusy},
-	"protoraft":         {open: protoraftOn("goleveldb"), module: ourModule, groups: true, ours: true, busy: protoraftBusy},
-	"protoraft-journal": {open: protoraftOn("journal"), module: ourModule, groups: true, ours: true, busy: protoraftBusy},
+	"dragonboat":          {open: newDragonboat, module: "github.com/lni/dragonboat/v4", groups: true, busy: dragonboatBusy},
+	"etcd":                {open: newEtcd, module: "go.etcd.io/etcd/server/v3", busy: etcdBusy},
+	"hashicorp":           {open: newHashicorp, module: "github.com/hashicorp/raft", busy: hashicorpBusy},
+	"protoraft":           {open: protoraftWith("journal", false), module: ourModule, groups: true, ours: true, busy: protoraftBusy},
+	"protoraft-goleveldb": {open: protoraftWith("goleveldb", false), module: ourModule, groups: true, ours: true, busy: protoraftBusy},
+	"protoraft-sessions":  {open: protoraftWith("journal", true), module: ourModule, groups: true, ours: true, busy: protoraftBusy},
 }
 
 const ourModule = "github.com/protoraft/protoraft"

@@ -55,12 +55,12 @@ func parseCommand(args []string) (*command, error) {
 	flags.DurationVar(&c.Warm, "warm", 2*time.Second, "time to warm up")
 	flags.DurationVar(&c.Dur, "dur", 5*time.Second, "time measured")
 	flags.StringVar(&c.Dir, "dir", "", "where data directories are made (default: the system's temporary directory)")
-	flags.BoolVar(&c.NoSessions, "nosessions", false, "have this library's client use no sessions")
 	flags.IntVar(&c.Payload, "payload", 16, "bytes of a command; not with -all")
 	flags.IntVar(&c.Conc, "conc", 256, "operations in flight; not with -all")
 	flags.IntVar(&c.Groups, "groups", 1, "Raft groups; one run only")
 	flags.IntVar(&c.Active, "active", 0, "how many of them are driven, 0 for all; one run only")
 	flags.Float64Var(&c.Reads, "reads", 0, "fraction of operations that are linearizable reads, 0 to 1; one run only")
+	flags.BoolVar(&c.Calls, "calls", false, "have a goroutine wait for each operation, also where a library can begin several")
 	flags.StringVar(&c.CPUProfile, "cpuprofile", "", "file for a CPU profile of the process that leads, over the time measured; one run only")
 	if err := flags.Parse(args); err != nil {
 		return nil, err

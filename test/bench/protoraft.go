@@ -30,15 +30,15 @@ type countingMachine interface {
 	count() uint64
 }
 
-func protoraftOn(logEngine string) func(memberConfig) (member, error) {
-	return func(c memberConfig) (member, error) { return newProtoraft(c, logEngine) }
+func protoraftWith(logEngine string, sessions bool) func(memberConfig) (member, error) {
+	return func(c memberConfig) (member, error) { return newProtoraft(c, logEngine, sessions) }
 }
 
-func newProtoraft(c memberConfig, logEngine string) (member, error) {
+func newProtoraft(c memberConfig, logEngine string, sessions bool) (member, error) {
 	logger := hclog.New(&hclog.LoggerOptions{Name: "bench", Level: hclog.Warn})
 	options := cluster.Options{
 		ID: memberName(c.ID), DataDir: c.Dir, LogEngine: logEngine, Logger: logger,
-		ElectionTimeout: c.Spec.Election, NoSessions: c.Spec.NoSessions,
+		ElectionTimeout: c.Spec.Election, NoSessions: !sessions,
 	}
 	for id := 1; id <= members; id++ {
 		options.Members = append(options.Members, cluster.Member{ID: memberName(id), Address: c.addr(id, 0)})
@@ -97,6 +97,29 @@ func (m *protoraftMember) Propose(group int, command []byte) error {
 
 func (m *protoraftMember) Start(group int, command []byte) (wait func() error) {
 	call := m.client.StartPropose(uint64(group+1), command)
+	return func() error {
+		_, err := call.Wait()
+		return err
+	}
+}
+
+func (m *protoraftMember) Asker(group int) asker {
+	return pipeline{m.client.NewPipeline(uint64(group + 1))}
+}
+
+// pipeline sends together what was begun between two waits.
+type pipeline struct{ *cluster.Pipeline }
+
+func (p pipeline) Write(command []byte) { p.Propose(command) }
+func (p pipeline) Read()                { p.Query(nil, cluster.Linearizable, false) }
+
+func (p pipeline) Next() error {
+	_, _, err := p.Pipeline.Next()
+	return err
+}
+
+func (m *protoraftMember) StartRead(group int) (wait func() error) {
+	call := m.client.StartQuery(uint64(group+1), nil, cluster.Linearizable, false)
 	return func() error {
 		_, err := call.Wait()
 		return err

@@ -20,8 +20,8 @@ type spec struct {
 	Election time.Duration `json:"election_ns,omitempty"`
 	Kills    int           `json:"kills,omitempty"` // of the leader, instead of a load
 
-	State      bool `json:"state,omitempty"`       // a machine with something to snapshot
-	NoSessions bool `json:"no_sessions,omitempty"` // of this library's client
+	State bool `json:"state,omitempty"` // a machine with something to snapshot
+	Calls bool `json:"calls,omitempty"` // a goroutine waits for each operation
 
 	Warm time.Duration `json:"-"`
 	Dur  time.Duration `json:"-"`
@@ -91,7 +91,7 @@ func plan(base spec, only, libs string, rounds int) ([]spec, error) {
 					continue
 				}
 				s := w.spec
-				s.Impl, s.Warm, s.Dur, s.Dir, s.NoSessions = name, base.Warm, base.Dur, base.Dir, base.NoSessions
+				s.Impl, s.Warm, s.Dur, s.Dir, s.Calls = name, base.Warm, base.Dur, base.Dir, base.Calls
 				s.Kills = w.Kills*(round+1)/rounds - w.Kills*round/rounds
 				if w.Kills > 0 && s.Kills == 0 {
 					continue
