@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/protoraft/protoraft/messages"
@@ -22,10 +21,7 @@ type clientSession struct {
 	settled  []bool // of low and those above it
 	waiting  []pendingStart
 
-	// turnedAway are the commands that the group was too busy for and that were not sent
-	// again yet. Until they are none is begun: else newcomers would take their places
-	// until their time was up, and with the window's first the whole window.
-	turnedAway atomic.Int64
+	turnedAway turnedAway
 }
 
 // pendingStart is a command begun before its session was open, or a query that must
@@ -51,7 +47,7 @@ func (c *Client) startInSession(call *Call, group uint64, command []byte) {
 		return // refused: the client ends
 	}
 	for s := c.session(group); ; s = c.session(group) {
-		if s.turnedAway.Load() > 0 {
+		if s.busy() {
 			call.refuse(messages.Reason_BUSY)
 			return
 		}
