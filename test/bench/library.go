@@ -23,10 +23,17 @@ type member interface {
 	Applied(group int) uint64
 }
 
-// starter is a member of a library that can begin a write and wait for its end
-// elsewhere. Each wait is called once.
+// starter is a member of a library that can begin a write and tell of its end later.
 type starter interface {
-	Start(group int, command []byte) (wait func() error)
+	Start(group int, command []byte) begun
+}
+
+// begun is a write under way.
+type begun interface {
+	// Decided says whether Wait returns at once.
+	Decided() bool
+	// Wait is called once.
+	Wait() error
 }
 
 // giver is a member of a library whose groups can be spread: it asks that a group it

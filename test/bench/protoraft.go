@@ -95,12 +95,15 @@ func (m *protoraftMember) Propose(group int, command []byte) error {
 	return err
 }
 
-func (m *protoraftMember) Start(group int, command []byte) (wait func() error) {
-	call := m.client.StartPropose(uint64(group+1), command)
-	return func() error {
-		_, err := call.Wait()
-		return err
-	}
+func (m *protoraftMember) Start(group int, command []byte) begun {
+	return protoraftBegun{m.client.StartPropose(uint64(group+1), command)}
+}
+
+type protoraftBegun struct{ *cluster.Call }
+
+func (b protoraftBegun) Wait() error {
+	_, err := b.Call.Wait()
+	return err
 }
 
 func (m *protoraftMember) Read(group int) error {
