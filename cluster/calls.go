@@ -131,6 +131,9 @@ func unanswered(id uint64, reason messages.Reason) messages.ResultItem {
 }
 
 func (t *callTable) errorOf(item messages.ResultItem) error {
+	if item.Reason == messages.Reason_BUSY && item.Outcome == messages.Outcome_NOT_APPLIED && item.Leader == "" {
+		return tooBusy
+	}
 	e := &Error{Outcome: Unknown, Reason: reasons[item.Reason], Leader: item.Leader}
 	switch item.Outcome {
 	case messages.Outcome_APPLIED:

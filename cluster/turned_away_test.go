@@ -98,6 +98,58 @@ func TestRefusedBeforeTheDoor(t *testing.T) {
 	}
 }
 
+// TestRefusalCostsNoMemory: neither where the door is looked at, nor in a session that has a
+// command turned away.
+func TestRefusalCostsNoMemory(t *testing.T) {
+	for _, noSessions := range []bool{true, false} {
+		h, _, c := newHatch(t, true)
+		c.noSessions = noSessions
+		if _, err := c.Propose(t.Context(), 1, nil); err != nil {
+			t.Fatal(err)
+		}
+		h.shut.Store(true)
+		var first *Call
+		if !noSessions {
+			first = c.StartPropose(1, nil)
+		}
+		n := testing.AllocsPerRun(10_000, func() {
+			if _, err := c.StartPropose(1, nil).Wait(); !errors.Is(err, ErrBusy) {
+				t.Fatalf("%v, expected Busy", err)
+			}
+		})
+		if n != 0 {
+			t.Errorf("without sessions %v: %v allocations for a refusal", noSessions, n)
+		}
+		h.shut.Store(false)
+		if first != nil {
+			if _, err := first.Wait(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// BenchmarkRefusal is what it costs to be told that the leader in this process is busy.
+func BenchmarkRefusal(b *testing.B) {
+	system := NewSystem(nil)
+	c, err := newClient(system, actor.NewPID(system.ProcessRegistry.Address, "nobody"), time.Minute)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	h := &hatch{}
+	h.leads.Store(true)
+	h.shut.Store(true)
+	c.routes.learn(1, actor.NewPID(system.ProcessRegistry.Address, "nobody"), h)
+	c.noSessions = true
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.StartPropose(1, nil).Wait(); !errors.Is(err, ErrBusy) {
+			b.Fatal(err)
+		}
+	}
+}
+
 // sweeps returns when so many sweeps have begun.
 func (c *Client) sweeps(n int) {
 	for end := c.calls.now.Load() + int64(n)*int64(deadlineSweep); c.calls.now.Load() < end; {
