@@ -22,7 +22,7 @@ type admission struct {
 	most, mostBytes int64
 
 	operations, bytes, writes atomic.Int64 // in the mailbox
-	room                      atomic.Int64 // for writes there
+	room, roomBytes           atomic.Int64 // for writes there
 }
 
 func newAdmission(most, mostBytes int) *admission {
@@ -35,14 +35,26 @@ func (d *admission) reset() {
 	d.operations.Store(0)
 	d.bytes.Store(0)
 	d.writes.Store(0)
-	d.open(math.MaxInt)
+	d.open(math.MaxInt, math.MaxInt)
 }
 
-// open is called by the actor at the end of its turn: so many writes it can take.
-func (d *admission) open(writes int) {
-	if room := int64(writes); d.room.Load() != room {
-		d.room.Store(room)
+// open is called by the actor at the end of its turn: so many writes it can take, of so
+// many bytes in all.
+func (d *admission) open(writes, bytes int) {
+	change(&d.room, writes)
+	change(&d.roomBytes, bytes)
+}
+
+// change leaves alone what others read all the while, and need not read anew.
+func change(v *atomic.Int64, to int) {
+	if v.Load() != int64(to) {
+		v.Store(int64(to))
 	}
+}
+
+// noRoom says whether no write can wait.
+func (d *admission) noRoom() bool {
+	return d.writes.Load() >= d.room.Load() || d.bytes.Load() >= d.roomBytes.Load()
 }
 
 // admit says what of a message may pass, nil for nothing, and counts it in. What comes
@@ -52,10 +64,10 @@ func (d *admission) admit(message any) (pass any, refused []any) {
 	if load.operations == 0 {
 		return message, nil
 	}
-	if d.operations.Load() >= d.most || d.bytes.Load() >= d.mostBytes {
+	if d.full() {
 		return nil, []any{message}
 	}
-	if load.writes > 0 && d.writes.Load() >= d.room.Load() {
+	if load.writes > 0 && d.noRoom() {
 		if message, refused = split(message); message == nil {
 			return nil, refused
 		}
@@ -63,6 +75,11 @@ func (d *admission) admit(message any) (pass any, refused []any) {
 	}
 	d.count(load, 1)
 	return message, refused
+}
+
+// full says whether no operation can wait any more, not even one that is no write.
+func (d *admission) full() bool {
+	return d.operations.Load() >= d.most || d.bytes.Load() >= d.mostBytes
 }
 
 // left counts out what the actor is given.

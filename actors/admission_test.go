@@ -54,7 +54,7 @@ func TestDoorCountsOut(t *testing.T) {
 	if o, b, w := d.operations.Load(), d.bytes.Load(), d.writes.Load(); o != 0 || b != 0 || w != 0 {
 		t.Fatalf("%d operations, %d bytes, %d writes in an empty mailbox", o, b, w)
 	}
-	d.open(1)
+	d.open(1, 1<<20)
 	for n, want := range []string{"pass 2 of 2", "pass 1 of 2", "pass 1 of 2"} {
 		pass, refused := d.admit(together(commandOf(1, "a"), queryOf(2, messages.Consistency_LINEARIZABLE)))
 		if got := fmt.Sprintf("pass %d of %d", len(pass.(*Operations).Items), len(pass.(*Operations).Items)+len(refused)); got != want {

@@ -149,7 +149,7 @@ func (l *leader) endTurn(ctx actor.Context) {
 // the Gateway, to be asked again elsewhere; what did may yet be applied.
 func (l *leader) exit(ctx actor.Context) {
 	l.heartbeat.cancel()
-	l.door.open(math.MaxInt)
+	l.door.open(math.MaxInt, math.MaxInt)
 	l.wakePeers(ctx)
 	l.eachReplicator(func(_ core.NodeID, pid *actor.PID) { ctx.Stop(pid) })
 	l.raft.leader = ""

@@ -93,11 +93,12 @@ func (l *leader) full() bool {
 // can be kept.
 func (l *leader) mindDoor() {
 	l.pace.Ended(l.applied, int64(l.now))
-	room := 0
+	room, bytes, limits := 0, 0, &l.opts.Limits
 	if !l.full() {
-		room = min(l.pace.Room(len(l.queue.items), int64(l.now)), l.opts.Limits.QueuedProposals-len(l.queue.items))
+		room = min(l.pace.Room(len(l.queue.items), int64(l.now)), limits.QueuedProposals-len(l.queue.items))
+		bytes = limits.QueuedBytes - l.queue.bytes
 	}
-	l.door.open(room)
+	l.door.open(room, bytes)
 }
 
 // cut closes a block of what is queued and sends it to the peers and to the own

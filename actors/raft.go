@@ -111,7 +111,11 @@ const raftYields = 1
 // MemberProps describes a group's member on this node. Spawn it under the same
 // name on every node: members find each other by it.
 func MemberProps(rt *Runtime, links Links, opts MemberOptions) *actor.Props {
-	d := newAdmission(opts.Limits.QueuedProposals, opts.Limits.QueuedBytes)
+	props, _ := MemberPropsAndDoor(rt, links, opts)
+	return props
+}
+
+func memberProps(rt *Runtime, links Links, opts MemberOptions, d *admission) *actor.Props {
 	return rt.propsBehind(d, raftYields, func() behavior {
 		return &raft{
 			rt: rt, links: links, opts: opts, rand: rt.Rand(), door: d,

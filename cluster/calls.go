@@ -21,6 +21,8 @@ type Call struct {
 	done     chan struct{} // one token when item is set
 	flight   *flight       // what it was sent with by a Pipeline, which waits for all; else nil
 	tries    tries         // of a command that may be sent again
+	free     bool          // to be begun; with the table's lock, as the next
+	swept    bool          // the sweep looks at it, or will
 	item     messages.ResultItem
 }
 
@@ -31,6 +33,10 @@ const (
 	queryBit   = 1 << 23
 	generation = 1 << 24
 )
+
+// Decided says whether Wait would return at once. It is for who looks after many calls and
+// does not want to be woken for each.
+func (c *Call) Decided() bool { return c.state.Load() == 0 }
 
 // Wait returns the state machine's reply, or an *Error. The reply must not be changed: see
 // Client.Propose.
@@ -125,6 +131,9 @@ func unanswered(id uint64, reason messages.Reason) messages.ResultItem {
 }
 
 func (t *callTable) errorOf(item messages.ResultItem) error {
+	if item.Reason == messages.Reason_BUSY && item.Outcome == messages.Outcome_NOT_APPLIED && item.Leader == "" {
+		return tooBusy
+	}
 	e := &Error{Outcome: Unknown, Reason: reasons[item.Reason], Leader: item.Leader}
 	switch item.Outcome {
 	case messages.Outcome_APPLIED:
@@ -154,8 +163,9 @@ type callTable struct {
 	trouble func() string // why nodes cannot be reached; nil in a node
 	now     atomic.Int64  // coarse, nanoseconds since start
 
-	mu      sync.Mutex // guards free, all's growth, refusing
+	mu      sync.Mutex // guards free, begun, all's growth, refusing
 	free    []*Call
+	begun   []*Call // since the last sweep, of those it did not look at
 	all     atomic.Pointer[[]*Call]
 	refused bool
 
@@ -193,7 +203,14 @@ func (t *callTable) take() *Call {
 	}
 	c := t.free[n-1]
 	t.free = t.free[:n-1]
+	t.noteBegun(c)
 	return c
+}
+
+// give takes a call back. It needs the lock.
+func (t *callTable) give(c *Call) {
+	c.free = true
+	t.free = append(t.free, c)
 }
 
 // open makes a free call one that waits, with an id of its own.
@@ -212,13 +229,14 @@ func (t *callTable) grow() *Call {
 	c := &Call{table: t, id: uint64(len(all)), done: make(chan struct{}, 1)}
 	all = append(all, c)
 	t.all.Store(&all)
+	t.noteBegun(c)
 	return c
 }
 
 func (t *callTable) release(c *Call) {
 	c.tries.forget()
 	t.mu.Lock()
-	t.free = append(t.free, c)
+	t.give(c)
 	t.mu.Unlock()
 }
 
@@ -241,29 +259,6 @@ func (t *callTable) SendSystemMessage(*actor.PID, any) {}
 
 // Stop is part of actor.Process.
 func (t *callTable) Stop(*actor.PID) {}
-
-// sweep advances the coarse clock and ends calls whose time is up.
-func (t *callTable) sweep() {
-	start := time.Now()
-	ticker := time.NewTicker(deadlineSweep)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-t.stop:
-			return
-		case <-ticker.C:
-			now := int64(time.Since(start))
-			t.now.Store(now)
-			t.each(func(c *Call, id uint64) {
-				if now > c.deadline.Load() {
-					c.abandon(id, messages.Reason_TIMED_OUT)
-				} else {
-					c.sendAgain(id, now)
-				}
-			})
-		}
-	}
-}
 
 // each visits the calls that wait.
 func (t *callTable) each(f func(c *Call, id uint64)) {

@@ -160,6 +160,9 @@ func (c *Client) Leader(ctx context.Context, group uint64) (Member, error) {
 // matters, Wait before starting the next, or use a client with NoSessions. The command
 // must not be changed afterwards.
 func (c *Client) StartPropose(group uint64, command []byte) *Call {
+	if c.noSessions && len(command) <= MaxCommandBytes && c.turnsAway(group) {
+		return c.calls.refusal(messages.Reason_BUSY)
+	}
 	call := c.calls.begin(false)
 	switch {
 	case len(command) > MaxCommandBytes:
@@ -251,7 +254,7 @@ func (c *Client) drain(wait bool) {
 const drainTimeout = 2 * time.Second
 
 // member is nil where the group has none in this process.
-func (c *Client) member(group uint64) *actor.PID { return c.routes.find(group) }
+func (c *Client) member(group uint64) *actor.PID { return c.routes.find(group).pid }
 
 func (c *Client) members() (pids []*actor.PID) {
 	for _, group := range c.groups() {
@@ -265,7 +268,7 @@ func (c *Client) members() (pids []*actor.PID) {
 // groups are those that have a member in this process, in order.
 func (c *Client) groups() []uint64 { return c.routes.groups() }
 
-func (c *Client) learn(group uint64, pid *actor.PID)  { c.routes.learn(group, pid) }
+func (c *Client) learn(group uint64, pid *actor.PID)  { c.routes.learn(group, pid, nil) }
 func (c *Client) forget(group uint64, pid *actor.PID) { c.routes.forget(group, pid) }
 
 // ClientOptions are for a process that is no node.

@@ -58,7 +58,7 @@ var (
 )
 
 // Error is every error of a Client's Propose, Query, ChangeMembers, AbortChange, Members
-// and Leader.
+// and Leader. It may be shared by many: it must not be changed.
 type Error struct {
 	Outcome Outcome
 	Reason  error  // one of the sentinels above
@@ -88,6 +88,9 @@ func OutcomeOf(err error) Outcome {
 	}
 	return Unknown
 }
+
+// tooBusy is shared: a flood is told so a million times a second.
+var tooBusy = &Error{Outcome: NotApplied, Reason: ErrBusy}
 
 var reasons = map[messages.Reason]error{
 	messages.Reason_NO_LEADER:       ErrNoLeader,

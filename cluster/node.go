@@ -255,12 +255,13 @@ func (n *Node) props(group, incarnation uint64, begin core.Configuration, nodes 
 		return nil, fmt.Errorf("group %d: %w", group, err)
 	}
 	// Peers may be here before the member's first turn.
+	member, door := actors.MemberPropsAndDoor(n.runtime, n.links, o)
 	admit := actor.WithOnInit(func(ctx actor.Context) {
 		id := ctx.Self().Id
 		n.remote.guard.allowMember(id)
-		n.client.learn(group, ctx.Self())
+		n.client.routes.learn(group, ctx.Self(), door)
 	})
-	return actors.MemberProps(n.runtime, n.links, o).Configure(admit), nil
+	return member.Configure(admit), nil
 }
 
 // Client returns the node's client. It is shared and lives as long as the node.

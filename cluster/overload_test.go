@@ -17,9 +17,14 @@ import (
 // done. What is refused is refused before the call is back, what is taken is applied, what
 // waits is bounded, and the leader leads on.
 func TestFloodIsRefusedAtOnce(t *testing.T) {
+	t.Run("without sessions", func(t *testing.T) { testFlood(t, 600_000, true) })
+	t.Run("with sessions", func(t *testing.T) { testFlood(t, 300_000, false) })
+}
+
+func testFlood(t *testing.T, flood int, noSessions bool) {
 	c := newTrio(t)
 	c.change = func(_ int, o *Options) {
-		o.NoSessions = true
+		o.NoSessions = noSessions
 		o.ElectionTimeout, o.HeartbeatInterval = 3*time.Second, 300*time.Millisecond // of a machine that has much else to do
 		o.RequestTimeout = patience
 	}
@@ -37,7 +42,7 @@ func TestFloodIsRefusedAtOnce(t *testing.T) {
 	}
 	before := termOf(t, leader)
 
-	const flood, most = 600_000, 4 << 16
+	const most = 4 << 16
 	taken := make(chan *Call, flood)
 	var waiting atomic.Int64
 	applied, late := 0, 0
@@ -59,7 +64,7 @@ func TestFloodIsRefusedAtOnce(t *testing.T) {
 	atOnce := 0
 	for range flood {
 		call := client.StartPropose(1, counter.Add(1))
-		if len(call.done) == 0 {
+		if !call.Decided() {
 			if n := waiting.Add(1); n > most {
 				t.Errorf("%d wait, expected at most %d", n, most)
 				break

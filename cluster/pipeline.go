@@ -219,6 +219,8 @@ func (t *callTable) beginAll(f *flight, items []any) (open bool) {
 
 func (t *callTable) releaseAll(calls []*Call) {
 	t.mu.Lock()
-	t.free = append(t.free, calls...)
+	for _, c := range calls {
+		t.give(c)
+	}
 	t.mu.Unlock()
 }

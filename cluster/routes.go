@@ -14,11 +14,23 @@ const routeShards = 64
 // may have ten thousand groups: nothing is copied when one more comes.
 type routes [routeShards]struct {
 	mu      sync.RWMutex
-	members map[uint64]*actor.PID
+	members map[uint64]route
 }
 
-// find returns nil where the group has no member here.
-func (r *routes) find(group uint64) *actor.PID {
+// route is a member, and its door where that is known.
+type route struct {
+	pid  *actor.PID
+	door door
+}
+
+// door is an *actors.Door: what to know of a member before it is asked.
+type door interface {
+	Leads() bool
+	Shut() bool
+}
+
+// find returns no PID where the group has no member here.
+func (r *routes) find(group uint64) route {
 	s := &r[group%routeShards]
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -27,15 +39,15 @@ func (r *routes) find(group uint64) *actor.PID {
 
 // learn: a member started again under its name takes the place of the one that ended,
 // whose end may not have been heard of yet.
-func (r *routes) learn(group uint64, pid *actor.PID) {
+func (r *routes) learn(group uint64, pid *actor.PID, door door) {
 	s := &r[group%routeShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.members == nil {
-		s.members = map[uint64]*actor.PID{}
+		s.members = map[uint64]route{}
 	}
-	if known := s.members[group]; known == nil || known.Equal(pid) {
-		s.members[group] = pid
+	if known := s.members[group].pid; known == nil || known.Equal(pid) {
+		s.members[group] = route{pid, door}
 	}
 }
 
@@ -44,7 +56,7 @@ func (r *routes) forget(group uint64, pid *actor.PID) {
 	s := &r[group%routeShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.members[group] == pid {
+	if s.members[group].pid == pid {
 		delete(s.members, group)
 	}
 }

@@ -3,7 +3,6 @@ package cluster
 import (
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/protoraft/protoraft/messages"
@@ -23,10 +22,7 @@ type clientSession struct {
 	settled  []bool // of low and those above it
 	waiting  []pendingStart
 
-	// turnedAway are the commands that the group was too busy for and that were not sent
-	// again yet. Until they are none is begun: else newcomers would take their places
-	// until their time was up, and with the window's first the whole window.
-	turnedAway atomic.Int64
+	turnedAway turnedAway
 }
 
 // pendingStart is a command begun before its session was open, or a query that must
@@ -52,7 +48,7 @@ func (c *Client) startInSession(call *Call, group uint64, command []byte) {
 		return // refused: the client ends
 	}
 	for s := c.session(group); ; s = c.session(group) {
-		if s.turnedAway.Load() > 0 {
+		if s.busy() {
 			call.refuse(messages.Reason_BUSY)
 			return
 		}
@@ -159,7 +155,7 @@ func (c *Client) startQueries(calls []*Call, items []any) []any {
 }
 
 func (s *clientSession) startAll(calls []*Call, items []any) (send []any, begun bool) {
-	busy := s.turnedAway.Load() > 0
+	busy := s.busy()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.usable() {

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -24,7 +25,7 @@ type tries struct {
 	doubt   bool                // a try may have been applied, and was answered as unknown
 	over    bool                // never again
 	turned  bool                // away, as busy, and not sent again: counted by the session
-	again   int64               // when to send again, by the table's coarse clock
+	again   atomic.Int64        // when to send again, by the table's coarse clock; changed with mu
 	last    messages.ResultItem // the last answer that was no end, where there was one
 }
 
@@ -38,15 +39,22 @@ type tried struct {
 	sequence uint64
 }
 
-// turn notes whether the group was too busy for the last try. It needs the lock.
-func (t *tries) turn(away bool) {
-	if t.turned == away || t.session == nil {
-		return
+// turnAway notes that the group was too busy for the last try: the session sends it
+// again. It needs the lock.
+func (c *Call) turnAway(now int64) {
+	t := &c.tries
+	t.again.Store(0) // each sweep looks whether it may go
+	if !t.turned {
+		t.turned = true
+		t.session.turnedAway.add(c, t.id, now)
 	}
-	if t.turned = away; away {
-		t.session.turnedAway.Add(1)
-	} else {
-		t.session.turnedAway.Add(-1)
+}
+
+// turnedNot: the command is not turned away, or no more. It needs the lock.
+func (t *tries) turnedNot() {
+	if t.turned {
+		t.turned = false
+		t.session.turnedAway.gone()
 	}
 }
 
@@ -60,7 +68,8 @@ const (
 func (t *tries) begin(id uint64, what tried) {
 	t.mu.Lock()
 	t.id, t.tried = id, what
-	t.sent, t.answers, t.doubt, t.over, t.again = 0, 0, false, false, notBefore
+	t.sent, t.answers, t.doubt, t.over = 0, 0, false, false
+	t.again.Store(notBefore)
 	t.mu.Unlock()
 }
 
@@ -68,7 +77,7 @@ func (t *tries) begin(id uint64, what tried) {
 func (t *tries) forget() {
 	t.mu.Lock()
 	if t.id != 0 {
-		t.turn(false)
+		t.turnedNot()
 		t.id, t.client, t.command, t.session = 0, nil, nil, nil
 		if t.answers > 1 {
 			t.last = messages.ResultItem{}
@@ -108,7 +117,7 @@ func (t *tries) end(id uint64, item *messages.ResultItem) {
 		return
 	}
 	t.over = true
-	t.turn(false)
+	t.turnedNot()
 	if t.doubt || t.answers < t.sent {
 		return
 	}
@@ -136,8 +145,12 @@ func (c *Call) answered(answer *messages.ResultItem) {
 	}
 	if !t.over && worthAnother(&item) {
 		t.last = item
-		t.again = now + retryAfter(t.sent)
-		t.turn(item.Reason == messages.Reason_BUSY)
+		if item.Reason == messages.Reason_BUSY && t.session != nil {
+			c.turnAway(now)
+		} else {
+			t.again.Store(now + retryAfter(t.sent))
+			t.turnedNot()
+		}
 		t.mu.Unlock()
 		return
 	}
@@ -146,7 +159,7 @@ func (c *Call) answered(answer *messages.ResultItem) {
 	}
 	t.over = true
 	t.doubt = t.doubt || item.Outcome == messages.Outcome_APPLIED // for who gives the call up before it is settled below
-	t.turn(false)
+	t.turnedNot()
 	session, sequence := t.session, t.sequence
 	t.mu.Unlock()
 	if item.Reason == messages.Reason_SESSION_EXPIRED && session != nil {
@@ -181,11 +194,16 @@ func retryAfter(tries int) int64 {
 // sendAgain sends when it is time to.
 func (c *Call) sendAgain(id uint64, now int64) {
 	t := &c.tries
+	if now < t.again.Load() {
+		return
+	}
 	t.mu.Lock()
-	due, session := t.id == id && !t.over && now >= t.again, t.session
+	due, session, turned := t.id == id && !t.over && now >= t.again.Load(), t.session, t.turned
 	t.mu.Unlock()
 	switch {
 	case !due:
+	case turned:
+		session.sendTurnedAway(now)
 	case session == nil:
 		c.sendTry(id, 0, 0)
 	default:
@@ -209,8 +227,8 @@ func (c *Call) sendTry(id, session, acknowledged uint64) {
 		return
 	}
 	t.sent++
-	t.again = notBefore
-	t.turn(false)
+	t.again.Store(notBefore)
+	t.turnedNot()
 	client, group := t.client, t.group
 	p := &posted{propose: messages.Propose{
 		Group: group, Request: id, Command: t.command, Kind: t.kind,

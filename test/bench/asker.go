@@ -18,11 +18,18 @@ type pipeliner interface {
 	Asker(group int) asker
 }
 
-// starter is a member of a library that can begin an operation and wait for its end
-// elsewhere. Each wait is called once.
+// starter is a member of a library that can begin an operation and tell of its end later.
 type starter interface {
-	Start(group int, command []byte) (wait func() error)
-	StartRead(group int) (wait func() error)
+	Start(group int, command []byte) begun
+	StartRead(group int) begun
+}
+
+// begun is an operation under way.
+type begun interface {
+	// Decided says whether Wait returns at once.
+	Decided() bool
+	// Wait is called once.
+	Wait() error
 }
 
 // goroutines is how many keep the operations of a process in flight, where the library
@@ -63,22 +70,35 @@ func (c *calling) Ready() int           { return 0 }
 type starting struct {
 	member starter
 	group  int
-	waits  []func() error // in a ring, from next on
-	next   int
+	queue  fifo[begun]
 }
 
-func (s *starting) Write(command []byte) { s.add(s.member.Start(s.group, command)) }
-func (s *starting) Read()                { s.add(s.member.StartRead(s.group)) }
+func (s *starting) Write(command []byte) { s.queue.push(s.member.Start(s.group, command)) }
+func (s *starting) Read()                { s.queue.push(s.member.StartRead(s.group)) }
+func (s *starting) Next() error          { return s.queue.pop().Wait() }
 
-func (s *starting) add(wait func() error) { s.waits = append(s.waits, wait) }
-
-func (s *starting) Next() error {
-	wait := s.waits[s.next]
-	s.waits[s.next] = nil
-	if s.next++; s.next == len(s.waits) || s.next >= 1024 {
-		s.waits, s.next = s.waits[:copy(s.waits, s.waits[s.next:])], 0
+func (s *starting) Ready() (n int) {
+	for n < s.queue.len() && s.queue.at(n).Decided() {
+		n++
 	}
-	return wait()
+	return n
 }
 
-func (s *starting) Ready() int { return 0 }
+// fifo hands out first what came first.
+type fifo[T any] struct {
+	items []T
+	head  int // those before were handed out
+}
+
+func (q *fifo[T]) push(item T) { q.items = append(q.items, item) }
+func (q *fifo[T]) len() int    { return len(q.items) - q.head }
+func (q *fifo[T]) at(i int) T  { return q.items[q.head+i] }
+
+func (q *fifo[T]) pop() T {
+	item := q.items[q.head]
+	clear(q.items[q.head : q.head+1])
+	if q.head++; q.head == len(q.items) || q.head >= 1024 {
+		q.items, q.head = q.items[:copy(q.items, q.items[q.head:])], 0
+	}
+	return item
+}

@@ -84,38 +84,56 @@ func (m *dragonboatMember) Give(group, to int) error {
 }
 
 func (m *dragonboatMember) Propose(group int, command []byte) error {
-	return m.Start(group, command)()
+	return m.Start(group, command).Wait()
 }
 
-func (m *dragonboatMember) Start(group int, command []byte) (wait func() error) {
+func (m *dragonboatMember) Start(group int, command []byte) begun {
 	state, err := m.host.Propose(m.sessions[group], command, opTimeout)
 	if err != nil {
-		return func() error { return err }
+		return dragonboatRefused{err}
 	}
-	return func() error {
-		defer state.Release()
-		if r := <-state.ResultC(); !r.Completed() {
-			return fmt.Errorf("not completed: timeout %v, rejected %v, dropped %v, terminated %v", r.Timeout(), r.Rejected(), r.Dropped(), r.Terminated())
-		}
-		return nil
-	}
+	return dragonboatBegun{state}
 }
 
-func (m *dragonboatMember) Read(group int) error { return m.StartRead(group)() }
+type dragonboatRefused struct{ err error }
 
-func (m *dragonboatMember) StartRead(group int) (wait func() error) {
+func (r dragonboatRefused) Decided() bool { return true }
+func (r dragonboatRefused) Wait() error   { return r.err }
+
+type dragonboatBegun struct{ state *dragonboat.RequestState }
+
+func (b dragonboatBegun) Decided() bool { return len(b.state.ResultC()) > 0 }
+
+func (b dragonboatBegun) Wait() error {
+	defer b.state.Release()
+	if r := <-b.state.ResultC(); !r.Completed() {
+		return fmt.Errorf("not completed: timeout %v, rejected %v, dropped %v, terminated %v", r.Timeout(), r.Rejected(), r.Dropped(), r.Terminated())
+	}
+	return nil
+}
+
+func (m *dragonboatMember) Read(group int) error { return m.StartRead(group).Wait() }
+
+func (m *dragonboatMember) StartRead(group int) begun {
 	state, err := m.host.ReadIndex(uint64(group+1), opTimeout)
 	if err != nil {
-		return func() error { return err }
+		return dragonboatRefused{err}
 	}
-	return func() error {
-		defer state.Release()
-		if r := <-state.ResultC(); !r.Completed() {
-			return fmt.Errorf("read not completed: timeout %v, dropped %v", r.Timeout(), r.Dropped())
-		}
-		_, err := m.host.ReadLocalNode(state, nil)
-		return err
+	return dragonboatRead{dragonboatBegun{state}, m.host}
+}
+
+type dragonboatRead struct {
+	dragonboatBegun
+	host *dragonboat.NodeHost
+}
+
+func (r dragonboatRead) Wait() error {
+	defer r.state.Release()
+	if r := <-r.state.ResultC(); !r.Completed() {
+		return fmt.Errorf("read not completed: timeout %v, dropped %v", r.Timeout(), r.Dropped())
 	}
+	_, err := r.host.ReadLocalNode(r.state, nil)
+	return err
 }
 
 func (m *dragonboatMember) Applied(group int) uint64 { return m.machines[group].applied.Load() }

@@ -8,8 +8,9 @@ import (
 )
 
 // flood is an open loop: one goroutine begins commands at a rate, whatever becomes of
-// those before. A goroutine waits for each, and begins it where the library's call
-// does not return before the end.
+// those before. It also looks after those under way, so that none of them costs the
+// machine a goroutine or a wake-up: the loop is not to be what is measured. Where a
+// library's call does not return before the end, a goroutine waits for each.
 type flood struct {
 	member member
 	busy   func(error) bool
@@ -23,7 +24,7 @@ type flood struct {
 // nothing. Commands beyond are not begun, and counted as held back.
 const floodWaitingMax = 1 << 19
 
-// floodCounts is written by every goroutine that waits.
+// floodCounts is written by the beginner, and by goroutines that wait.
 type floodCounts struct {
 	begun, held, acked, refused, failed atomic.Uint64
 
@@ -60,52 +61,122 @@ func (f *flood) start(rate, payload int) {
 	f.beginner.Go(func() { f.begin(rate, command, stopping) })
 }
 
-// begin catches up with the rate every floodTick.
+// begin catches up with the rate every floodTick, and with what was decided meanwhile.
 func (f *flood) begin(rate int, command []byte, stopping <-chan struct{}) {
 	ticks := time.NewTicker(floodTick)
 	defer ticks.Stop()
+	starter, starts := f.member.(starter)
+	var under underWay
 	began := time.Now()
-	for sent := 0; ; {
+	for tick, sent := 0, 0; ; tick++ {
 		select {
 		case <-stopping:
+			go under.letGo()
 			return
 		case <-ticks.C:
 		}
-		due := int(time.Since(began).Seconds() * float64(rate))
+		now := time.Now()
+		under.reap(tick%floodSearch == 0, now, f.ended)
+		due := int(now.Sub(began).Seconds() * float64(rate))
 		// A beginner that was held up does not make good for it in one burst.
 		sent = max(sent, due-rate/floodBurst)
 		for ; sent < due; sent++ {
-			f.one(command)
+			switch {
+			case !f.admit():
+			case starts:
+				now = f.one(starter.Start(0, command), now, &under)
+			default:
+				f.apart(command, now)
+				now = time.Now()
+			}
 		}
 	}
 }
 
 const (
-	floodTick  = time.Millisecond
-	floodBurst = 20 // of a second: the most that is begun at once
+	floodTick   = time.Millisecond
+	floodBurst  = 20 // of a second: the most that is begun at once
+	floodSearch = 20 // ticks between two looks at all that is under way
 )
 
-func (f *flood) one(command []byte) {
+// admit counts a command in, unless too many wait.
+func (f *flood) admit() bool {
 	c := f.counts
 	waiting := c.waiting.Add(1)
 	if waiting > floodWaitingMax {
 		c.waiting.Add(-1)
 		c.held.Add(1)
-		return
+		return false
 	}
 	if waiting > c.mostWaiting.Load() {
 		c.mostWaiting.Store(waiting) // only the beginner writes it
 	}
 	c.begun.Add(1)
-	began := time.Now()
-	wait := func() error { return f.member.Propose(0, command) }
-	if m, ok := f.member.(starter); ok {
-		wait = m.Start(0, command)
+	return true
+}
+
+// one looks at a command just begun: one refused at once is known to be now. It returns
+// what time it is.
+func (f *flood) one(b begun, began time.Time, under *underWay) time.Time {
+	decided := b.Decided()
+	now := time.Now()
+	if decided {
+		f.ended(b.Wait(), now.Sub(began))
+	} else {
+		under.add(b, began)
 	}
+	return now
+}
+
+func (f *flood) apart(command []byte, began time.Time) {
 	go func() {
-		err := wait()
+		err := f.member.Propose(0, command)
 		f.ended(err, time.Since(began))
 	}()
+}
+
+// underWay are the commands that are not decided, in the order they were begun in. Most
+// are decided in that order.
+type underWay struct {
+	waits []waiting
+	head  int // those before were taken out
+}
+
+type waiting struct {
+	begun
+	since time.Time
+}
+
+func (u *underWay) add(b begun, since time.Time) { u.waits = append(u.waits, waiting{b, since}) }
+
+// reap tells what became of those that are decided: of the first in order, up to one that
+// is not, or of all.
+func (u *underWay) reap(all bool, now time.Time, ended func(error, time.Duration)) {
+	for u.head < len(u.waits) && u.waits[u.head].Decided() {
+		w := u.waits[u.head]
+		u.head++
+		ended(w.Wait(), now.Sub(w.since))
+	}
+	if !all {
+		return
+	}
+	left := u.waits[:0]
+	for _, w := range u.waits[u.head:] {
+		if w.Decided() {
+			ended(w.Wait(), now.Sub(w.since))
+		} else {
+			left = append(left, w)
+		}
+	}
+	clear(u.waits[len(left):])
+	u.waits, u.head = left, 0
+}
+
+// letGo waits for those that nobody asks after any more: the library has them back.
+func (u *underWay) letGo() {
+	for _, w := range u.waits[u.head:] {
+		w.Wait()
+	}
 }
 
 func (f *flood) ended(err error, took time.Duration) {

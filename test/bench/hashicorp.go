@@ -89,27 +89,42 @@ func (m *hashicorpMember) Leads() []int {
 	return nil
 }
 
-func (m *hashicorpMember) Propose(group int, command []byte) error { return m.Start(group, command)() }
-
-func (m *hashicorpMember) Start(_ int, command []byte) (wait func() error) {
-	return m.raft.Apply(command, opTimeout).Error
+func (m *hashicorpMember) Propose(_ int, command []byte) error {
+	return m.raft.Apply(command, opTimeout).Error()
 }
 
-func (m *hashicorpMember) Read(group int) error { return m.StartRead(group)() }
-
-// StartRead confirms leadership with a round of heartbeats and reads the local state:
+// Read confirms leadership with a round of heartbeats and reads the local state:
 // what the library offers, though it does not wait for the apply of what was
 // committed before.
-func (m *hashicorpMember) StartRead(int) (wait func() error) {
-	verified := m.raft.VerifyLeader()
-	return func() error {
-		if err := verified.Error(); err != nil {
-			return err
-		}
-		m.machine.applied.Load()
-		return nil
+func (m *hashicorpMember) Read(int) error {
+	if err := m.raft.VerifyLeader().Error(); err != nil {
+		return err
 	}
+	m.machine.applied.Load()
+	return nil
 }
+
+func (m *hashicorpMember) Asker(int) asker { return &hashicorpFutures{member: m} }
+
+// hashicorpFutures asks by the library's futures, which cannot be asked whether they are
+// decided.
+type hashicorpFutures struct {
+	member *hashicorpMember
+	queue  fifo[raft.Future]
+}
+
+func (f *hashicorpFutures) Write(command []byte) {
+	f.queue.push(f.member.raft.Apply(command, opTimeout))
+}
+func (f *hashicorpFutures) Read() { f.queue.push(f.member.raft.VerifyLeader()) }
+
+func (f *hashicorpFutures) Next() error {
+	err := f.queue.pop().Error()
+	f.member.machine.applied.Load() // what a read would look at
+	return err
+}
+
+func (f *hashicorpFutures) Ready() int { return 0 }
 
 func (m *hashicorpMember) Applied(int) uint64 { return m.machine.applied.Load() }
 

@@ -60,6 +60,8 @@ type ordeal struct {
 	NormalAfter float64 `json:"normal_after_s"`         // below 0: not within recoveryWatch
 	AfterP99    int64   `json:"after_p99_us"`
 
+	AfterBySteps []float64 `json:"after_ops_s_by_half_second,omitempty"` // of the closed loop, from its beginning
+
 	Verdict ordealVerdict `json:"verdict"`
 }
 
@@ -195,6 +197,7 @@ func (o *ordeal) recover(t *trio, before int) error {
 	if err != nil {
 		return err
 	}
+	o.AfterBySteps = ratesOf(points)
 	if after, err := t.finish(); err == nil {
 		o.AfterP99 = after.P99
 	} else if !errors.Is(err, errNothing) {

@@ -95,12 +95,15 @@ func (m *protoraftMember) Propose(group int, command []byte) error {
 	return err
 }
 
-func (m *protoraftMember) Start(group int, command []byte) (wait func() error) {
-	call := m.client.StartPropose(uint64(group+1), command)
-	return func() error {
-		_, err := call.Wait()
-		return err
-	}
+func (m *protoraftMember) Start(group int, command []byte) begun {
+	return protoraftBegun{m.client.StartPropose(uint64(group+1), command)}
+}
+
+type protoraftBegun struct{ *cluster.Call }
+
+func (b protoraftBegun) Wait() error {
+	_, err := b.Call.Wait()
+	return err
 }
 
 func (m *protoraftMember) Asker(group int) asker {
@@ -118,12 +121,8 @@ func (p pipeline) Next() error {
 	return err
 }
 
-func (m *protoraftMember) StartRead(group int) (wait func() error) {
-	call := m.client.StartQuery(uint64(group+1), nil, cluster.Linearizable, false)
-	return func() error {
-		_, err := call.Wait()
-		return err
-	}
+func (m *protoraftMember) StartRead(group int) begun {
+	return protoraftBegun{m.client.StartQuery(uint64(group+1), nil, cluster.Linearizable, false)}
 }
 
 func (m *protoraftMember) Read(group int) error {
