@@ -128,6 +128,7 @@ func (c *command) scenarioSpec(sc scenario, impl string) spec {
 	}
 	s.Workload, s.Impl, s.Groups = sc.name, impl, 1
 	s.Payload, s.Conc = c.otherwise("payload", s.Payload, 1024), c.otherwise("conc", s.Conc, conc)
+	s.Calls = true // as the open loop begins them: one by one
 	return s
 }
 
