@@ -142,7 +142,7 @@
 //
 // Nothing is written behind what an earlier life has left. Each start begins a segment,
 // with the last frame of the one before it: after a failed sync that one may have been in
-// the cache only.
+// the cache only. The file it is in is not one that only that frame says is free.
 //
 // A block that cannot be read when it is to be moved stays in the directory as lost: its
 // group is not taken for a whole one afterwards, until it is reset.

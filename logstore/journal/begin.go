@@ -81,11 +81,19 @@ func (d directory) checkUnborn(slots []int) error {
 	return nil
 }
 
-// beginLife begins the first segment of this life.
+// beginLife begins the first segment of this life. What was read is synced first: a process
+// that was killed before its sync has left it in the cache.
 func (s *Store) beginLife(r *recovery) error {
+	if r.newest != nil {
+		if err := r.newest.file.Sync(); err != nil {
+			return err
+		}
+	}
 	last, begin, info := s.lastFrame(r)
-	ops := r.lastOps(last)
+	ops, held := r.lastOps(last), r.held()
+	s.free = slices.DeleteFunc(s.free, func(seg *segment) bool { return slices.Contains(held, seg) })
 	seg, err := s.beginSegment(r.highest+1, &begin, ops, info, all)
+	s.free = append(s.free, held...)
 	if err != nil {
 		return err
 	}
