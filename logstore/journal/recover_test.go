@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"errors"
+	"path"
 	"reflect"
 	"strings"
 	"testing"
@@ -178,5 +179,28 @@ func TestMissingFiles(t *testing.T) {
 		if _, err := Open(c, "/db", tiny); !errors.As(err, &damage) || damage.Where != name {
 			t.Fatalf("%s is gone: %v, expected damage there", name, err)
 		}
+	}
+}
+
+// TestOlderMarkIsNoticed: with a mark of before in its place a file that it does not name is
+// in use, and what is in it is not forgotten, nor the file removed.
+func TestOlderMarkIsNoticed(t *testing.T) {
+	disk, _, _, active, is := chained(t)
+	slots, err := directory{disk, "/db"}.readMark()
+	if err != nil || slotName(slots) != path.Base(active) {
+		t.Fatalf("%d files (%v), expected %s to be the last", slots, err, active)
+	}
+	older := changed(t, disk, "/db/"+MarkName, encodeMark(slots-1))
+	var damage *logstore.CorruptError
+	if _, err := Open(older, "/db", tiny); !errors.As(err, &damage) || damage.Where != "/db/"+MarkName || !strings.Contains(damage.Reason, path.Base(active)) {
+		t.Fatalf("%v, expected damage of %s that names %s", err, MarkName, active)
+	}
+	i, err := Inspect(older, "/db")
+	if err != nil || len(i.Damage()) != 1 {
+		t.Fatalf("%v, and damage %v, expected one", err, i.Damage())
+	}
+	i.Close()
+	if got := look(t, openTiny(t, changed(t, older, "/db/"+MarkName, encodeMark(slots)))); !reflect.DeepEqual(got, is) {
+		t.Fatalf("with the mark put right: found %v, expected %v", got, is)
 	}
 }
