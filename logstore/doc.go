@@ -134,10 +134,11 @@
 // The newest segment is the one with the highest number whose first frame is whole. Only
 // its last frame may be an interrupted write: at least one of its sectors is then not of
 // this segment, and no frame begins behind it. A sector that is neither whole, nor of an
-// earlier segment, nor zeros, was damaged. Where a frame's own checksum says that only
-// bytes of blocks were, the groups of those blocks stop when they are loaded; otherwise,
-// and where a file that JOURNAL counts is gone or its first sector cannot be read, the
-// store does not open, and the error names the file. Of older segments only the first
+// earlier segment, nor zeros, was damaged; so was one that is, in a frame with another one
+// behind. Where a frame's own checksum says that only bytes of blocks were, the groups of
+// those blocks stop when they are loaded; otherwise, and where a file that JOURNAL counts is
+// gone or its first sector cannot be read, the store does not open, and the error names the
+// file. Of older segments only the first
 // frames are read, which hold the indexes; where an index is damaged, the segment itself.
 //
 // Nothing is written behind what an earlier life has left. Each start begins a segment,

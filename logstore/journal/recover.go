@@ -172,7 +172,14 @@ func (r *recovery) unreadable(seg *segment, f *frameInfo, err error) error {
 // scanNewest returns the frames of a segment that has no successor.
 func (r *recovery) scanNewest(seg *segment, data []byte) (frames []frameInfo, err error) {
 	for at := int64(0); ; {
-		f, v, why := judgeFrame(data[min(at, int64(len(data))):], at, seg.seq)
+		rest := data[min(at, int64(len(data))):]
+		f, v, why := judgeFrame(rest, at, seg.seq)
+		where, more := int64(0), false
+		if v != whole && v != harmed {
+			if where, more = startBehind(rest, at, seg.seq); more && f.lostBlocks(v, rest, seg.seq) {
+				v = harmed
+			}
+		}
 		if v == whole || v == harmed {
 			if n := len(frames); n > 0 && f.batch != frames[n-1].batch+1 {
 				return frames, r.dir.corrupt(slotName(seg.slot), "frame at byte %d has number %d, expected %d", at, f.batch, frames[n-1].batch+1)
@@ -180,8 +187,7 @@ func (r *recovery) scanNewest(seg *segment, data []byte) (frames []frameInfo, er
 			frames, at = append(frames, f), f.end()
 			continue
 		}
-		behind := min(at+vfs.SectorBytes, int64(len(data)))
-		if where, more := startBehind(data[behind:], behind, seg.seq); more {
+		if more {
 			return frames, r.dir.corrupt(slotName(seg.slot), "the frame at byte %d cannot be read (%s), but one begins at byte %d", at, why, where)
 		}
 		if v == broken {
@@ -284,7 +290,7 @@ func (r *recovery) scanSealed(seg *segment) (index []byte, err error) {
 	}
 	for at := int64(0); at < seg.end; {
 		f, v, why := judgeFrame(data[at:], at, seg.seq)
-		if v != whole && v != harmed {
+		if v != whole && v != harmed && !f.lostBlocks(v, data[at:], seg.seq) {
 			return index, r.dir.corrupt(slotName(seg.slot), "the frame at byte %d cannot be read (%s), and it is sealed to byte %d", at, why, seg.end)
 		}
 		dir := make([]byte, f.dir)

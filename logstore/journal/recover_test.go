@@ -204,3 +204,62 @@ func TestOlderMarkIsNoticed(t *testing.T) {
 		t.Fatalf("with the mark put right: found %v, expected %v", got, is)
 	}
 }
+
+// TestLostSectorStaysInItsGroup: sectors of a block that are gone, with frames behind that
+// one, stop the group of the block and no other, in the newest segment and in a sealed one,
+// also where its index is gone too. Where they tell of more than blocks, nobody can say whose
+// it was.
+func TestLostSectorStaysInItsGroup(t *testing.T) {
+	const groups = 6
+	opts := tiny
+	opts.SegmentBytes, opts.IndexBytes = 64<<10, 8<<10
+	open := func(disk vfs.FS) (*Store, error) { return Open(disk, "/db", opts) }
+	disk := newDisk(1)
+	s, err := open(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, s, logstore.Update{Group: 1, Note: make([]byte, 1000)}) // an index of a few sectors
+	for group := uint64(1); group <= groups; group++ {
+		write(t, s, put(group, 1, bytes.Repeat([]byte{byte(group)}, 3000)))
+	}
+	write(t, s, put(1, 2, []byte("the last"))) // what is lost of that one looks torn
+	name, _, _ := s.Place(1, 1)
+	image := copyOf(s, disk)
+	for group := uint64(1); group <= groups; group++ {
+		file, at, _ := s.Place(group, 1)
+		if at = at / vfs.SectorBytes * vfs.SectorBytes; file != name {
+			t.Fatalf("group %d is in %s, group 1 in %s", group, file, name)
+		}
+		without := func(from int64, sectors int) *vfs.Mem {
+			data := contents(t, image, name)
+			clear(data[from:][:sectors*vfs.SectorBytes])
+			return changed(t, image, name, data)
+		}
+		// only opens the log, expects damage of that group only, and leaves a segment of two frames behind.
+		only := func(lost *vfs.Mem, what string) string {
+			s, err := open(lost)
+			if err != nil {
+				t.Fatalf("group %d, %s: %v", group, what, err)
+			}
+			defer s.Close()
+			for id := uint64(1); id <= groups; id++ {
+				var damage *logstore.CorruptError
+				if _, err := s.Load(id); (id == group) != errors.As(err, &damage) || id == group && damage.Group != group {
+					t.Fatalf("%s of group %d are gone, load of group %d: %v", what, group, id, err)
+				}
+			}
+			write(t, s, logstore.Update{Group: group%groups + 1, HardState: &logstore.HardState{Term: 9}})
+			return newestSlot(s)
+		}
+		for sectors := 1; sectors <= 4; sectors++ {
+			lost := without(at+vfs.SectorBytes, sectors)
+			successor := only(lost, "sectors")
+			only(lost, "sectors, sealed since,")
+			only(flipped(t, lost, successor, vfs.SectorBytes+100), "sectors, and the index,")
+		}
+		if _, err := open(without(at, 1)); !errors.Is(err, logstore.ErrCorrupt) {
+			t.Fatalf("the first sector of a frame is gone: %v, expected %v", err, logstore.ErrCorrupt)
+		}
+	}
+}
