@@ -145,8 +145,10 @@
 // with the last frame of the one before it: after a failed sync that one may have been in
 // the cache only. The file it is in is not one that only that frame says is free.
 //
-// A block that cannot be read when it is to be moved stays in the directory as lost: its
-// group is not taken for a whole one afterwards, until it is reset.
+// A sector that the disk cannot read any more is damage as well, of the group whose block is
+// there. A block that is damaged when it is to be moved stays in the directory as lost: its
+// group is not taken for a whole one afterwards, until it is reset. One that cannot be read
+// for another reason stays where it is.
 //
 // A file that seems to be free, or to hold an older segment, is looked through: a frame in
 // it that is of a segment after the newest says that the beginning of that one is gone.

@@ -63,7 +63,7 @@ func readMutants(root string) ([]*mutant, error) {
 }
 
 var (
-	fileName = regexp.MustCompile(`^[0-9]{3}-([a-z0-9-]+)\.patch$`)
+	fileName = regexp.MustCompile(`^[0-9]{3,4}-([a-z0-9-]+)\.patch$`)
 	touched  = regexp.MustCompile(`(?m)^\+\+\+ b/(.+)/[^/]+\.go$`)
 )
 
