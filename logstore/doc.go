@@ -82,7 +82,9 @@
 // gone, and a step in the sequence numbers from record to record. Such damage cannot
 // be laid to a group, and the store does not open; the error names the file. Damage
 // within a table, a block or a sealed value stops only the groups whose keys are
-// there, when they are loaded or read.
+// there, in the same 32 KiB, when they are loaded or read; a reset of the group leaves the
+// table as it is. A compaction that reads the damage fails, and the store with it, at each
+// start from then on.
 //
 // What cannot be told from an interrupted write: damage to the very last record that
 // also looks like a lost sector, as in a value with 512 zeros in a row; the last
