@@ -148,7 +148,7 @@
 // the cache only. The file it is in is not one that only that frame says is free.
 //
 // A sector that the disk cannot read any more is damage as well, of the group whose block is
-// there. A block that is damaged when it is to be moved stays in the directory as lost: its
+// there; in the last frame it is an error, as that frame is written again. A block that is damaged when it is to be moved stays in the directory as lost: its
 // group is not taken for a whole one afterwards, until it is reset. One that cannot be read
 // for another reason stays where it is.
 //

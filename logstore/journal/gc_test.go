@@ -250,9 +250,10 @@ func TestBadSectorStopsItsGroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	for first := uint64(1); first <= 9; first++ {
-		write(t, s, put(1, first, bytes.Repeat([]byte{byte(first)}, 600)), put(2, first, make([]byte, 20)))
+		write(t, s, put(1, first, bytes.Repeat([]byte{byte(first)}, 1200)), put(2, first, make([]byte, 20)))
 	}
 	name, at, _ := s.Place(1, 6)
+	at += vfs.SectorBytes // where nothing else is
 	disk.name, disk.from, disk.to = name, at, at+1
 	blocks, err := s.Read(1, 1, 5, 1<<20)
 	if err != nil || len(blocks) != 5 {
@@ -278,15 +279,23 @@ func TestBadSectorStopsItsGroup(t *testing.T) {
 	if err := s.Write([]logstore.Update{{Group: 1, TruncateFrom: 11}}); !errors.Is(err, logstore.ErrCorrupt) || errors.Is(err, logstore.ErrFailed) {
 		t.Fatalf("truncation within a block that cannot be read: %v, expected %v", err, logstore.ErrCorrupt)
 	}
-	write(t, s, put(2, 10, nil))
-	disk.from, disk.to = was, was+1
+	write(t, s, put(2, 10, make([]byte, 2000)))
 	s.Close()
-	disk.name = "" // a start reads the newest segment, all of it
+	name, at, _ = s.Place(2, 10)
+	if name != disk.name {
+		t.Fatalf("the last frame is in %s, expected it in %s", name, disk.name)
+	}
+	for _, behind := range []int64{0, 1000} { // where the frame begins, and within its block
+		disk.from, disk.to = at+behind, at+behind+1
+		if _, err := Open(disk, "/db", opts); !errors.Is(err, syscall.EIO) {
+			t.Fatalf("the last frame, which is written again, cannot be read: %v, expected %v", err, syscall.EIO)
+		}
+	}
+	disk.from, disk.to = was, was+1
 	if s, err = Open(disk, "/db", opts); err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	disk.name = name
 	_, err = s.Load(1)
 	bad("load", err)
 	st, damage, err := s.Salvage(1)

@@ -16,11 +16,12 @@ func (r *recovery) held() []*segment {
 	// All there is of the newest segment may be gone.
 	for i := slices.Index(r.used, r.newest) - 1; i >= 0; i-- {
 		seg := r.used[i]
-		f, data, err := r.firstFrame(seg, seg.seq)
+		f, _, err := r.firstFrame(seg, seg.seq)
 		if err != nil || int64(f.size) > seg.filled {
 			continue // it was never begun
 		}
-		if data, err = readFull(seg.file, 0, f.size); err != nil {
+		data, err := readFull(seg.file, 0, f.size)
+		if err != nil {
 			continue
 		}
 		if _, v, _ := judgeFrame(data, 0, seg.seq); v != whole && v != harmed {

@@ -132,16 +132,23 @@ func (r *recovery) findNewest() error {
 		if i > 0 && r.used[i-1].seq == seg.seq {
 			return r.dir.corrupt(slotName(seg.slot), "segment %d, as %s", seg.seq, slotName(r.used[i-1].slot))
 		}
-		data, err := readFull(seg.file, 0, int(seg.filled))
+		data, bad, err := readSegment(seg.file, seg.filled)
 		if err != nil {
 			return err
 		}
 		frames, err := r.scanNewest(seg, data)
+		if err != nil && bad.err != nil {
+			err = fmt.Errorf("%w: %w", err, bad.err)
+		}
 		if err != nil && !r.excused(err) {
 			return err
 		}
 		if len(frames) == 0 {
 			continue // it was never begun
+		}
+		// The last frame is written again, and may yet be read some other time.
+		if last := &frames[len(frames)-1]; bad.within(last.at, last.end()) && !r.lenient {
+			return bad.err
 		}
 		r.newest, r.data, r.frames = seg, data, frames
 		seg.end = frames[len(frames)-1].end()
@@ -284,7 +291,7 @@ func (r *recovery) indexBefore(after, before *segment) ([]byte, bool) {
 
 // scanSealed makes a segment's index from its frames, all of which must be there.
 func (r *recovery) scanSealed(seg *segment) (index []byte, err error) {
-	data, err := readFull(seg.file, 0, int(seg.end))
+	data, _, err := readSegment(seg.file, seg.end)
 	if err != nil {
 		return nil, err
 	}
