@@ -68,7 +68,7 @@ type Options struct {
 
 	// LogEngine is what keeps the log: "goleveldb" or "journal". One that is there and is
 	// kept by the other is refused with ErrLogEngine; ConvertLog converts it. Default:
-	// whichever keeps the log that is there, goleveldb for a new one.
+	// whichever keeps the log that is there, journal for a new one.
 	LogEngine string
 
 	// ClusterID names the cluster; nodes of different clusters refuse each other.

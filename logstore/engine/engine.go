@@ -25,7 +25,7 @@ const (
 )
 
 // Default is what a new log is kept by where nobody says.
-const Default = Goleveldb
+const Default = Journal
 
 // ErrOther: the directory holds the log of another engine than was asked for.
 var ErrOther = errors.New("engine: the log is kept by another engine")

@@ -39,17 +39,16 @@ func (s *Store) findMark() (err error) {
 	}
 	s.slots, err = s.dir.readMark()
 	unmarked := errors.Is(err, fs.ErrNotExist)
-	if unmarked {
-		err = s.dir.checkUnborn(found)
-	}
-	if err != nil {
+	if err != nil && !unmarked {
 		return err
 	}
-	for _, n := range found {
-		if n > s.slots {
-			if err := s.dir.fs.Remove(s.dir.slot(n)); err != nil {
-				return err
-			}
+	unnamed := beyond(found, s.slots)
+	if err := s.dir.checkUnused(unnamed); err != nil {
+		return err
+	}
+	for _, n := range unnamed {
+		if err := s.dir.fs.Remove(s.dir.slot(n)); err != nil {
+			return err
 		}
 	}
 	if !unmarked {
@@ -66,26 +65,39 @@ func (s *Store) findMark() (err error) {
 	return s.dir.publishMark()
 }
 
-// checkUnborn: files without a mark are of a store whose creation was interrupted, and
-// have nothing in them.
-func (d directory) checkUnborn(slots []int) error {
+// beyond are the files whose numbers are above those that a mark names.
+func beyond(found []int, slots int) []int {
+	return slices.DeleteFunc(slices.Clone(found), func(n int) bool { return n <= slots })
+}
+
+// checkUnused: files that no mark names were made for one that was never written, and have
+// nothing in them. Where they have, the mark is gone, or an older one is in its place.
+func (d directory) checkUnused(slots []int) error {
 	for _, n := range slots {
 		data, err := d.read(slotName(n))
 		if err != nil {
 			return err
 		}
 		if !allZero(data) {
-			return d.corrupt(MarkName, "missing, but %s is in use", slotName(n))
+			return d.corrupt(MarkName, "missing, or an older one: %s is in use, and not named", slotName(n))
 		}
 	}
 	return nil
 }
 
-// beginLife begins the first segment of this life.
+// beginLife begins the first segment of this life. What was read is synced first: a process
+// that was killed before its sync has left it in the cache.
 func (s *Store) beginLife(r *recovery) error {
+	if r.newest != nil {
+		if err := r.newest.file.Sync(); err != nil {
+			return err
+		}
+	}
 	last, begin, info := s.lastFrame(r)
-	ops := r.lastOps(last)
+	ops, held := r.lastOps(last), r.held()
+	s.free = slices.DeleteFunc(s.free, func(seg *segment) bool { return slices.Contains(held, seg) })
 	seg, err := s.beginSegment(r.highest+1, &begin, ops, info, all)
+	s.free = append(s.free, held...)
 	if err != nil {
 		return err
 	}

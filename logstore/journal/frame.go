@@ -223,10 +223,16 @@ func judgeSectors(data []byte, f frameInfo, seq uint64, firstBad bool) (frameInf
 	return f, whole, ""
 }
 
+// lostBlocks says whether a frame that was acknowledged, as others stand behind it, has lost
+// sectors that hold nothing but bytes of blocks: their groups miss them when they are read.
+func (f *frameInfo) lostBlocks(v verdict, data []byte, seq uint64) bool {
+	return v == torn && f.told(data, seq)
+}
+
 // startBehind looks for a frame that begins within data, the bytes of segment seq from at
-// on: all before it was synced first.
+// on, behind the first sector: all before it was synced first.
 func startBehind(data []byte, at int64, seq uint64) (where int64, found bool) {
-	for i := 0; i+vfs.SectorBytes <= len(data); i += vfs.SectorBytes {
+	for i := vfs.SectorBytes; i+vfs.SectorBytes <= len(data); i += vfs.SectorBytes {
 		if judgeSector(data[i:i+vfs.SectorBytes], uint32((at+int64(i))/vfs.SectorBytes), seq) == starts {
 			return at + int64(i), true
 		}

@@ -15,6 +15,7 @@ type collector struct {
 	seg   *segment // being emptied
 	next  int      // of its owners
 	begun int      // where next was before this Write
+	stuck bool     // it was said that something cannot be read
 	pages pageReader
 }
 
@@ -66,7 +67,15 @@ func (s *Store) collect(bytes int) (moved []op) {
 				break
 			}
 		}
-		if m, ok := s.move(&o); ok {
+		m, ok, err := s.move(&o)
+		if err != nil {
+			if !c.stuck {
+				s.log.Warn("what is live in a segment cannot be read now, and keeps it", "file", s.dir.slot(c.seg.slot), "error", err)
+			}
+			c.stuck = true
+			break
+		}
+		if ok {
 			size += 2*stateBytes + len(m.bytes)
 			moved = append(moved, m)
 		}
@@ -88,50 +97,52 @@ func (c *collector) forget(chain []*segment) {
 }
 
 // move makes the op that has what o had in the segment stand elsewhere, where it is needed.
-func (s *Store) move(o *owner) (op, bool) {
+func (s *Store) move(o *owner) (op, bool, error) {
 	g, at := s.groups[o.group], place{s.gc.seg, s.gc.next}
 	switch {
 	case g == nil:
 	case o.block():
 		if r := g.find(o.first, at.seg); r != nil {
-			return s.moveBlock(g, r), true
+			m, err := s.moveBlock(g, r)
+			return m, err == nil, err
 		}
 	case g.logIn == at:
-		return op{kind: opLog, group: g.id, incarnation: g.incarnation, first: g.first, prevTerm: g.prevTerm}, true
+		return op{kind: opLog, group: g.id, incarnation: g.incarnation, first: g.first, prevTerm: g.prevTerm}, true, nil
 	case g.hardIn == at:
-		return op{kind: opHard, group: g.id, hard: g.hard}, true
+		return op{kind: opHard, group: g.id, hard: g.hard}, true, nil
 	case g.noteIn == at:
-		return op{kind: opNote, group: g.id, bytes: g.note}, true
+		return op{kind: opNote, group: g.id, bytes: g.note}, true, nil
 	}
-	return op{}, false
+	return op{}, false, nil
 }
 
-// moveBlock reads a block. Of one that cannot be read it is kept that it was there.
-func (s *Store) moveBlock(g *group, r *ref) op {
+// moveBlock reads a block. Of one that is damaged it is kept that it was there. An error
+// means that it could not be read this time.
+func (s *Store) moveBlock(g *group, r *ref) (op, error) {
 	o := op{
 		kind: opLost, group: g.id, first: r.first, prevTerm: r.prevTerm, term: r.term, time: r.time, count: r.count,
 	}
 	if r.lost {
-		return o
+		return o, nil
 	}
 	near := []ref{*r}
 	if !s.gc.pages.has(r) {
 		near = s.gc.near(r)
 	}
 	raw, err := s.gc.pages.bytes(s, near)
-	if err != nil && len(near) > 1 { // by another one's bytes
-		raw, err = s.gc.pages.bytes(s, near[:1])
+	if err != nil && !isDamage(err) {
+		return op{}, err
 	}
 	if err == nil {
 		var b messages.Block
 		if b, err = messages.OpenBlock(raw); err == nil && b.Group == g.id && b.FirstIndex == r.first && b.Count == r.count {
 			o.kind, o.length, o.bytes = opMoved, r.length, raw
-			return o
+			return o, nil
 		}
 	}
 	s.log.Error("a block cannot be read where it stands; the group is not whole from there on",
 		"group", g.id, "index", r.first, "file", s.dir.slot(r.seg.slot), "error", err)
-	return o
+	return o, nil
 }
 
 // near is the block with those that come behind it in the segment, so that they are read

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"math/rand/v2"
 	"syscall"
@@ -10,6 +11,7 @@ import (
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/logstore/memory"
 	"github.com/protoraft/protoraft/logstore/vfs"
+	"github.com/protoraft/protoraft/messages"
 )
 
 func newModel() *memory.Store { return memory.New() }
@@ -169,6 +171,7 @@ type badSectors struct {
 	vfs.FS
 	name     string
 	from, to int64
+	err      error // EIO where there is none
 }
 
 type badFile struct {
@@ -188,7 +191,7 @@ func (f *badFile) bad(p []byte, off int64) bool {
 
 func (f *badFile) ReadAt(p []byte, off int64) (int, error) {
 	if f.bad(p, off) {
-		return 0, syscall.EIO
+		return 0, cmp.Or(f.fs.err, error(syscall.EIO))
 	}
 	return f.File.ReadAt(p, off)
 }
@@ -233,6 +236,103 @@ func TestOneBadSectorLosesOneBlock(t *testing.T) {
 			t.Errorf("group %d: %v; only group %d has a block that could not be read", group, err, 11+bad)
 		}
 	}
+}
+
+// TestBadSectorStopsItsGroup: a sector that cannot be read is damage of the group whose
+// block stands there, as wrong bytes are: what is before it is salvaged, and neither the
+// blocks that are read along with it nor the writes of other groups suffer.
+func TestBadSectorStopsItsGroup(t *testing.T) {
+	disk := &badSectors{FS: newDisk(1)}
+	opts := tiny
+	opts.SegmentBytes = 64 << 10
+	s, err := Open(disk, "/db", opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for first := uint64(1); first <= 9; first++ {
+		write(t, s, put(1, first, bytes.Repeat([]byte{byte(first)}, 1200)), put(2, first, make([]byte, 20)))
+	}
+	name, at, _ := s.Place(1, 6)
+	at += vfs.SectorBytes // where nothing else is
+	disk.name, disk.from, disk.to = name, at, at+1
+	blocks, err := s.Read(1, 1, 5, 1<<20)
+	if err != nil || len(blocks) != 5 {
+		t.Fatalf("read of what is before it: %d blocks, %v", len(blocks), err)
+	}
+	bad := func(what string, err error) {
+		t.Helper()
+		var damage *logstore.CorruptError
+		if !errors.As(err, &damage) || damage.Group != 1 || damage.Index != 6 || damage.Where != name || errors.Is(err, logstore.ErrFailed) {
+			t.Fatalf("%s: %v, expected damage at 6 of group 1 in %s", what, err, name)
+		}
+	}
+	_, err = s.Read(1, 1, 9, 1<<20)
+	bad("read", err)
+	// A block of three, to be cut within.
+	write(t, s, logstore.Update{Group: 1, Blocks: []messages.Block{blockOf(1, 10, 3, make([]byte, 300))}})
+	was := disk.from
+	if name, at, _ := s.Place(1, 10); name == disk.name {
+		disk.from, disk.to = at, at+1
+	} else {
+		t.Fatal("the block is in another file")
+	}
+	if err := s.Write([]logstore.Update{{Group: 1, TruncateFrom: 11}}); !errors.Is(err, logstore.ErrCorrupt) || errors.Is(err, logstore.ErrFailed) {
+		t.Fatalf("truncation within a block that cannot be read: %v, expected %v", err, logstore.ErrCorrupt)
+	}
+	write(t, s, put(2, 10, make([]byte, 2000)))
+	s.Close()
+	name, at, _ = s.Place(2, 10)
+	if name != disk.name {
+		t.Fatalf("the last frame is in %s, expected it in %s", name, disk.name)
+	}
+	for _, behind := range []int64{0, 1000} { // where the frame begins, and within its block
+		disk.from, disk.to = at+behind, at+behind+1
+		if _, err := Open(disk, "/db", opts); !errors.Is(err, syscall.EIO) {
+			t.Fatalf("the last frame, which is written again, cannot be read: %v, expected %v", err, syscall.EIO)
+		}
+	}
+	disk.from, disk.to = was, was+1
+	if s, err = Open(disk, "/db", opts); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	_, err = s.Load(1)
+	bad("load", err)
+	st, damage, err := s.Salvage(1)
+	if err != nil || damage == nil || damage.Index != 6 || st.LastIndex != 5 {
+		t.Fatalf("salvaged %+v, damage %v (%v); expected entries up to 5", st, damage, err)
+	}
+	if st, err := s.Load(2); err != nil || st.LastIndex != 10 {
+		t.Fatalf("the other group: %+v, %v", st, err)
+	}
+}
+
+// TestReadErrorIsNoDamage: a block that could not be read for another reason than that it
+// is gone is not given up when it is to be moved.
+func TestReadErrorIsNoDamage(t *testing.T) {
+	disk := &badSectors{FS: newDisk(1), err: syscall.ENOMEM}
+	p := &pair{store: openTiny(t, disk), model: newModel()}
+	if !idle(p) {
+		t.Fatal("writes failed")
+	}
+	name, at, _ := p.store.Place(1, 4)
+	disk.name, disk.from, disk.to = name, at, at+1
+	if !churn(p, 1, 200, 300) {
+		t.Fatal("writes failed")
+	}
+	if now, _, found := p.store.Place(1, 4); !found || now != name {
+		t.Fatalf("it is in %q, expected it to stay in %s", now, name)
+	}
+	disk.name = ""
+	if !churn(p, 201, 200, 300) {
+		t.Fatal("writes failed")
+	}
+	if oldest := p.store.oldest; oldest < 20 {
+		t.Fatalf("segment %d is still needed", oldest)
+	}
+	p.check(t, p.store, "when it could be read again")
+	p.store.Close()
+	p.check(t, openTiny(t, disk), "after a restart")
 }
 
 // TestReadersKeepTheirPlace: what a reader was shown is not written over while it reads,

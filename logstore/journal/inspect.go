@@ -30,13 +30,14 @@ func Inspect(f vfs.FS, dir string) (*Inspection, error) {
 	}
 	i := &Inspection{store: &Store{dir: d, groups: map[uint64]*group{}}}
 	slots, err := d.readMark()
+	unmarked := errors.Is(err, fs.ErrNotExist)
+	if err == nil || unmarked {
+		err = d.checkUnused(beyond(found, slots))
+	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && d.checkUnborn(found) == nil:
+	case err == nil && unmarked:
 		return i, nil // its creation was interrupted
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, logstore.ErrCorrupt):
-		if errors.Is(err, fs.ErrNotExist) {
-			err = d.checkUnborn(found)
-		}
+	case errors.Is(err, logstore.ErrCorrupt):
 		i.damage = append(i.damage, err)
 		slots = slices.Max(append(found, 0))
 	case err != nil:

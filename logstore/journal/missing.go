@@ -1,8 +1,11 @@
 package journal
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"io"
+	"slices"
 
 	"github.com/protoraft/protoraft/logstore/vfs"
 )
@@ -55,4 +58,55 @@ func laterFrame(seg *segment, last uint64, buf []byte) (at int64, seq uint64) {
 		}
 	}
 	return 0, 0
+}
+
+// unread are the sectors that the disk could not read, by where they begin.
+type unread struct {
+	sectors []int64
+	err     error // the first
+}
+
+func (u *unread) within(from, to int64) bool {
+	return slices.ContainsFunc(u.sectors, func(at int64) bool { return at >= from && at < to })
+}
+
+// readSegment reads so much of a file. In the place of what the disk cannot read are bytes
+// that no sector has, so that it counts as damaged.
+func readSegment(f vfs.File, size int64) (data []byte, bad unread, err error) {
+	data, err = readFull(f, 0, int(size))
+	if !vfs.IsUnreadable(err) {
+		return data, bad, err
+	}
+	data = bytes.Repeat([]byte{0xff}, int(size))
+	for at := int64(0); at < size; at += vfs.DirectBytes {
+		page := data[at:min(at+vfs.DirectBytes, size)]
+		got, err := readFull(f, at, len(page))
+		if vfs.IsUnreadable(err) {
+			err = bad.read(f, at, page)
+		} else {
+			copy(page, got)
+		}
+		if err != nil {
+			return nil, bad, err
+		}
+	}
+	return data, bad, nil
+}
+
+// read goes through a page of which something cannot be read.
+func (u *unread) read(f vfs.File, at int64, page []byte) error {
+	for i := 0; i < len(page); i += vfs.SectorBytes {
+		sector := page[i:min(i+vfs.SectorBytes, len(page))]
+		got, err := readFull(f, at+int64(i), len(sector))
+		switch {
+		case err == nil:
+			copy(sector, got)
+		case !vfs.IsUnreadable(err):
+			return err
+		default:
+			u.sectors = append(u.sectors, at+int64(i))
+			u.err = cmp.Or(u.err, err)
+		}
+	}
+	return nil
 }

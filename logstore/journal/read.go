@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 
 	"github.com/protoraft/protoraft/logstore"
@@ -254,7 +255,10 @@ const readBytes = 1 << 20
 func (p *pageReader) block(s *Store, group uint64, refs []ref) (messages.Block, error) {
 	r := &refs[0]
 	raw, err := p.bytes(s, refs)
-	if err != nil {
+	switch {
+	case isDamage(err):
+		return messages.Block{}, corrupt(group, r.first, s.place(r), "%v", err)
+	case err != nil:
 		return messages.Block{}, err
 	}
 	b, err := messages.OpenBlock(raw)
@@ -275,13 +279,23 @@ func (p *pageReader) bytes(s *Store, refs []ref) ([]byte, error) {
 	r := &refs[0]
 	if !p.has(r) {
 		from, to := span(r)
-		if err := p.read(refs, from, to); err != nil {
+		err := p.read(refs, from, to)
+		if isDamage(err) && len(refs) > 1 { // it may be another one's
+			err = p.read(refs[:1], from, to)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("journal: %s: %w", s.place(r), err)
 		}
 	}
 	raw := make([]byte, r.length)
 	streamAt(raw, p.buf, p.from, int(r.pos))
 	return raw, nil
+}
+
+// isDamage says whether an error of a read means that the bytes are gone, and not that they
+// could not be had this time.
+func isDamage(err error) bool {
+	return vfs.IsUnreadable(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // has says whether a block was read along with one before it.

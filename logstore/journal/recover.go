@@ -132,16 +132,23 @@ func (r *recovery) findNewest() error {
 		if i > 0 && r.used[i-1].seq == seg.seq {
 			return r.dir.corrupt(slotName(seg.slot), "segment %d, as %s", seg.seq, slotName(r.used[i-1].slot))
 		}
-		data, err := readFull(seg.file, 0, int(seg.filled))
+		data, bad, err := readSegment(seg.file, seg.filled)
 		if err != nil {
 			return err
 		}
 		frames, err := r.scanNewest(seg, data)
+		if err != nil && bad.err != nil {
+			err = fmt.Errorf("%w: %w", err, bad.err)
+		}
 		if err != nil && !r.excused(err) {
 			return err
 		}
 		if len(frames) == 0 {
 			continue // it was never begun
+		}
+		// The last frame is written again, and may yet be read some other time.
+		if last := &frames[len(frames)-1]; bad.within(last.at, last.end()) && !r.lenient {
+			return bad.err
 		}
 		r.newest, r.data, r.frames = seg, data, frames
 		seg.end = frames[len(frames)-1].end()
@@ -172,7 +179,14 @@ func (r *recovery) unreadable(seg *segment, f *frameInfo, err error) error {
 // scanNewest returns the frames of a segment that has no successor.
 func (r *recovery) scanNewest(seg *segment, data []byte) (frames []frameInfo, err error) {
 	for at := int64(0); ; {
-		f, v, why := judgeFrame(data[min(at, int64(len(data))):], at, seg.seq)
+		rest := data[min(at, int64(len(data))):]
+		f, v, why := judgeFrame(rest, at, seg.seq)
+		where, more := int64(0), false
+		if v != whole && v != harmed {
+			if where, more = startBehind(rest, at, seg.seq); more && f.lostBlocks(v, rest, seg.seq) {
+				v = harmed
+			}
+		}
 		if v == whole || v == harmed {
 			if n := len(frames); n > 0 && f.batch != frames[n-1].batch+1 {
 				return frames, r.dir.corrupt(slotName(seg.slot), "frame at byte %d has number %d, expected %d", at, f.batch, frames[n-1].batch+1)
@@ -180,8 +194,7 @@ func (r *recovery) scanNewest(seg *segment, data []byte) (frames []frameInfo, er
 			frames, at = append(frames, f), f.end()
 			continue
 		}
-		behind := min(at+vfs.SectorBytes, int64(len(data)))
-		if where, more := startBehind(data[behind:], behind, seg.seq); more {
+		if more {
 			return frames, r.dir.corrupt(slotName(seg.slot), "the frame at byte %d cannot be read (%s), but one begins at byte %d", at, why, where)
 		}
 		if v == broken {
@@ -278,13 +291,13 @@ func (r *recovery) indexBefore(after, before *segment) ([]byte, bool) {
 
 // scanSealed makes a segment's index from its frames, all of which must be there.
 func (r *recovery) scanSealed(seg *segment) (index []byte, err error) {
-	data, err := readFull(seg.file, 0, int(seg.end))
+	data, _, err := readSegment(seg.file, seg.end)
 	if err != nil {
 		return nil, err
 	}
 	for at := int64(0); at < seg.end; {
 		f, v, why := judgeFrame(data[at:], at, seg.seq)
-		if v != whole && v != harmed {
+		if v != whole && v != harmed && !f.lostBlocks(v, data[at:], seg.seq) {
 			return index, r.dir.corrupt(slotName(seg.slot), "the frame at byte %d cannot be read (%s), and it is sealed to byte %d", at, why, seg.end)
 		}
 		dir := make([]byte, f.dir)

@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"errors"
+	"path"
 	"reflect"
 	"strings"
 	"testing"
@@ -143,10 +144,10 @@ func TestManyStarts(t *testing.T) {
 		if got := look(t, s); !reflect.DeepEqual(got, is) {
 			t.Fatalf("start %d: found %v, expected %v", i, got, is)
 		}
-		if i == 1 {
+		if i == 2 {
 			slots = s.slots
 		}
-		if i > 1 && s.slots > slots || len(s.chain) > len(chain)+2 {
+		if i > 2 && s.slots > slots || len(s.chain) > len(chain)+2 {
 			t.Fatalf("start %d: %d files and %d segments, expected %d files", i, s.slots, len(s.chain), slots)
 		}
 		s.Close()
@@ -177,6 +178,88 @@ func TestMissingFiles(t *testing.T) {
 		var damage *logstore.CorruptError
 		if _, err := Open(c, "/db", tiny); !errors.As(err, &damage) || damage.Where != name {
 			t.Fatalf("%s is gone: %v, expected damage there", name, err)
+		}
+	}
+}
+
+// TestOlderMarkIsNoticed: with a mark of before in its place a file that it does not name is
+// in use, and what is in it is not forgotten, nor the file removed.
+func TestOlderMarkIsNoticed(t *testing.T) {
+	disk, _, _, active, is := chained(t)
+	slots, err := directory{disk, "/db"}.readMark()
+	if err != nil || slotName(slots) != path.Base(active) {
+		t.Fatalf("%d files (%v), expected %s to be the last", slots, err, active)
+	}
+	older := changed(t, disk, "/db/"+MarkName, encodeMark(slots-1))
+	var damage *logstore.CorruptError
+	if _, err := Open(older, "/db", tiny); !errors.As(err, &damage) || damage.Where != "/db/"+MarkName || !strings.Contains(damage.Reason, path.Base(active)) {
+		t.Fatalf("%v, expected damage of %s that names %s", err, MarkName, active)
+	}
+	i, err := Inspect(older, "/db")
+	if err != nil || len(i.Damage()) != 1 {
+		t.Fatalf("%v, and damage %v, expected one", err, i.Damage())
+	}
+	i.Close()
+	if got := look(t, openTiny(t, changed(t, older, "/db/"+MarkName, encodeMark(slots)))); !reflect.DeepEqual(got, is) {
+		t.Fatalf("with the mark put right: found %v, expected %v", got, is)
+	}
+}
+
+// TestLostSectorStaysInItsGroup: sectors of a block that are gone, with frames behind that
+// one, stop the group of the block and no other, in the newest segment and in a sealed one,
+// also where its index is gone too. Where they tell of more than blocks, nobody can say whose
+// it was.
+func TestLostSectorStaysInItsGroup(t *testing.T) {
+	const groups = 6
+	opts := tiny
+	opts.SegmentBytes, opts.IndexBytes = 64<<10, 8<<10
+	open := func(disk vfs.FS) (*Store, error) { return Open(disk, "/db", opts) }
+	disk := newDisk(1)
+	s, err := open(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, s, logstore.Update{Group: 1, Note: make([]byte, 1000)}) // an index of a few sectors
+	for group := uint64(1); group <= groups; group++ {
+		write(t, s, put(group, 1, bytes.Repeat([]byte{byte(group)}, 3000)))
+	}
+	write(t, s, put(1, 2, []byte("the last"))) // what is lost of that one looks torn
+	name, _, _ := s.Place(1, 1)
+	image := copyOf(s, disk)
+	for group := uint64(1); group <= groups; group++ {
+		file, at, _ := s.Place(group, 1)
+		if at = at / vfs.SectorBytes * vfs.SectorBytes; file != name {
+			t.Fatalf("group %d is in %s, group 1 in %s", group, file, name)
+		}
+		without := func(from int64, sectors int) *vfs.Mem {
+			data := contents(t, image, name)
+			clear(data[from:][:sectors*vfs.SectorBytes])
+			return changed(t, image, name, data)
+		}
+		// only opens the log, expects damage of that group only, and leaves a segment of two frames behind.
+		only := func(lost *vfs.Mem, what string) string {
+			s, err := open(lost)
+			if err != nil {
+				t.Fatalf("group %d, %s: %v", group, what, err)
+			}
+			defer s.Close()
+			for id := uint64(1); id <= groups; id++ {
+				var damage *logstore.CorruptError
+				if _, err := s.Load(id); (id == group) != errors.As(err, &damage) || id == group && damage.Group != group {
+					t.Fatalf("%s of group %d are gone, load of group %d: %v", what, group, id, err)
+				}
+			}
+			write(t, s, logstore.Update{Group: group%groups + 1, HardState: &logstore.HardState{Term: 9}})
+			return newestSlot(s)
+		}
+		for sectors := 1; sectors <= 4; sectors++ {
+			lost := without(at+vfs.SectorBytes, sectors)
+			successor := only(lost, "sectors")
+			only(lost, "sectors, sealed since,")
+			only(flipped(t, lost, successor, vfs.SectorBytes+100), "sectors, and the index,")
+		}
+		if _, err := open(without(at, 1)); !errors.Is(err, logstore.ErrCorrupt) {
+			t.Fatalf("the first sector of a frame is gone: %v, expected %v", err, logstore.ErrCorrupt)
 		}
 	}
 }

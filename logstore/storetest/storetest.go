@@ -41,6 +41,7 @@ func Run(t *testing.T, open Factory) {
 	t.Run("first crash", func(t *testing.T) { testFirstCrash(t, open) })
 	t.Run("crash", func(t *testing.T) { testCrash(t, open) })
 	t.Run("crash again", func(t *testing.T) { testCrashAgain(t, open) })
+	t.Run("killed", func(t *testing.T) { testKilled(t, open) })
 	t.Run("failure", func(t *testing.T) { testFailure(t, open) })
 	t.Run("read failure", func(t *testing.T) { testReadFailure(t, open) })
 	t.Run("flip", func(t *testing.T) { testFlip(t, open) })

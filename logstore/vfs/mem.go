@@ -75,6 +75,9 @@ type Fault struct {
 	// clean from then on, so that no later sync writes it. Anything else does nothing.
 	Err  error
 	Keep int
+	// Undone: a sync that fails drops nothing either. The process died before it; what it
+	// wrote is in the cache for the next one to see.
+	Undone bool
 }
 
 // node is a file or a directory. What is durable stands beside what is seen.

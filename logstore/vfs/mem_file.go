@@ -139,7 +139,7 @@ func (f *memFile) Sync() error {
 	switch {
 	case err == nil:
 		f.n.sync()
-	case fault.Err != nil && !fault.Crash:
+	case fault.Err != nil && !fault.Crash && !fault.Undone:
 		f.n.synced = f.n.survivor(f.m.rng)
 		f.n.clean()
 	}

@@ -24,7 +24,7 @@ func TestFullDisks(t *testing.T) {
 		fillDisks(t)
 		return
 	}
-	self := exec.Command(os.Args[0], "-test.run=^TestFullDisks$", "-test.v", "-cluster.log-level="+*levelFlag)
+	self := exec.Command(os.Args[0], "-test.run=^TestFullDisks$", "-test.v", "-cluster.log-level="+*levelFlag, "-cluster.log-engine="+*engineFlag)
 	self.Env = append(os.Environ(), ownMounts+"=1")
 	self.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,

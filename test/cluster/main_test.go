@@ -25,6 +25,8 @@ var (
 	raceFlag  = flag.Bool("cluster.race", raceDetector, "build the nodes with the race detector")
 	keepFlag  = flag.String("cluster.keep", "", "directory to leave data and logs of the nodes in")
 	levelFlag = flag.String("cluster.log-level", "info", "log level of the nodes")
+
+	engineFlag = flag.String("cluster.log-engine", "", "what keeps the nodes' logs; what a new node gets where it is not said")
 )
 
 // binary is the node, built once.

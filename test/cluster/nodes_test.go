@@ -246,7 +246,7 @@ func startEnsembleOn(t testing.TB, size int, election time.Duration, prepare fun
 		n.args = []string{
 			"serve", "--id", n.id, "--cluster", strings.Join(members, ","), "--data", n.dir,
 			"--resp", n.resp, "--http", n.http, "--log-level", *levelFlag,
-			"--election-timeout", election.String(), "--heartbeat", (election / 10).String(),
+			"--election-timeout", election.String(), "--heartbeat", (election / 10).String(), "--log-engine", *engineFlag,
 		}
 		prepare(n)
 		n.start()

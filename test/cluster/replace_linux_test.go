@@ -50,6 +50,7 @@ func plugged(t *testing.T, size, first int, election time.Duration) []*node {
 		n.args = []string{
 			"serve", "--id", n.id, "--data", n.dir, "--resp", ":6379", "--http", ":8000", "--insecure",
 			"--log-level", *levelFlag, "--election-timeout", election.String(), "--heartbeat", (election / 10).String(),
+			"--log-engine", *engineFlag,
 		}
 		if i >= first {
 			cluster = append(slices.Clone(members), n.id+"="+n.peer)

@@ -76,11 +76,11 @@ var onLevel = []string{
 	"write refused on a full disk",
 }
 
-// TestOnGoleveldb runs a few seeds on the engine of production, whose goroutines no
-// seed controls: what fails may not fail again. Every rule is checked as in any run.
+// TestOnGoleveldb runs some seeds on goleveldb, whose goroutines no seed controls: what
+// fails may not fail again. Every rule is checked as in any run.
 func TestOnGoleveldb(t *testing.T) {
 	began := time.Now()
-	s := runMany(50, 0, "level")
+	s := runMany(100, 0, "level")
 	t.Logf("%d seeds, %v simulated in %v, %d writes acknowledged; opened %d times, %d times with tables, %d times with something unfinished\n%v",
 		s.seeds, s.virtual.Round(time.Second), time.Since(began).Round(time.Millisecond), s.writes, levelOpens.Load(), levelTables.Load(), levelHalves.Load(), s.coverage)
 	for _, r := range s.failed {
