@@ -66,7 +66,7 @@ func (l *leader) onPropose(ctx actor.Context, m *messages.Propose, sender *actor
 }
 
 func (l *leader) enqueue(ctx actor.Context, p proposal) {
-	switch limits := &l.opts.Limits; {
+	switch limits := l.opts.Limits; {
 	case len(p.data) > limits.CommandBytes:
 		l.refuse(ctx, p.To, p.Request, messages.Reason_TOO_LARGE)
 	case l.room.none:
@@ -80,7 +80,7 @@ func (l *leader) enqueue(ctx actor.Context, p proposal) {
 
 // full says whether nothing more can be kept.
 func (l *leader) full() bool {
-	limits := &l.opts.Limits
+	limits := l.opts.Limits
 	return len(l.queue.items) >= limits.QueuedProposals || l.queue.bytes >= limits.QueuedBytes ||
 		l.uncommitted.bytes >= limits.UncommittedBytes || l.backlog.bytes >= limits.ApplyBacklogBytes
 }

@@ -23,7 +23,7 @@ import (
 type raft struct {
 	rt     *Runtime
 	opts   MemberOptions
-	links  Links
+	links  *Links
 	logger *memberLog
 	rand   *rand.Rand
 	door   *admission
@@ -110,7 +110,7 @@ const raftYields = 1
 
 // MemberProps describes a group's member on this node. Spawn it under the same
 // name on every node: members find each other by it.
-func MemberProps(rt *Runtime, links Links, opts MemberOptions) *actor.Props {
+func MemberProps(rt *Runtime, links *Links, opts MemberOptions) *actor.Props {
 	d := newAdmission(opts.Limits.QueuedProposals, opts.Limits.QueuedBytes)
 	return rt.propsBehind(d, raftYields, func() behavior {
 		return &raft{

@@ -20,12 +20,12 @@ type snapshotting struct {
 	policy   core.SnapshotPolicy // until the next one
 	interval timer
 	bytes    int  // of log applied since the last one
-	over     bool // the interval is
-	taking   bool // one is being taken
+	over     bool  // the interval is
+	taking   bool  // one is being taken
+	failures int32 // in a row
 
 	asked    []*actor.PID // who wants one, and has to wait for the next
 	waiting  []*actor.PID // for the one being taken
-	failures int          // in a row
 	retryAt  time.Duration
 	spareAt  time.Duration // the next one for want of room comes not before
 

@@ -170,8 +170,8 @@ func (s *starting) findConfigurations(ctx actor.Context, st *logstore.GroupState
 	case len(s.configs) > 0:
 	case s.tail.last().Index > 0:
 		return fmt.Errorf("the log holds no configuration")
-	case len(s.opts.Bootstrap.Members) > 0:
-		s.configs = append(s.configs, configuration{0, s.opts.Bootstrap})
+	case len(s.opts.founders()) > 0:
+		s.configs = append(s.configs, configuration{0, *s.opts.Bootstrap})
 		s.connect(ctx)
 	default:
 		s.configurationChanged(ctx)
@@ -357,7 +357,7 @@ func (s *starting) begin(ctx actor.Context) {
 // the same entry by itself, so their logs agree before they first meet; nothing is
 // said until it is durable. A start that was cut off before that begins again.
 func (s *starting) bootstrap(ctx actor.Context) {
-	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(describeConfiguration(&s.opts.Bootstrap))
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(describeConfiguration(s.opts.Bootstrap))
 	if err != nil {
 		s.fail(ctx, fmt.Sprintf("cannot bootstrap: %v", err))
 		return
