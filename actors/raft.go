@@ -51,10 +51,10 @@ type raft struct {
 	leased   int // of asked, by lease
 	ownReads memberReads
 	handing  *transfer     // away, with nobody known yet to lead
-	skipped  int           // election timeouts left to members of higher priority
 	diskAt   time.Duration // when the own disk last got work while idle, or reported
 	diskFull bool          // it keeps what it gets until there is room, but for terms and votes
 	inTurn   bool
+	skipped  int32 // election timeouts left to members of higher priority
 
 	states     states        // of the machine, for comparison
 	leader     core.NodeID   // of term, empty while not known
@@ -198,6 +198,8 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.onRoused(ctx, m)
 	case *Operations:
 		r.onOperations(ctx, m, sender)
+	case *actor.Terminated:
+		r.onTerminated(ctx, m)
 	default:
 		if r.inTerm(ctx, message, sender) {
 			r.role.receive(ctx, message, sender)
@@ -218,6 +220,7 @@ func (r *raft) endTurn(ctx actor.Context) {
 	r.role.endTurn(ctx)
 	r.handOver(ctx)
 	r.turnSnapshots(ctx)
+	r.restSnapshotter(ctx)
 	r.inTurn = false
 }
 

@@ -64,7 +64,7 @@ func (s *starting) receive(ctx actor.Context, message any, sender *actor.PID) {
 func (s *starting) onGroupLoaded(ctx actor.Context, m *GroupLoaded) {
 	if m.Err == nil && s.leadsBack(&m.State) {
 		s.logger.Warn("passing over a snapshot: it is of a history of the group that was given up here", "snapshot", positionOf(s.snapshot))
-		ctx.Request(s.snapshots.pid, &FindSnapshot{Below: core.Index(s.snapshot.Index)})
+		ctx.Request(s.snapshotter(ctx), &FindSnapshot{Below: core.Index(s.snapshot.Index)})
 		return
 	}
 	err := m.Err
@@ -286,8 +286,8 @@ func (s *starting) showLog(ctx actor.Context, st *logstore.GroupState) {
 // onMemberAdmitted looks for a snapshot first: where there is one, what is stored of
 // the log is read in its light.
 func (s *starting) onMemberAdmitted(ctx actor.Context) {
-	if s.snapshots.pid != nil {
-		ctx.Request(s.snapshots.pid, &FindSnapshot{})
+	if files := s.snapshotter(ctx); files != nil {
+		ctx.Request(files, &FindSnapshot{})
 		return
 	}
 	ctx.Request(s.links.LogReader, &LoadGroup{Group: s.opts.Group})
