@@ -16,7 +16,7 @@ func TestDoorRefusesAtOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMember(t, 3)
-			limit(&m.opts.Limits)
+			limit(m.opts.Limits)
 			m.begin().elect()
 			m.accept("n2")
 			m.post(m.client, m.pid, commandOf(1, "1"), queryOf(2, messages.Consistency_LINEARIZABLE), commandOf(3, "3"), together(commandOf(4, "4"), queryOf(5, messages.Consistency_STALE)))

@@ -28,8 +28,7 @@ type applier struct {
 	group           uint64
 	machine         fsm.StateMachine
 	sessions        *session.Table
-	bootstrap       []core.Member // whom the group began with
-	fetchBytes      int
+	opts            *MemberOptions
 	logger          *memberLog
 	clock           Clock
 
@@ -82,7 +81,7 @@ func (r *raft) applierProps(raftPID *actor.PID) *actor.Props {
 		return &applier{
 			batches: batches,
 			raft:    raftPID, logReader: r.links.LogReader, group: r.opts.Group, machine: r.opts.Machine,
-			sessions: r.opts.sessions(), bootstrap: r.opts.Bootstrap.Members, fetchBytes: r.opts.Limits.BlockBytes, logger: r.logger, clock: r.rt.Clock,
+			sessions: r.opts.sessions(), opts: &r.opts, logger: r.logger, clock: r.rt.Clock,
 			hashes: newHashes(r.opts.Machine), snapshots: capturing{store: r.opts.Snapshots},
 		}
 	})
@@ -173,7 +172,7 @@ func (a *applier) fetch(ctx actor.Context, last core.Index) {
 	a.fetches++
 	a.fetchTo = last
 	ctx.Send(a.logReader, &ReadEntries{
-		Group: a.group, First: a.applied + 1, Last: last, MaxBytes: a.fetchBytes,
+		Group: a.group, First: a.applied + 1, Last: last, MaxBytes: a.opts.Limits.BlockBytes,
 		Session: a.fetches, ReplyTo: ctx.Self(),
 	})
 }
@@ -326,7 +325,7 @@ func (a *applier) applyConfiguration(index uint64, data []byte) error {
 	if err != nil {
 		return fmt.Errorf("index %d: %w", index, err)
 	}
-	c.Members = sharedMembers(c.Members, a.bootstrap)
+	c.Members = sharedMembers(c.Members, a.opts.founders())
 	a.snapshots.configuration = configuration{core.Index(index), c}
 	a.observeConfiguration(index, &c)
 	return nil

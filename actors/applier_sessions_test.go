@@ -111,7 +111,7 @@ func TestTooManyNamesAreBusy(t *testing.T) {
 	a := &applying{world: w, raft: w.probe("raft"), reader: w.probe("reader"), client: w.probe("client"), machine: &recorder{}}
 	limits := session.DefaultLimits()
 	limits.Named = 1
-	r := &raft{rt: w.rt, links: Links{LogReader: a.reader.pid}, logger: &memberLog{runtime: w.rt.Logger}, opts: MemberOptions{
+	r := &raft{rt: w.rt, links: &Links{LogReader: a.reader.pid}, logger: &memberLog{runtime: w.rt.Logger}, opts: MemberOptions{
 		Group: 1, Machine: a.machine, Limits: DefaultLimits(), Sessions: session.New(limits),
 	}}
 	a.pid = w.spawn(r.applierProps(a.raft.pid), "applier")

@@ -33,7 +33,7 @@ func newApplying(t *testing.T, machine fsm.StateMachine) *applying {
 		a.machine = &recorder{}
 		machine = a.machine
 	}
-	r := &raft{rt: w.rt, links: Links{LogReader: a.reader.pid}, logger: &memberLog{runtime: w.rt.Logger}, opts: MemberOptions{Group: 1, Machine: machine, Snapshots: a.snapshots, Limits: DefaultLimits()}}
+	r := &raft{rt: w.rt, links: &Links{LogReader: a.reader.pid}, logger: &memberLog{runtime: w.rt.Logger}, opts: MemberOptions{Group: 1, Machine: machine, Snapshots: a.snapshots, Limits: DefaultLimits()}}
 	a.pid = w.spawn(r.applierProps(a.raft.pid), "applier")
 	return a
 }
@@ -334,7 +334,7 @@ func TestBacklogIsBounded(t *testing.T) {
 func TestBlocksAreHandedOverUpToTheLimit(t *testing.T) {
 	one := block(1, 1, 1, 0, "x")
 	r := &raft{commit: 10}
-	r.opts.Limits.ApplyBacklogBytes = 3 * one.Len()
+	r.opts.Limits = &Limits{ApplyBacklogBytes: 3 * one.Len()}
 	for i := range uint64(10) {
 		r.tail.append(CommittedBlock{Block: block(1, 1, i+1, min(i, 1), "x")})
 	}

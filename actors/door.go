@@ -23,7 +23,7 @@ func (d *Door) Shut() bool {
 }
 
 // MemberPropsAndDoor is MemberProps, with the door of the member that is spawned by them.
-func MemberPropsAndDoor(rt *Runtime, links Links, opts MemberOptions) (*actor.Props, *Door) {
+func MemberPropsAndDoor(rt *Runtime, links *Links, opts MemberOptions) (*actor.Props, *Door) {
 	d := newAdmission(opts.Limits.QueuedProposals, opts.Limits.QueuedBytes)
 	return memberProps(rt, links, opts, d), &Door{d}
 }

@@ -74,7 +74,7 @@ var followerIgnores = ignored(
 	&messages.PreVoteGranted{}, &messages.PreVoteRejected{},
 	&messages.VoteGranted{}, &messages.VoteRejected{},
 	&messages.HeartbeatAcked{}, &messages.HeartbeatTimeout{}, &messages.ConfirmReadIndex{},
-	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &SnapshotFound{}, &MemberAdmitted{}, &MemberRefused{}, &actor.Terminated{},
+	&messages.PeerAdvanced{}, &messages.ProgressReported{}, &FetchEntries{}, &GatewayCaughtUp{}, &GroupLoaded{}, &SnapshotFound{}, &MemberAdmitted{}, &MemberRefused{},
 )
 
 // onAppendEntries stores what is new of an append; the answer leaves when it is
@@ -218,7 +218,7 @@ func (f *follower) onElectionTimeout(ctx actor.Context, m *messages.ElectionTime
 		f.armElection(ctx)
 		return
 	}
-	if f.skipped < f.config().Precedence(f.opts.Node) {
+	if int(f.skipped) < f.config().Precedence(f.opts.Node) {
 		f.skipped++
 		f.armElection(ctx)
 		return

@@ -114,8 +114,6 @@ func (l *leader) receive(ctx actor.Context, message any, sender *actor.PID) {
 		l.onTransferLeadership(ctx, m, sender)
 	case *messages.ChangeMembers, *messages.AbortChange, *messages.ListMembers:
 		l.onMembers(ctx, m, sender)
-	case *actor.Terminated:
-		l.onTerminated(ctx, m)
 	default:
 		l.ignore(message, leaderIgnores)
 	}
@@ -180,9 +178,7 @@ func (l *leader) replicate(ctx actor.Context, peer core.NodeID) replicatorOf {
 	if err != nil {
 		panic(fmt.Sprintf("replicator %s: %v", name, err))
 	}
-	// Not the PID of the parent's set of children, which keeps it when its actor has ended:
-	// one that was spoken to holds on to all that was the actor's.
-	return replicatorOf{peer: peer, pid: actor.NewPID(pid.Address, pid.Id), to: l.peers.get(peer)}
+	return replicatorOf{peer: peer, pid: pid, to: l.peers.get(peer)}
 }
 
 // onTerminated starts a Replicator again that has crashed.
@@ -303,7 +299,7 @@ func (l *leader) onFetchEntries(ctx actor.Context, m *FetchEntries, sender *acto
 	first := m.First
 	if first < l.tail.shape.First() {
 		// The peer's log ends below this one's beginning: no entry here can follow there.
-		ctx.Send(sender, &EntriesCompacted{Session: m.Session, InDoubt: l.agreement.InDoubt()})
+		ctx.Send(sender, &EntriesCompacted{Session: m.Session, InDoubt: l.agreement.InDoubt(), Snapshotter: l.snapshotter(ctx)})
 		return
 	}
 	if m.HintTerm != 0 {

@@ -70,7 +70,7 @@ func (l *leader) onPropose(ctx actor.Context, m *messages.Propose, sender *actor
 }
 
 func (l *leader) enqueue(ctx actor.Context, p proposal) {
-	switch limits := &l.opts.Limits; {
+	switch limits := l.opts.Limits; {
 	case len(p.data) > limits.CommandBytes:
 		l.refuse(ctx, p.To, p.Request, messages.Reason_TOO_LARGE)
 	case l.room.none:
@@ -84,7 +84,7 @@ func (l *leader) enqueue(ctx actor.Context, p proposal) {
 
 // full says whether nothing more can be kept.
 func (l *leader) full() bool {
-	limits := &l.opts.Limits
+	limits := l.opts.Limits
 	return len(l.queue.items) >= limits.QueuedProposals || l.queue.bytes >= limits.QueuedBytes ||
 		l.uncommitted.bytes >= limits.UncommittedBytes || l.backlog.bytes >= limits.ApplyBacklogBytes
 }
@@ -93,7 +93,7 @@ func (l *leader) full() bool {
 // can be kept.
 func (l *leader) mindDoor() {
 	l.pace.Ended(l.applied, int64(l.now))
-	room, bytes, limits := 0, 0, &l.opts.Limits
+	room, bytes, limits := 0, 0, l.opts.Limits
 	if !l.full() {
 		room = min(l.pace.Room(len(l.queue.items), int64(l.now)), limits.QueuedProposals-len(l.queue.items))
 		bytes = limits.QueuedBytes - l.queue.bytes

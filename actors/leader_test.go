@@ -317,7 +317,7 @@ func TestDoorIsBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMember(t, 3)
-			limit(&m.opts.Limits)
+			limit(m.opts.Limits)
 			m.begin().elect()
 			m.accept("n2")
 			m.propose("0") // at the disk

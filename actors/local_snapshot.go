@@ -24,10 +24,12 @@ type CompactLog struct {
 // EntriesCompacted: Raft(leader) → Replicator, local. What was asked for with
 // FetchEntries is compacted: the peer needs a snapshot. Where InDoubt, later: members
 // are in different states, and nobody knows yet whether the leader's is the wrong one.
-// Stale when Session is not the receiver's.
+// Snapshotter has it; nil for nobody, or nobody yet: ask again. Stale when Session is not
+// the receiver's.
 type EntriesCompacted struct {
-	Session uint64
-	InDoubt bool
+	Session     uint64
+	InDoubt     bool
+	Snapshotter *actor.PID
 }
 
 // CaptureSnapshot: Raft → Applier, local; answered with SaveSnapshot to the

@@ -201,8 +201,8 @@ func (h *house) describe() *NodeDescription {
 func (h *house) member(group uint64, name string) *actor.PID {
 	h.t.Helper()
 	machine := &recorder{}
-	pid := h.spawn(MemberProps(h.rt, h.describe().Links, MemberOptions{
-		Group: group, Node: "n1", Bootstrap: members("n1"), Machine: machine,
+	pid := h.spawn(MemberProps(h.rt, new(h.describe().Links), MemberOptions{
+		Group: group, Node: "n1", Bootstrap: new(members("n1")), Machine: machine,
 		ElectionTimeout: electionTimeout, HeartbeatInterval: heartbeat, ReadTimeout: readTimeout, Limits: DefaultLimits(),
 	}), name)
 	if h.members[group] == nil {

@@ -164,14 +164,14 @@ func newMember(t *testing.T, size int) *member {
 	m.writer, m.reader = &disk{probe: m.probe("writer"), m: m}, &disk{probe: m.probe("reader"), m: m, auto: true}
 	m.writer.answers, m.reader.answers = m.writer.hear, m.reader.hear
 	m.opts = MemberOptions{
-		Group: 1, Node: "n1", Bootstrap: members(m.ids...), Machine: m.machine,
+		Group: 1, Node: "n1", Bootstrap: new(members(m.ids...)), Machine: m.machine,
 		ElectionTimeout: electionTimeout, HeartbeatInterval: heartbeat, ReadTimeout: readTimeout, Limits: DefaultLimits(),
 	}
 	return m
 }
 
-func (m *member) links() Links {
-	l := Links{Node: m.node.pid, LogWriter: m.writer.pid, LogReader: m.reader.pid, Gateway: m.gateway.pid}
+func (m *member) links() *Links {
+	l := &Links{Node: m.node.pid, LogWriter: m.writer.pid, LogReader: m.reader.pid, Gateway: m.gateway.pid}
 	if m.pulse != nil {
 		l.Pulse = m.pulse.pid
 	}
@@ -231,7 +231,7 @@ func (m *member) begin() *member {
 // configuration, of term 1.
 func (m *member) stored(term uint64, vote string, blocks ...messages.Block) *member {
 	m.t.Helper()
-	data, err := proto.Marshal(describeConfiguration(&m.opts.Bootstrap))
+	data, err := proto.Marshal(describeConfiguration(m.opts.Bootstrap))
 	if err != nil {
 		m.t.Fatal(err)
 	}

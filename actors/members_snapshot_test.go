@@ -20,7 +20,7 @@ func withConfiguration(t *testing.T, index, term uint64, c core.Configuration) f
 // who belongs to it, those to come included, and knows where each of them is.
 func TestWaitingMemberGetsASnapshot(t *testing.T) {
 	m := newMember(t, 3)
-	m.opts.Bootstrap = core.Configuration{}
+	m.opts.Bootstrap = nil
 	m.keeping(0, 0)
 	m.begin()
 	c := members("n2", "n3")

@@ -248,7 +248,7 @@ func TestConfigurationKeepsItsPlace(t *testing.T) {
 // sent, and goes by the configuration in it.
 func TestMemberWithoutConfigurationWaits(t *testing.T) {
 	m := newMember(t, 3)
-	m.opts.Bootstrap = core.Configuration{}
+	m.opts.Bootstrap = nil
 	m.begin()
 	m.advance(20 * electionTimeout)
 	m.expectRole("follower", 0)

@@ -267,7 +267,7 @@ func TestDamagedLogIsRepairedByTheLeader(t *testing.T) {
 // recovers like one, and shows itself to the leader, who may know it.
 func TestJoinerRecovers(t *testing.T) {
 	m := newMember(t, 3)
-	m.opts.Bootstrap = core.Configuration{}
+	m.opts.Bootstrap = nil
 	m.clock.wall = 1_700_000_000_000_000_000
 	m.begin()
 	first := m.noteOf()

@@ -13,8 +13,8 @@ import (
 	"github.com/protoraft/protoraft/messages"
 )
 
-// Links are the actors of a node that its members work with. Without a Pulse they send
-// their heartbeats by themselves.
+// Links are the actors of a node that its members work with, and share. Without a Pulse
+// they send their heartbeats by themselves.
 type Links struct {
 	Node, LogWriter, LogReader, Gateway, Pulse *actor.PID
 }
@@ -29,9 +29,10 @@ type MemberOptions struct {
 	Incarnation uint64
 
 	// Bootstrap is the configuration a group begins with, the same on every
-	// member. A member that has anything stored ignores it. Empty for a member of a
-	// group that exists already: it waits to be added.
-	Bootstrap core.Configuration
+	// member. A member that has anything stored ignores it. Nil, or of nobody, for a
+	// member of a group that exists already: it waits to be added. The members of a node
+	// may share it; nobody changes it.
+	Bootstrap *core.Configuration
 
 	// Machine is the member's alone; nil for a witness.
 	Machine fsm.StateMachine
@@ -77,7 +78,8 @@ type MemberOptions struct {
 	// not advance before it is rolled back. 0: ten election timeouts.
 	CatchUpTimeout time.Duration
 
-	Limits Limits
+	// Limits are shared like Bootstrap.
+	Limits *Limits
 }
 
 // defaultCatchUp is CatchUpTimeout in election timeouts.
@@ -122,8 +124,8 @@ type Transfer struct {
 const ChunkBytesMax = 64 << 10
 
 // DefaultLimits are sized for commands of up to a MiB and tens of groups a node.
-func DefaultLimits() Limits {
-	return Limits{
+func DefaultLimits() *Limits {
+	return &Limits{
 		CommandBytes:      1 << 20,
 		BlockBytes:        1 << 20,
 		QueuedProposals:   1 << 16,
@@ -149,6 +151,14 @@ func (o *MemberOptions) sessions() *session.Table {
 	return session.New(l)
 }
 
+// founders are whom a new group begins with; nobody where it exists already.
+func (o *MemberOptions) founders() []core.Member {
+	if o.Bootstrap == nil {
+		return nil
+	}
+	return o.Bootstrap.Members
+}
+
 // durableMachine: the machine keeps its state on disk by itself.
 func (o *MemberOptions) durableMachine() bool {
 	_, ok := o.Machine.(fsm.Durable)
@@ -157,7 +167,10 @@ func (o *MemberOptions) durableMachine() bool {
 
 // Validate names the first field that cannot be.
 func (o *MemberOptions) Validate() error {
-	switch l := &o.Limits; {
+	l := o.Limits
+	switch {
+	case l == nil:
+		return fmt.Errorf("option Limits: nil, expected some, as DefaultLimits")
 	case o.Group == 0:
 		return fmt.Errorf("option Group: 0 is not a group id, expected 1 or higher")
 	case o.Incarnation > IncarnationMax:
@@ -198,7 +211,7 @@ func (o *MemberOptions) Validate() error {
 
 // validateWitness compares what the member is with what a new group is to begin with.
 func (o *MemberOptions) validateWitness() error {
-	if len(o.Bootstrap.Members) == 0 {
+	if len(o.founders()) == 0 {
 		return nil
 	}
 	if err := core.CheckWitness(o.Bootstrap.Members); err != nil {

@@ -116,7 +116,7 @@ func TestBeatsReachTheMemberOfThatName(t *testing.T) {
 func TestLeadersBeatTogether(t *testing.T) {
 	pulse := &actor.PID{}
 	for now, want := range map[int]int{0: 50, 10: 40, 25: 25, 26: 74, 49: 51, 50: 50, 60: 40, 199: 51} {
-		r := &raft{links: Links{Pulse: pulse}, opts: MemberOptions{HeartbeatInterval: heartbeat}}
+		r := &raft{links: &Links{Pulse: pulse}, opts: MemberOptions{HeartbeatInterval: heartbeat}}
 		r.now = heartbeat / 50 * time.Duration(now)
 		if got := r.untilBeat(); got != heartbeat/50*time.Duration(want) {
 			t.Errorf("at %v the next beat is in %v, expected %d/50 of an interval", r.now, got, want)

@@ -23,7 +23,7 @@ import (
 type raft struct {
 	rt     *Runtime
 	opts   MemberOptions
-	links  Links
+	links  *Links
 	logger *memberLog
 	rand   *rand.Rand
 	door   *admission
@@ -51,10 +51,10 @@ type raft struct {
 	leased   int // of asked, by lease
 	ownReads memberReads
 	handing  *transfer     // away, with nobody known yet to lead
-	skipped  int           // election timeouts left to members of higher priority
 	diskAt   time.Duration // when the own disk last got work while idle, or reported
 	diskFull bool          // it keeps what it gets until there is room, but for terms and votes
 	inTurn   bool
+	skipped  int32 // election timeouts left to members of higher priority
 
 	states     states        // of the machine, for comparison
 	leader     core.NodeID   // of term, empty while not known
@@ -110,12 +110,12 @@ const raftYields = 1
 
 // MemberProps describes a group's member on this node. Spawn it under the same
 // name on every node: members find each other by it.
-func MemberProps(rt *Runtime, links Links, opts MemberOptions) *actor.Props {
+func MemberProps(rt *Runtime, links *Links, opts MemberOptions) *actor.Props {
 	props, _ := MemberPropsAndDoor(rt, links, opts)
 	return props
 }
 
-func memberProps(rt *Runtime, links Links, opts MemberOptions, d *admission) *actor.Props {
+func memberProps(rt *Runtime, links *Links, opts MemberOptions, d *admission) *actor.Props {
 	return rt.propsBehind(d, raftYields, func() behavior {
 		return &raft{
 			rt: rt, links: links, opts: opts, rand: rt.Rand(), door: d,
@@ -202,6 +202,8 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.onRoused(ctx, m)
 	case *Operations:
 		r.onOperations(ctx, m, sender)
+	case *actor.Terminated:
+		r.onTerminated(ctx, m)
 	default:
 		if r.inTerm(ctx, message, sender) {
 			r.role.receive(ctx, message, sender)
@@ -222,6 +224,7 @@ func (r *raft) endTurn(ctx actor.Context) {
 	r.role.endTurn(ctx)
 	r.handOver(ctx)
 	r.turnSnapshots(ctx)
+	r.restSnapshotter(ctx)
 	r.inTurn = false
 }
 

@@ -13,7 +13,7 @@ import (
 // it has the entry, and until then by the Raft: never by both, never by neither.
 func TestWaitersGoToTheApplierAlone(t *testing.T) {
 	var r raft
-	r.opts.Limits.ApplyBacklogBytes = 1 << 20
+	r.opts.Limits = &Limits{ApplyBacklogBytes: 1 << 20}
 	r.tail = newTail(&logstore.GroupState{FirstIndex: 1})
 	client := actor.NewPID("a", "client")
 	for first := uint64(1); first <= 5; first += 2 {

@@ -14,20 +14,22 @@ import (
 // snapshotting is what a member knows of its snapshots. The files are its
 // Snapshotter's.
 type snapshotting struct {
-	pid    *actor.PID    // the Snapshotter, nil for a member that keeps no snapshots
+	pid    *actor.PID    // the Snapshotter, nil while there is none: see raft.snapshotter
 	newest core.Position // of the newest one that is durable and taken over
 
 	policy   core.SnapshotPolicy // until the next one
 	interval timer
-	bytes    int  // of log applied since the last one
-	over     bool // the interval is
-	taking   bool // one is being taken
+	bytes    int    // of log applied since the last one
+	over     bool   // the interval is
+	taking   bool   // one is being taken
+	ending   bool   // the Snapshotter is: there is no other yet
+	failures uint8  // in a row, as far as they count
+	made     uint32 // Snapshotters, for the names of their children
 
-	asked    []*actor.PID // who wants one, and has to wait for the next
-	waiting  []*actor.PID // for the one being taken
-	failures int          // in a row
-	retryAt  time.Duration
-	spareAt  time.Duration // the next one for want of room comes not before
+	asked   []*actor.PID // who wants one, and has to wait for the next
+	waiting []*actor.PID // for the one being taken
+	retryAt time.Duration
+	spareAt time.Duration // the next one for want of room comes not before
 
 	installing *installation
 }
@@ -42,22 +44,19 @@ type installation struct {
 const (
 	snapshotRetry    = time.Second // after a failure, doubled with each one more
 	snapshotRetryMax = time.Minute
+	// snapshotFailures is how many failures in a row count.
+	snapshotFailures = 10
 	// snapshotAskersMax bounds who waits for a snapshot.
 	snapshotAskersMax = 64
 )
 
-// startSnapshots makes the Snapshotter, and has the first snapshot of this life come
-// at a random point: groups that start together must not write together.
+// startSnapshots has the first snapshot of this life come at a random point: groups that
+// start together must not write together.
 func (r *raft) startSnapshots(ctx actor.Context) {
 	if r.opts.Snapshots == nil {
 		return
 	}
 	r.snapshots.policy = r.opts.SnapshotPolicy.First(r.rand.Float64())
-	pid, err := ctx.SpawnNamed(r.snapshotterProps(ctx.Self()), snapshotterName)
-	if err != nil {
-		panic(fmt.Sprintf("snapshotter: %v", err)) // the name is this actor's own
-	}
-	r.snapshots.pid = pid
 	if every := r.opts.SnapshotInterval; every > 0 {
 		r.armSnapshot(ctx, time.Duration(r.rand.Int64N(int64(every)))+1)
 	}
@@ -82,7 +81,7 @@ func (r *raft) onTakeSnapshot(ctx actor.Context, sender *actor.PID) {
 	_, stopped := r.role.(standstill)
 	switch {
 	case sender == nil:
-	case s.pid == nil:
+	case r.opts.Snapshots == nil:
 		r.refuseSnapshot(ctx, "this member keeps no snapshots", sender)
 	case stopped:
 		r.refuseSnapshot(ctx, "the member is "+r.role.name(), sender)
@@ -103,7 +102,7 @@ func (r *raft) refuseSnapshot(ctx actor.Context, reason string, to ...*actor.PID
 // It is the Applier that knows what it has applied when it gets there.
 func (r *raft) turnSnapshots(ctx actor.Context) {
 	s := &r.snapshots
-	if s.pid == nil || s.taking || r.restoring() {
+	if r.opts.Snapshots == nil || s.taking || r.restoring() {
 		return
 	}
 	upTo := r.snapshotTo()
@@ -115,10 +114,14 @@ func (r *raft) turnSnapshots(ctx actor.Context) {
 	if len(s.asked) == 0 && !due {
 		return
 	}
+	files := r.snapshotter(ctx)
+	if files == nil {
+		return // until it has ended
+	}
 	s.taking, s.over, s.bytes = true, false, 0
 	s.waiting, s.asked = s.asked, nil
 	if r.opts.Witness {
-		ctx.Send(s.pid, r.bareSnapshot(upTo))
+		ctx.Send(files, r.bareSnapshot(upTo))
 		return
 	}
 	ctx.Send(r.applier, &CaptureSnapshot{Incarnation: r.incarnation, Configurations: slices.Clone(r.configs)})
@@ -175,8 +178,8 @@ func (r *raft) onSnapshotSaved(ctx actor.Context, m *SnapshotSaved) {
 func (r *raft) onSnapshotFailed(ctx actor.Context, m *SnapshotFailed) {
 	s := &r.snapshots
 	r.logger.Warn("no snapshot taken", "term", r.term, "applied", r.applied, "reason", m.Reason)
-	s.retryAt = r.now + min(snapshotRetry<<min(s.failures, 10), snapshotRetryMax)
-	s.failures++
+	s.retryAt = r.now + min(snapshotRetry<<s.failures, snapshotRetryMax)
+	s.failures = min(s.failures+1, snapshotFailures)
 	s.taking, s.over = false, true
 	r.refuseSnapshot(ctx, m.Reason, s.waiting...)
 	s.waiting = nil
@@ -203,7 +206,9 @@ func (r *raft) compact(ctx actor.Context) {
 		ctx.Request(r.links.LogWriter, &CompactLog{Group: r.opts.Group, Incarnation: r.incarnation, To: p})
 	}
 	r.forgetConfigurations(r.snapshots.newest.Index)
-	ctx.Send(r.snapshots.pid, &DropSnapshots{Below: r.snapshots.newest.Index})
+	if files := r.snapshotter(ctx); files != nil {
+		ctx.Send(files, &DropSnapshots{Below: r.snapshots.newest.Index})
+	}
 }
 
 // forgetConfigurations drops those before the last one that is not above to: nothing at or
@@ -228,7 +233,7 @@ func (r *raft) onOfferSnapshot(ctx actor.Context, m *messages.OfferSnapshot, sen
 		r.snapshots.installing.term, r.snapshots.installing.from = r.term, sender // told when it is done
 	case core.Index(meta.Index) <= r.commit:
 		r.tellInstalled(ctx, sender, core.Index(meta.Index))
-	case r.snapshots.pid == nil:
+	case r.opts.Snapshots == nil:
 		r.answer(ctx, sender, &messages.SnapshotDeclined{
 			Group: r.opts.Group, From: string(r.opts.Node), Index: meta.Index, Reason: "this member keeps no snapshots",
 		})
@@ -237,7 +242,9 @@ func (r *raft) onOfferSnapshot(ctx actor.Context, m *messages.OfferSnapshot, sen
 			Group: r.opts.Group, From: string(r.opts.Node), Index: meta.Index, Reason: r.misfit(),
 		})
 	default:
-		ctx.Send(r.snapshots.pid, &ReceiveSnapshot{Offer: m, From: sender})
+		if files := r.snapshotter(ctx); files != nil { // else it is offered again
+			ctx.Send(files, &ReceiveSnapshot{Offer: m, From: sender})
+		}
 	}
 }
 
@@ -275,7 +282,9 @@ func (r *raft) onInstallSnapshot(ctx actor.Context, m *InstallSnapshot) {
 }
 
 func (r *raft) settle(ctx actor.Context, meta *messages.SnapshotMeta, adopted bool) {
-	ctx.Send(r.snapshots.pid, &SnapshotSettled{Meta: meta, Adopted: adopted})
+	if files := r.snapshots.pid; files != nil {
+		ctx.Send(files, &SnapshotSettled{Meta: meta, Adopted: adopted})
+	}
 }
 
 // install puts a snapshot in the place of the log. Its file is durable: a crash from

@@ -26,7 +26,6 @@ import (
 // probing; answers to what it sent before are then of an older session.
 type replicator struct {
 	raft, peerPID *actor.PID
-	snapshotter   *actor.PID
 	group         uint64
 	term          core.Term
 	self, peer    core.NodeID
@@ -58,7 +57,7 @@ type replicator struct {
 
 func (l *leader) replicatorProps(raftPID *actor.PID, peer core.NodeID, next core.Index, prevTerm core.Term, positioned bool) *actor.Props {
 	r := &replicator{
-		raft: raftPID, peerPID: l.peers.get(peer), snapshotter: l.snapshots.pid, group: l.opts.Group, term: l.term,
+		raft: raftPID, peerPID: l.peers.get(peer), group: l.opts.Group, term: l.term,
 		self: l.opts.Node, peer: peer, witness: l.config().Witness(peer), resets: l.config().Resets,
 		quietChecks: max(2, int(l.opts.ElectionTimeout/(2*l.opts.HeartbeatInterval))),
 		fetchBytes:  l.opts.Limits.Window.Bytes,

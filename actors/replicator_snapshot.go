@@ -26,7 +26,7 @@ const (
 
 // onEntriesCompacted: only a snapshot brings the peer on.
 func (r *replicator) onEntriesCompacted(ctx actor.Context, m *EntriesCompacted) {
-	if !r.fetching || m.Session != r.progress.Session || r.snapshotter == nil {
+	if !r.fetching || m.Session != r.progress.Session || m.Snapshotter == nil {
 		return
 	}
 	r.progress.BeginSnapshot()
@@ -38,7 +38,7 @@ func (r *replicator) onEntriesCompacted(ctx actor.Context, m *EntriesCompacted) 
 		r.pause()
 		return
 	}
-	ctx.Request(r.snapshotter, &SendSnapshot{Term: r.term, Peer: r.peer, Bare: r.witness, To: r.peerPID, Session: r.progress.Session, Resets: r.resets})
+	ctx.Request(m.Snapshotter, &SendSnapshot{Term: r.term, Peer: r.peer, Bare: r.witness, To: r.peerPID, Session: r.progress.Session, Resets: r.resets})
 }
 
 // sendsSnapshot says whether news of a transfer is of the one under way.

@@ -32,7 +32,6 @@ func newSender(t *testing.T, next, last uint64, window core.Window) *sender {
 	}, logger: &memberLog{runtime: w.rt.Logger}, term: replicatorTerm, peers: memberMap[*actor.PID]{{"n2", s.peer.pid}}}
 	m.opts.Limits.Window = window
 	s.files = w.probe("files")
-	m.snapshots.pid = s.files.pid
 	m.tail.shape = core.NewLogShape(core.Position{}, []core.TermRun{{Term: 1, First: 1, Last: core.Index(last)}})
 	s.pid = w.spawn((&leader{raft: m}).replicatorProps(s.raft.pid, "n2", core.Index(next), 1, true), "replicator")
 	return s

@@ -122,7 +122,7 @@ func TestSnapshotOfTheOldHistoryIsPassedOver(t *testing.T) {
 // has lost nothing.
 func TestResetThatIsRefusedBeginsNothing(t *testing.T) {
 	m := newMember(t, 3)
-	m.opts.Bootstrap = members("n2", "n3")
+	m.opts.Bootstrap = new(members("n2", "n3"))
 	m.stored(1, "").arrive()
 	m.sync()
 	m.advance(2 * electionTimeout)
@@ -162,7 +162,7 @@ func TestResetIsRefused(t *testing.T) {
 	m.expectKept("it was removed")
 
 	m = newMember(t, 3)
-	m.opts.Bootstrap = members()
+	m.opts.Bootstrap = new(members())
 	m.begin().advance(2 * electionTimeout)
 	m.resetPeers(true)
 	m.expectKept("it knows of no members")

@@ -223,9 +223,9 @@ func TestLeaderThatEndsInItsSleepWakesItsPeers(t *testing.T) {
 }
 
 // sleepingFollower follows n2 of term 2 in its sleep.
-func sleepingFollower(t *testing.T) *member {
+func sleepingFollower(t *testing.T, change ...func(*member)) *member {
 	t.Helper()
-	m := restful(t).begin()
+	m := restful(t, change...).begin()
 	m.append(2, 1, 1, 1, block(1, 2, 2, 1, "a"))
 	m.sync()
 	m.send(m.peer("n2"), m.pid, &messages.Heartbeat{Group: 1, Term: 2, Leader: "n2", Commit: 2})

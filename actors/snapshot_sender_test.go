@@ -187,9 +187,9 @@ func needing(t *testing.T) (*sender, *probe, uint64) {
 	s.expectSent("10..10")
 	s.rejected(1, 9, 2, 1)
 	f := takeOne[*FetchEntries](t, s.raft)
-	s.tell(s.pid, &EntriesCompacted{Session: f.Session + 1}, &EntriesCompacted{Session: f.Session - 1})
+	s.tell(s.pid, &EntriesCompacted{Session: f.Session + 1, Snapshotter: s.files.pid}, &EntriesCompacted{Session: f.Session - 1, Snapshotter: s.files.pid})
 	expectNone[*SendSnapshot](t, files, "of another session")
-	s.tell(s.pid, &EntriesCompacted{Session: f.Session})
+	s.tell(s.pid, &EntriesCompacted{Session: f.Session, Snapshotter: s.files.pid})
 	m := takeOne[*SendSnapshot](t, files)
 	if m.Term != replicatorTerm || m.Peer != "n2" || !m.To.Equal(s.peer.pid) {
 		t.Fatalf("%+v", m)
@@ -264,13 +264,13 @@ func TestReplicatorSendsNoStateInDoubt(t *testing.T) {
 		return all[len(all)-1].Session
 	}
 	for range 3 {
-		s.tell(s.pid, &EntriesCompacted{Session: asked(), InDoubt: true})
+		s.tell(s.pid, &EntriesCompacted{Session: asked(), InDoubt: true, Snapshotter: s.files.pid})
 		expectNone[*SendSnapshot](t, s.files, "a state in doubt")
 		s.checks(1)
 		expectNone[*FetchEntries](t, s.raft, "it pauses")
 		s.checks(30)
 	}
-	s.tell(s.pid, &EntriesCompacted{Session: asked()})
+	s.tell(s.pid, &EntriesCompacted{Session: asked(), Snapshotter: s.files.pid})
 	takeOne[*SendSnapshot](t, s.files)
 }
 

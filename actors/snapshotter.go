@@ -26,7 +26,8 @@ import (
 //
 // It decides nothing: what is taken over is the Raft's to say. A file counts when it
 // is whole and durable. Writing and sending are done by children, so that it always
-// answers; of what it receives, it takes one snapshot at a time.
+// answers; of what it receives, it takes one snapshot at a time. A member that sleeps has
+// none: see raft.snapshotter.
 type snapshotter struct {
 	raft       *actor.PID
 	rt         *Runtime
@@ -34,10 +35,11 @@ type snapshotter struct {
 	store      *snapshots.Store
 	raftLogger *memberLog
 
-	newest  *messages.SnapshotMeta     // that this member stands on; nil for none
+	newest  core.Index                 // that this member stands on; 0 for none
 	writer  *actor.PID                 // nil while nothing is written
 	senders map[core.NodeID]*actor.PID // SnapshotSenders, by peer
-	spawned int                        // children, for their names
+	number  uint32                     // of the member's Snapshotters, and
+	spawned int                        // of its children, for their names
 
 	incoming *incoming
 }
@@ -57,7 +59,7 @@ const snapshotterName = "snapshotter"
 func (r *raft) snapshotterProps(raftPID *actor.PID) *actor.Props {
 	s := &snapshotter{
 		raft: raftPID, rt: r.rt, opts: &r.opts, store: r.opts.Snapshots,
-		raftLogger: r.logger,
+		raftLogger: r.logger, newest: r.snapshots.newest.Index, number: r.snapshots.made,
 	}
 	return r.rt.props(0, func() behavior { return s })
 }
@@ -98,7 +100,7 @@ func (s *snapshotter) receive(ctx actor.Context, message any, sender *actor.PID)
 // find looks for the newest snapshot that is whole. One that is damaged is named and
 // passed over: what the log says decides whether an older one will do.
 func (s *snapshotter) find(below core.Index) *SnapshotFound {
-	s.newest = nil
+	s.newest = 0
 	infos, err := s.store.List(s.opts.Group)
 	if err != nil {
 		return &SnapshotFound{Err: err}
@@ -123,7 +125,7 @@ func (s *snapshotter) find(below core.Index) *SnapshotFound {
 			s.logger().Error("a snapshot cannot be used", "index", info.Meta.GetIndex(), "error", err)
 			continue
 		}
-		s.newest, found.Meta = info.Meta, info.Meta
+		s.newest, found.Meta = core.Index(info.Meta.Index), info.Meta
 	}
 	return found
 }
@@ -151,7 +153,7 @@ func (s *snapshotter) onSaveSnapshot(ctx actor.Context, m *SaveSnapshot) {
 // has ended must not reach its successor.
 func (s *snapshotter) spawn(ctx actor.Context, props *actor.Props, name string) *actor.PID {
 	s.spawned++
-	name = fmt.Sprintf("%s-%d", name, s.spawned)
+	name = fmt.Sprintf("%s-%d-%d", name, s.number, s.spawned)
 	pid, err := ctx.SpawnNamed(props, name)
 	if err != nil {
 		panic(fmt.Sprintf("%s: %v", name, err)) // the name is this actor's own
@@ -180,9 +182,7 @@ func (s *snapshotter) onSnapshotNotWritten(ctx actor.Context, m *SnapshotNotWrit
 
 // stand notes the newest snapshot that this member stands on.
 func (s *snapshotter) stand(meta *messages.SnapshotMeta) {
-	if s.newest == nil || meta.Index > s.newest.Index {
-		s.newest = meta
-	}
+	s.newest = max(s.newest, core.Index(meta.Index))
 }
 
 // onDropSnapshots removes older files. One that is being sent can still be read.
@@ -210,7 +210,7 @@ func (s *snapshotter) onSendSnapshot(ctx actor.Context, m *SendSnapshot, sender 
 	fail := func(reason string) {
 		ctx.Send(sender, &SnapshotNotDelivered{Session: m.Session, Reason: reason})
 	}
-	if s.newest == nil {
+	if s.newest == 0 {
 		fail("there is no snapshot")
 		return
 	}
@@ -218,9 +218,9 @@ func (s *snapshotter) onSendSnapshot(ctx actor.Context, m *SendSnapshot, sender 
 		fail("a witness has no state to send")
 		return
 	}
-	file, err := s.store.Open(s.opts.Group, s.newest.Index)
+	file, err := s.store.Open(s.opts.Group, uint64(s.newest))
 	if err != nil {
-		s.logger().Error("cannot send a snapshot", "index", s.newest.Index, "error", err)
+		s.logger().Error("cannot send a snapshot", "index", s.newest, "error", err)
 		fail(err.Error())
 		return
 	}

@@ -64,7 +64,7 @@ func (s *starting) receive(ctx actor.Context, message any, sender *actor.PID) {
 func (s *starting) onGroupLoaded(ctx actor.Context, m *GroupLoaded) {
 	if m.Err == nil && s.leadsBack(&m.State) {
 		s.logger.Warn("passing over a snapshot: it is of a history of the group that was given up here", "snapshot", positionOf(s.snapshot))
-		ctx.Request(s.snapshots.pid, &FindSnapshot{Below: core.Index(s.snapshot.Index)})
+		ctx.Request(s.snapshotter(ctx), &FindSnapshot{Below: core.Index(s.snapshot.Index)})
 		return
 	}
 	err := m.Err
@@ -170,8 +170,8 @@ func (s *starting) findConfigurations(ctx actor.Context, st *logstore.GroupState
 	case len(s.configs) > 0:
 	case s.tail.last().Index > 0:
 		return fmt.Errorf("the log holds no configuration")
-	case len(s.opts.Bootstrap.Members) > 0:
-		s.configs = append(s.configs, configuration{0, s.opts.Bootstrap})
+	case len(s.opts.founders()) > 0:
+		s.configs = append(s.configs, configuration{0, *s.opts.Bootstrap})
 		s.connect(ctx)
 	default:
 		s.configurationChanged(ctx)
@@ -286,8 +286,8 @@ func (s *starting) showLog(ctx actor.Context, st *logstore.GroupState) {
 // onMemberAdmitted looks for a snapshot first: where there is one, what is stored of
 // the log is read in its light.
 func (s *starting) onMemberAdmitted(ctx actor.Context) {
-	if s.snapshots.pid != nil {
-		ctx.Request(s.snapshots.pid, &FindSnapshot{})
+	if files := s.snapshotter(ctx); files != nil {
+		ctx.Request(files, &FindSnapshot{})
 		return
 	}
 	ctx.Request(s.links.LogReader, &LoadGroup{Group: s.opts.Group})
@@ -357,7 +357,7 @@ func (s *starting) begin(ctx actor.Context) {
 // the same entry by itself, so their logs agree before they first meet; nothing is
 // said until it is durable. A start that was cut off before that begins again.
 func (s *starting) bootstrap(ctx actor.Context) {
-	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(describeConfiguration(&s.opts.Bootstrap))
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(describeConfiguration(s.opts.Bootstrap))
 	if err != nil {
 		s.fail(ctx, fmt.Sprintf("cannot bootstrap: %v", err))
 		return

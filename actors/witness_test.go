@@ -247,13 +247,13 @@ func TestWitnessIsNoPlaceToRead(t *testing.T) {
 // What a member is started as must be what its group says of it.
 func TestWitnessMustBeOne(t *testing.T) {
 	m := witness(t)
-	m.opts.Bootstrap = core.Configuration{}
+	m.opts.Bootstrap = nil
 	m.opts.Machine, m.opts.Witness = m.machine, false
 	m.start()
 	m.expectFailure("is a witness of its group, and was started with a state machine")
 
 	m = newMember(t, 3).stored(2, "")
-	m.opts.Bootstrap = core.Configuration{}
+	m.opts.Bootstrap = nil
 	m.opts.Machine, m.opts.Witness = nil, true
 	m.start()
 	m.expectFailure("started as a witness, and is none in its group")

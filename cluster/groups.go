@@ -383,10 +383,11 @@ func (n *Node) spawnRecorded(record groupRecord) error {
 	for _, m := range members {
 		n.remote.guard.admit(m.ID, m.Address)
 	}
-	var begin core.Configuration
+	var begin *core.Configuration
 	if !record.Join {
-		if begin = bootstrapOf(members); slices.Equal(begin.Members, n.begin.Members) {
-			begin = n.begin
+		begin = new(bootstrapOf(members))
+		if slices.Equal(begin.Members, n.begin.Members) {
+			begin = &n.begin
 		}
 	}
 	props, err := n.props(record.Group, record.Incarnation, begin, members, machine)

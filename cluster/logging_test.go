@@ -67,3 +67,28 @@ func TestNewSystemIsQuiet(t *testing.T) {
 	}
 	NewSystem(nil)
 }
+
+// The registry of a new system has fewer maps than Proto.Actor's, and everything that was
+// in it.
+func TestNewSystemKnowsItsOwn(t *testing.T) {
+	system := NewSystem(nil)
+	if n := len(system.ProcessRegistry.LocalPIDs.LocalPIDs); n != registryBuckets {
+		t.Errorf("%d maps, expected %d", n, registryBuckets)
+	}
+	ids := map[string]bool{}
+	for _, bucket := range actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
+		return slog.New(slog.DiscardHandler)
+	})).ProcessRegistry.LocalPIDs.LocalPIDs {
+		for id := range bucket.Items() {
+			ids[id] = true
+		}
+	}
+	if len(ids) == 0 {
+		t.Fatal("a system has nothing of its own")
+	}
+	for id := range ids {
+		if _, found := system.ProcessRegistry.GetLocal(id); !found {
+			t.Errorf("%s is not found", id)
+		}
+	}
+}

@@ -40,6 +40,7 @@ type Node struct {
 	client      *Client
 	groups      nodeGroups
 	begin       core.Configuration // that Options.Members make, shared by all groups
+	limits      *actors.Limits     // of all of them
 
 	failOnce sync.Once
 	failed   chan struct{}
@@ -60,7 +61,7 @@ func Start(system *actor.ActorSystem, o Options) (_ *Node, err error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	n := &Node{options: o, system: system, logger: o.Logger, failed: make(chan struct{}), begin: o.bootstrap()}
+	n := &Node{options: o, system: system, logger: o.Logger, failed: make(chan struct{}), begin: o.bootstrap(), limits: o.limits()}
 	defer func() {
 		if err != nil {
 			n.close(false)
@@ -233,12 +234,12 @@ func (n *Node) StartGroup(group uint64, machine fsm.StateMachine) (*actor.PID, e
 // *messages.DescribeGroup, *messages.TransferLeadership, *messages.StandForElection,
 // *messages.TakeSnapshot and *messages.ResetPeers.
 func (n *Node) Props(group uint64, machine fsm.StateMachine) (*actor.Props, error) {
-	return n.props(group, 0, n.begin, n.options.Members, machine)
+	return n.props(group, 0, &n.begin, n.options.Members, machine)
 }
 
 // props is a member's of a group of these nodes, which begins with a configuration or, if
 // it is empty, waits to be added.
-func (n *Node) props(group, incarnation uint64, begin core.Configuration, nodes []Member, machine fsm.StateMachine) (*actor.Props, error) {
+func (n *Node) props(group, incarnation uint64, begin *core.Configuration, nodes []Member, machine fsm.StateMachine) (*actor.Props, error) {
 	o := actors.MemberOptions{
 		Group: group, Incarnation: incarnation, Node: core.NodeID(n.options.ID), Bootstrap: begin, Machine: machine,
 		Witness:         isWitness(nodes, n.options.ID),
@@ -248,14 +249,13 @@ func (n *Node) props(group, incarnation uint64, begin core.Configuration, nodes 
 		SnapshotPolicy: core.SnapshotPolicy{Entries: core.Index(n.options.SnapshotEntries), Bytes: n.options.SnapshotBytes},
 		KeepEntries:    core.Index(n.options.KeepEntries),
 		CatchUpTimeout: n.options.CatchUpTimeout,
-		Limits:         actors.DefaultLimits(),
+		Limits:         n.limits,
 	}
-	o.Limits.Transfer.BytesPerSecond = n.options.TransferBytesPerSecond
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("group %d: %w", group, err)
 	}
 	// Peers may be here before the member's first turn.
-	member, door := actors.MemberPropsAndDoor(n.runtime, n.links, o)
+	member, door := actors.MemberPropsAndDoor(n.runtime, &n.links, o)
 	admit := actor.WithOnInit(func(ctx actor.Context) {
 		id := ctx.Self().Id
 		n.remote.guard.allowMember(id)

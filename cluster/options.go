@@ -398,6 +398,13 @@ func (o *Options) bootstrap() core.Configuration {
 	return bootstrapOf(o.Members)
 }
 
+// limits are those of every member here.
+func (o *Options) limits() *actors.Limits {
+	l := actors.DefaultLimits()
+	l.Transfer.BytesPerSecond = o.TransferBytesPerSecond
+	return l
+}
+
 // bootstrapOf is what a group of the members begins with.
 func bootstrapOf(members []Member) (c core.Configuration) {
 	for _, m := range byID(members) {

@@ -96,6 +96,7 @@ type remoteEndpoint struct {
 
 	// Proto.Actor's own way to a remote PID, behind the gate.
 	resolve atomic.Pointer[actor.AddressResolver]
+	gates   sync.Map // *gated of members, by address
 }
 
 // startRemote makes system reachable at o.Advertise. It must come before the first
@@ -373,17 +374,25 @@ func (e *remoteEndpoint) flush() {
 	}
 }
 
-// gate is asked first for the process behind a PID that is not local.
+// gate is asked first for the process behind a PID that is not local. Proto.Actor's goes by
+// the PID that comes with each message, so that one does for all actors of a member.
 func (e *remoteEndpoint) gate(pid *actor.PID) (actor.Process, bool) {
 	resolve := e.resolve.Load()
 	if resolve == nil {
 		return e.system.DeadLetter, true
 	}
+	if known, ok := e.gates.Load(pid.Address); ok {
+		return known.(*gated), true
+	}
 	process, ok := (*resolve)(pid)
-	return &gated{endpoint: e, process: process}, ok
+	g := &gated{endpoint: e, process: process}
+	if ok && e.guard.rules.Load().ids[pid.Address] != "" { // clients come and go
+		e.gates.Store(pid.Address, g)
+	}
+	return g, ok
 }
 
-// gated is the way to one remote PID. PIDs remember their process, so each send
+// gated is the way to the actors of one address. PIDs remember their process, so each send
 // asks anew whether the address may be sent to.
 type gated struct {
 	endpoint *remoteEndpoint

@@ -78,6 +78,27 @@ func TestRemoteOncePerSystem(t *testing.T) {
 	}
 }
 
+// All actors of a member share the way to it; of an address that is none nothing is kept.
+func TestOneWayToEachMember(t *testing.T) {
+	members := freeMembers(t, "n1", "n2")
+	e := startHost(t, "n1", members).remote
+	way := func(address, id string) actor.Process {
+		process, _ := e.gate(actor.NewPID(address, id))
+		return process
+	}
+	if one, two := way(members["n2"], "a"), way(members["n2"], "b"); one != two {
+		t.Error("two actors of a member have a way each")
+	}
+	for _, stranger := range []string{"127.0.0.1:1", "127.0.0.1:2"} {
+		if way(stranger, "a") == way(members["n2"], "a") {
+			t.Errorf("%s is taken for a member", stranger)
+		}
+		if _, kept := e.gates.Load(stranger); kept {
+			t.Errorf("the way to %s is kept", stranger)
+		}
+	}
+}
+
 // The listener may be elsewhere than the address in the PIDs, behind a forwarded
 // port or in a container.
 func TestRemoteAdvertisesAnotherAddress(t *testing.T) {

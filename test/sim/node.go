@@ -288,7 +288,7 @@ func (n *node) spawn() {
 	if n.outsider {
 		return
 	}
-	links := actors.Links{
+	links := &actors.Links{
 		Node: pid, Gateway: actor.NewPID(n.address, actors.GatewayName),
 		LogWriter: actor.NewPID(n.address, actors.NodeName+"/log-writer"),
 		LogReader: actor.NewPID(n.address, actors.NodeName+"/log-reader"),
@@ -375,11 +375,11 @@ func (n *node) memberPID(group uint64) *actor.PID { return actor.NewPID(n.addres
 func (n *node) gatewayPID() *actor.PID { return actor.NewPID(n.address, actors.GatewayName) }
 
 // bootstrap is what a member begins with; a spare waits to be added.
-func (n *node) bootstrap() core.Configuration {
+func (n *node) bootstrap() *core.Configuration {
 	if n.number >= n.w.setup.nodes-n.w.setup.spares {
-		return core.Configuration{}
+		return nil
 	}
-	return n.w.configuration()
+	return new(n.w.configuration())
 }
 
 // configuration is what every group begins with: all nodes vote, but for the spares.

@@ -86,7 +86,7 @@ var features = []feature{
 	{"keys", func(s *setup) { s.keys = 1 }},
 	{"padding", func(s *setup) { s.padding = 0 }},
 	{"tiny limits", func(s *setup) {
-		s.limits = actors.DefaultLimits()
+		s.limits = *actors.DefaultLimits()
 		s.limits.CommandBytes = 2000
 		s.gatewayWaiting = 1000
 	}},

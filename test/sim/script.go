@@ -66,7 +66,7 @@ func NewScript(nodes, groups int) *Script {
 	}
 	w.setup = setup{
 		nodes: nodes, groups: groups, electionTimeout: ScriptElectionTimeout, heartbeat: ScriptHeartbeatInterval,
-		limits: actors.DefaultLimits(), requestTimeout: ScriptRequestTimeout, gatewayWaiting: 100, keys: 1,
+		limits: *actors.DefaultLimits(), requestTimeout: ScriptRequestTimeout, gatewayWaiting: 100, keys: 1,
 		syncOf: make([]float64, nodes), sessions: fsmsession.DefaultLimits(),
 	}
 	w.setup.limits.Transfer = actors.Transfer{ChunkBytes: scriptChunkBytes, Chunks: 1}

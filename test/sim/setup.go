@@ -74,7 +74,7 @@ type setup struct {
 func (s *setup) member(n *node, group uint64) actors.MemberOptions {
 	o := actors.MemberOptions{
 		Group: group, Node: core.NodeID(n.id), Bootstrap: n.bootstrap(), Witness: n.witness(),
-		ElectionTimeout: s.electionTimeout, HeartbeatInterval: s.heartbeat, Limits: s.limits,
+		ElectionTimeout: s.electionTimeout, HeartbeatInterval: s.heartbeat, Limits: &s.limits,
 		ClockDrift: s.clockDrift, ReadTimeout: s.requestTimeout, SleepAfter: s.sleepAfter,
 	}
 	if !o.Witness {
@@ -162,7 +162,7 @@ func (s *setup) priority(number int) int {
 // drawLimits makes edges common: limits that fill up after a few entries.
 func drawLimits(d draw) actors.Limits {
 	if d.chance(0.1) {
-		l := actors.DefaultLimits()
+		l := *actors.DefaultLimits()
 		l.CommandBytes = 2000 // what is too large is sent all the same
 		return l
 	}
