@@ -278,7 +278,7 @@ func (w *town) lookAt(n *townNode) {
 	if got := kindsOf(w.t, out); code != exitOK || got["entry"] != 2 || got["damage"] != 0 || got["snapshot"] != 1 || got["end"] != 1 {
 		w.t.Errorf("dump as JSON: exit %d, %v in %s", code, got, out)
 	}
-	file := flipInLog(w.t, n.data, 3)
+	file := flipInValue(w.t, n.data, strings.Repeat("v", 200))
 	harmed := sums(w.t, n.data)
 	if maps.Equal(before, harmed) {
 		w.t.Fatal("nothing was damaged")

@@ -145,7 +145,45 @@ func TestBadData(t *testing.T) {
 // what is used of it: 3 for a third. It returns the file's name.
 func flipInLog(t *testing.T, data string, part int) string {
 	t.Helper()
-	var files []string
+	files := logFiles(t, data)
+	last := files[len(files)-1]
+	raw, err := os.ReadFile(last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := len(bytes.TrimRight(raw, "\x00")) // behind the records there are zeros
+	flip(t, last, raw, used/part)
+	return last
+}
+
+// flipInValue damages the first file of a log that has the value, in the midst of it, and
+// returns the file's name.
+func flipInValue(t *testing.T, data, value string) string {
+	t.Helper()
+	for _, file := range logFiles(t, data) {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := bytes.Index(raw, []byte(value)); at >= 0 {
+			flip(t, file, raw, at+len(value)/2)
+			return file
+		}
+	}
+	t.Fatalf("no file of the log in %s has the value", data)
+	return ""
+}
+
+func flip(t *testing.T, file string, raw []byte, at int) {
+	t.Helper()
+	for i := range 20 {
+		raw[at+i] ^= 0xff
+	}
+	writeFile(t, file, raw)
+}
+
+func logFiles(t *testing.T, data string) (files []string) {
+	t.Helper()
 	for _, pattern := range []string{"*.log", "*.journal"} {
 		found, err := filepath.Glob(filepath.Join(data, "log", pattern))
 		if err != nil {
@@ -156,17 +194,7 @@ func flipInLog(t *testing.T, data string, part int) string {
 	if len(files) == 0 {
 		t.Fatalf("no log in %s", data)
 	}
-	last := files[len(files)-1]
-	raw, err := os.ReadFile(last)
-	if err != nil {
-		t.Fatal(err)
-	}
-	used := len(bytes.TrimRight(raw, "\x00")) // behind the records there are zeros
-	for i := range 20 {
-		raw[used/part+i] ^= 0xff
-	}
-	writeFile(t, last, raw)
-	return last
+	return files
 }
 
 // filledNode is a node that has written something and stopped.
