@@ -35,8 +35,11 @@ func (d *admission) reset() {
 	d.operations.Store(0)
 	d.bytes.Store(0)
 	d.writes.Store(0)
-	d.open(math.MaxInt, math.MaxInt)
+	d.open(unlimited, unlimited)
 }
+
+// unlimited is the room of a member that does not lead: it passes on what comes.
+const unlimited = math.MaxInt
 
 // open is called by the actor at the end of its turn: so many writes it can take, of so
 // many bytes in all.

@@ -274,19 +274,21 @@ func (a *applier) applyCommands() error {
 	if err := a.batches.ApplyBatch(a.entries, a.answers); err != nil {
 		return err
 	}
-	for i, w := range a.waiters {
+	waiters := a.waiters
+	a.waiters = a.waiters[:0] // from here on those count whose entry is applied
+	for i, w := range waiters {
 		a.replied(&a.entries[i], w, a.answers[i])
 	}
 	clear(a.entries)
-	clear(a.waiters)
-	a.entries, a.waiters = a.entries[:0], a.waiters[:0]
+	clear(waiters)
+	a.entries = a.entries[:0]
 	return nil
 }
 
 // replied takes the machine's reply to a command.
 func (a *applier) replied(e *fsm.Entry, w Waiter, reply []byte) {
+	a.hashes.replied(e.Index, reply) // which may ask the machine, and fail
 	a.applied = core.Index(e.Index)
-	a.hashes.replied(e.Index, reply)
 	if w.To != nil {
 		a.replies.add(w, messages.ResultItem{Outcome: messages.Outcome_APPLIED, Index: e.Index, Data: reply})
 	}

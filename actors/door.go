@@ -1,8 +1,6 @@
 package actors
 
 import (
-	"math"
-
 	"github.com/asynkron/protoactor-go/actor"
 )
 
@@ -14,7 +12,7 @@ type Door struct{ admission *admission }
 
 // Leads says whether the member leads, and so whether the door speaks for the group: other
 // members pass on what they are given.
-func (d *Door) Leads() bool { return d.admission.room.Load() != math.MaxInt }
+func (d *Door) Leads() bool { return d.admission.room.Load() != unlimited }
 
 // Shut says whether a write that came now would be answered BUSY at once.
 func (d *Door) Shut() bool {
@@ -22,7 +20,8 @@ func (d *Door) Shut() bool {
 	return a.full() || a.noRoom()
 }
 
-// MemberPropsAndDoor is MemberProps, with the door of the member that is spawned by them.
+// MemberPropsAndDoor is MemberProps, with the door of the member that is spawned by them:
+// they are for one.
 func MemberPropsAndDoor(rt *Runtime, links *Links, opts MemberOptions) (*actor.Props, *Door) {
 	d := newAdmission(opts.Limits.QueuedProposals, opts.Limits.QueuedBytes)
 	return memberProps(rt, links, opts, d), &Door{d}

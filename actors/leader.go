@@ -2,7 +2,6 @@ package actors
 
 import (
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -147,7 +146,7 @@ func (l *leader) endTurn(ctx actor.Context) {
 // the Gateway, to be asked again elsewhere; what did may yet be applied.
 func (l *leader) exit(ctx actor.Context) {
 	l.heartbeat.cancel()
-	l.door.open(math.MaxInt, math.MaxInt)
+	l.door.open(unlimited, unlimited)
 	l.wakePeers(ctx)
 	l.eachReplicator(func(_ core.NodeID, pid *actor.PID) { ctx.Stop(pid) })
 	l.raft.leader = ""

@@ -102,10 +102,11 @@ func (l *leader) mindDoor() {
 }
 
 // cut closes a block of what is queued and sends it to the peers and to the own
-// disk. One block at a time is outstanding at the disk: what comes meanwhile makes
-// the next one larger. force is for the first entry of a term.
+// disk. One block at a time is outstanding at the disk, and where that pays it waits for
+// the one before to be applied: what comes meanwhile makes the next one larger. force is
+// for the first entry of a term.
 func (l *leader) cut(ctx actor.Context, force bool) {
-	gathered := l.gather.Applied(l.applied, int64(l.now))
+	gathered := l.gather.MayClose(l.applied, int64(l.now))
 	for len(l.queue.items) > 0 && (force || gathered && l.tail.unreported < l.opts.Limits.UnpersistedBlocks) {
 		force = false
 		b := l.encode()

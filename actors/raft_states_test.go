@@ -282,3 +282,34 @@ func TestHasherIsAskedAtTheIndexInSessions(t *testing.T) {
 		t.Fatalf("asked after %v commands", h.at)
 	}
 }
+
+// bursting fails when it is asked for its state at an entry.
+type bursting struct{ hashing }
+
+func (b *bursting) StateHash() uint64 { panic("no memory left") }
+
+// oneByOne hides that a machine takes batches.
+type oneByOne struct{ *bursting }
+
+func (oneByOne) ApplyBatch() {}
+
+// Everybody who waits is answered once when the machine fails at telling its state: who
+// waits for an entry that was answered before not again, and those behind it as unknown.
+func TestMachineThatFailsAtItsStateLeavesNobodyWaiting(t *testing.T) {
+	for name, machine := range map[string]fsm.StateMachine{"batches": &bursting{}, "one by one": oneByOne{&bursting{}}} {
+		a := newApplying(t, machine)
+		a.apply(130, a.committed(block(1, 1, 1, 0, make([]string, 130)...)))
+		told := map[uint64]int{}
+		for _, item := range results(a.client) {
+			told[item.Request]++
+			if applied := item.Outcome == messages.Outcome_APPLIED; applied != (item.Request < 64) {
+				t.Errorf("%s: %d is answered %v", name, item.Request, item.Outcome)
+			}
+		}
+		for request := range uint64(130) {
+			if told[request+1] != 1 {
+				t.Errorf("%s: %d is answered %d times", name, request+1, told[request+1])
+			}
+		}
+	}
+}

@@ -353,7 +353,10 @@ func (s *snapshotter) finished(ctx actor.Context) {
 }
 
 func (s *snapshotter) onSnapshotSettled(m *SnapshotSettled) {
-	s.incoming = nil
+	// What was decided may have come to an earlier Snapshotter of the member.
+	if in := s.incoming; in != nil && in.installed && in.offer.Meta.Index == m.Meta.Index {
+		s.incoming = nil
+	}
 	if m.Adopted {
 		s.stand(m.Meta)
 	}

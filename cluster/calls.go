@@ -34,8 +34,8 @@ const (
 	generation = 1 << 24
 )
 
-// Decided says whether Wait would return at once. It is for who looks after many calls and
-// does not want to be woken for each.
+// Decided says whether Wait would return without waiting for an answer. It is for who looks
+// after many calls and does not want to be woken for each, and is not asked after Wait.
 func (c *Call) Decided() bool { return c.state.Load() == 0 }
 
 // Wait returns the state machine's reply, or an *Error. The reply must not be changed: see

@@ -41,9 +41,9 @@ func TestRefusedCommandIsNotSent(t *testing.T) {
 func TestMemberStartedAgainStaysKnown(t *testing.T) {
 	var c Client
 	first, again, other := actor.NewPID("a:1", "m"), actor.NewPID("a:1", "m"), actor.NewPID("a:1", "other")
-	c.learn(1, first)
-	c.learn(1, again)
-	c.learn(1, other) // will be refused: the group has a member
+	c.routes.learn(1, first, nil)
+	c.routes.learn(1, again, nil)
+	c.routes.learn(1, other, nil) // will be refused: the group has a member
 	c.forget(1, first)
 	if got := c.member(1); got != again {
 		t.Fatalf("member %p, expected %p, which runs", got, again)

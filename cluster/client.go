@@ -158,7 +158,8 @@ func (c *Client) Leader(ctx context.Context, group uint64) (Member, error) {
 // outcome. Commands started one after the other are applied in that order, except one
 // that had to be sent again, which may come behind those started after it: where that
 // matters, Wait before starting the next, or use a client with NoSessions. The command
-// must not be changed afterwards.
+// must not be changed afterwards. One that is refused, as ErrBusy for one, may come back
+// decided.
 func (c *Client) StartPropose(group uint64, command []byte) *Call {
 	if c.noSessions && len(command) <= MaxCommandBytes && c.turnsAway(group) {
 		return c.calls.refusal(messages.Reason_BUSY)
@@ -268,7 +269,6 @@ func (c *Client) members() (pids []*actor.PID) {
 // groups are those that have a member in this process, in order.
 func (c *Client) groups() []uint64 { return c.routes.groups() }
 
-func (c *Client) learn(group uint64, pid *actor.PID)  { c.routes.learn(group, pid, nil) }
 func (c *Client) forget(group uint64, pid *actor.PID) { c.routes.forget(group, pid) }
 
 // ClientOptions are for a process that is no node.

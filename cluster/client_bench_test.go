@@ -39,7 +39,7 @@ func BenchmarkClientPropose(b *testing.B) {
 			if !ok {
 				b.Fatal("the name is taken")
 			}
-			c.learn(1, member)
+			c.routes.learn(1, member, nil)
 			c.noSessions = noSessions
 			command := make([]byte, 16)
 			for b.Loop() {

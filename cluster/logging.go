@@ -16,7 +16,8 @@ import (
 // Proto.Actor calls information is Debug here, dead letters are Trace, and only
 // an actor's panic is raised, to Error. A nil logger discards everything.
 //
-// A process needs one system; it costs about 4 ms.
+// A process needs one system. One that was made by actor.NewActorSystem does as well, and
+// takes some 9 MB more where there are thousands of groups.
 func NewSystem(logger hclog.Logger) *actor.ActorSystem {
 	handler := newSlogHandler(logger)
 	system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {

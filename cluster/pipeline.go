@@ -14,7 +14,8 @@ import (
 //
 // Commands are applied in the order they were added in, except one that had to be sent
 // again, as with Client.StartPropose. Next must be called for everything that was added:
-// until then it holds its place in the Client. A Pipeline is not safe for concurrent use.
+// until then it holds its place in the Client, and nothing bounds how much that is. Errors
+// are as of Client.Propose and Client.Query. A Pipeline is not safe for concurrent use.
 type Pipeline struct {
 	client *Client
 	group  uint64
@@ -103,7 +104,7 @@ func (p *Pipeline) addStarted(start func() *Call) {
 	p.flights = append(p.flights, &flight{calls: []*Call{start()}})
 }
 
-// Send has begin what was gathered.
+// Send begins what was gathered. It does not wait.
 func (p *Pipeline) Send() {
 	items := p.gathered
 	if len(items) == 0 {
@@ -118,8 +119,11 @@ func (p *Pipeline) Send() {
 	if !p.client.calls.beginAll(f, items) {
 		return // all were refused
 	}
-	if !p.client.noSessions {
+	switch {
+	case !p.client.noSessions:
 		items = p.client.startAll(p.group, f.calls, items)
+	case p.client.turnsAway(p.group):
+		items = refuseCommands(f.calls, items)
 	}
 	switch len(items) {
 	case 0: // all wait for their session, or were refused
@@ -130,7 +134,21 @@ func (p *Pipeline) Send() {
 	}
 }
 
-// Ready counts the operations that Next can tell of without waiting.
+// refuseCommands returns the queries of items; the commands would be turned away.
+func refuseCommands(calls []*Call, items []any) []any {
+	queries := items[:0]
+	for i, item := range items {
+		if isCommand(item) {
+			calls[i].refuse(messages.Reason_BUSY)
+		} else {
+			queries = append(queries, item)
+		}
+	}
+	return queries
+}
+
+// Ready counts the operations that Next can tell of without waiting. What was sent
+// together counts when all of it is decided, and what was not sent yet does not count.
 func (p *Pipeline) Ready() (n int) {
 	for _, f := range p.flights[p.head:] {
 		if !f.settledAll() {
@@ -179,7 +197,7 @@ func (p *Pipeline) dropFlight() {
 
 func (f *flight) settledAll() bool {
 	if f.done == nil {
-		return len(f.calls[0].done) > 0
+		return f.calls[0].Decided()
 	}
 	return f.over || len(f.done) > 0
 }
@@ -218,6 +236,9 @@ func (t *callTable) beginAll(f *flight, items []any) (open bool) {
 }
 
 func (t *callTable) releaseAll(calls []*Call) {
+	for _, c := range calls {
+		c.tries.forget()
+	}
 	t.mu.Lock()
 	for _, c := range calls {
 		t.give(c)

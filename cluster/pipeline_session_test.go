@@ -140,3 +140,50 @@ func TestPipelineGivenUpUnanswered(t *testing.T) {
 		}
 	}
 }
+
+// A command that is given up before it has its sequence, as by a process that stood still,
+// does not hold its session's window for ever.
+func TestGivenUpBeforeItsSequence(t *testing.T) {
+	d, c := newDesk(t, patience, func(m *messages.Propose, _ int) *messages.ResultItem { return done })
+	if _, err := c.Propose(t.Context(), 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	s := c.session(1)
+	for _, together := range []bool{false, true} {
+		call := c.calls.begin(false)
+		call.abandon(call.id, messages.Reason_TIMED_OUT)
+		if together {
+			s.startAll([]*Call{call}, []any{&messages.Propose{Group: 1, Request: call.id}})
+		} else {
+			s.start(call, nil)
+		}
+		if _, err := call.Wait(); !errors.Is(err, ErrTimeout) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.Propose(t.Context(), 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, low := s.stand(); low != 5 || len(d.proposed) != 2 {
+		t.Fatalf("the lowest that is not settled is %d, expected 5; %d commands came", low, len(d.proposed))
+	}
+}
+
+// What a pipeline's calls were sent with is let go of with them.
+func TestPipelineLetsGoOfItsCommands(t *testing.T) {
+	_, c := newDesk(t, patience, func(m *messages.Propose, _ int) *messages.ResultItem { return done })
+	p := c.NewPipeline(1)
+	for range 3 {
+		p.Propose(make([]byte, 1000))
+	}
+	for range 3 {
+		if _, _, err := p.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, call := range *c.calls.all.Load() {
+		if call.tries.id != 0 || call.tries.command != nil || call.tries.session != nil {
+			t.Fatalf("%+v is kept", call.tries.tried)
+		}
+	}
+}

@@ -109,8 +109,8 @@ func (s *clientSession) usable() bool {
 	return true
 }
 
-// enter gives the command the next sequence, where there is room for it. It needs the
-// lock.
+// enter gives the command the next sequence, where there is room for it and it was not given
+// up meanwhile. It needs the lock.
 func (s *clientSession) enter(call *Call, command []byte) bool {
 	if len(s.settled) >= sessionWindow {
 		return false
@@ -119,9 +119,11 @@ func (s *clientSession) enter(call *Call, command []byte) bool {
 		client: s.client, group: s.group, kind: messages.EntryKind_COMMAND, command: command,
 		session: s, sequence: s.low + uint64(len(s.settled)),
 	})
-	s.settled = append(s.settled, false)
+	// One that was given up before it had its sequence does not say that it is settled.
+	waits := call.state.Load() == call.id
+	s.settled = append(s.settled, !waits)
 	s.lastUsed = s.client.calls.now.Load()
-	return true
+	return waits
 }
 
 // startAll begins the commands among items, each of which is the message of the call in
@@ -215,6 +217,9 @@ func (s *clientSession) stand() (id, acknowledged uint64) {
 func (s *clientSession) finished(sequence uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if sequence < s.low {
+		return // it was found to be settled when it came
+	}
 	s.settled[sequence-s.low] = true
 	n := 0
 	for n < len(s.settled) && s.settled[n] {

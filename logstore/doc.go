@@ -136,21 +136,24 @@
 // The newest segment is the one with the highest number whose first frame is whole. Only
 // its last frame may be an interrupted write: at least one of its sectors is then not of
 // this segment, and no frame begins behind it. A sector that is neither whole, nor of an
-// earlier segment, nor zeros, was damaged; so was one that is, in a frame with another one
-// behind. Where a frame's own checksum says that only bytes of blocks were, the groups of
-// those blocks stop when they are loaded; otherwise, and where a file that JOURNAL counts is
-// gone or its first sector cannot be read, the store does not open, and the error names the
-// file. Of older segments only the first
-// frames are read, which hold the indexes; where an index is damaged, the segment itself.
+// earlier segment, nor zeros, was damaged. In a frame with another one behind it, zeros and
+// sectors of an earlier segment are damage, too. Where a frame's own checksum says that only
+// bytes of blocks were damaged, the groups of those blocks stop when they are loaded.
+// Otherwise, and where a file that JOURNAL counts is gone or its first sector cannot be
+// read, the store does not open, and the error names the file. Of older segments only the
+// first frames are read, which hold the indexes; where an index is damaged, the segment
+// itself.
 //
 // Nothing is written behind what an earlier life has left. Each start begins a segment,
 // with the last frame of the one before it: after a failed sync that one may have been in
-// the cache only. The file it is in is not one that only that frame says is free.
+// the cache only. So the new segment is not written into a file of which only that frame
+// says that it is free.
 //
 // A sector that the disk cannot read any more is damage as well, of the group whose block is
-// there; in the last frame it is an error, as that frame is written again. A block that is damaged when it is to be moved stays in the directory as lost: its
-// group is not taken for a whole one afterwards, until it is reset. One that cannot be read
-// for another reason stays where it is.
+// there; in the last frame it is an error, as that frame is written again. A block that is
+// damaged when it is to be moved stays in the directory as lost: its group is not taken for
+// a whole one afterwards, until it is reset. One that cannot be read for another reason stays
+// where it is.
 //
 // A file that seems to be free, or to hold an older segment, is looked through: a frame in
 // it that is of a segment after the newest says that the beginning of that one is gone.

@@ -14,6 +14,11 @@ type Gather struct {
 	reported         bool  // persisted is of the last block
 }
 
+// gatherPatience is for how long a block waits for one that is not applied, in times that
+// the own disk takes: averages do not tell of a machine or a quorum that has come to stand
+// still, or has much to do before.
+const gatherPatience = 2
+
 // gatherWeight is how much of an average the latest block is: one of so many parts.
 const gatherWeight = 8
 
@@ -31,11 +36,11 @@ func (g *Gather) Persisted(durable Index, now int64) {
 	g.disk = average(g.disk, now-g.began)
 }
 
-// Applied notes how far the machine has come, and says whether the next block may be
+// MayClose notes how far the machine has come, and says whether the next block may be
 // closed.
-func (g *Gather) Applied(applied Index, now int64) bool {
+func (g *Gather) MayClose(applied Index, now int64) bool {
 	if applied < g.last {
-		return g.rest >= g.disk
+		return g.rest >= g.disk || g.reported && now-g.persisted > gatherPatience*g.disk
 	}
 	if g.reported {
 		g.rest = average(g.rest, now-g.persisted)

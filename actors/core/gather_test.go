@@ -8,7 +8,7 @@ func gatherAfter(disk, rest int64, blocks int) *Gather {
 	for i := range blocks {
 		g.Began(Index(i+1), now)
 		g.Persisted(Index(i+1), now+disk)
-		g.Applied(Index(i+1), now+disk+rest)
+		g.MayClose(Index(i+1), now+disk+rest)
 		now += disk + rest + 5
 	}
 	return g
@@ -31,10 +31,10 @@ func TestGatherWaitsWhereTheRestIsShort(t *testing.T) {
 		g := gatherAfter(c.disk, c.rest, c.blocks)
 		g.Began(100, 1_000_000)
 		g.Persisted(100, 1_000_000+c.disk)
-		if waits := !g.Applied(99, 1_000_000+c.disk); waits != c.waits {
+		if waits := !g.MayClose(99, 1_000_000+c.disk); waits != c.waits {
 			t.Errorf("%s: waits %v, expected %v", c.name, waits, c.waits)
 		}
-		if !g.Applied(100, 1_000_000+c.disk+c.rest) {
+		if !g.MayClose(100, 1_000_000+c.disk+c.rest) {
 			t.Errorf("%s: waits for a block that is applied", c.name)
 		}
 	}
@@ -46,9 +46,9 @@ func TestGatherFollows(t *testing.T) {
 	waits := func(rest int64) bool {
 		g.Began(g.last+1, 0)
 		g.Persisted(g.last, 200)
-		waits := !g.Applied(g.last-1, 200)
+		waits := !g.MayClose(g.last-1, 200)
 		last := g.last
-		g.Applied(last, 200+rest)
+		g.MayClose(last, 200+rest)
 		g.last = last
 		return waits
 	}
@@ -66,13 +66,27 @@ func TestGatherFollows(t *testing.T) {
 	}
 }
 
+// A machine that stands still, and one that has a long log to go through first, is not waited
+// for: what comes must be replicated, and members may have to change.
+func TestGatherDoesNotWaitForWhatStands(t *testing.T) {
+	g := gatherAfter(200, 100, 20)
+	g.Began(100, 1000)
+	g.Persisted(100, 1200)
+	if g.MayClose(50, 1200+gatherPatience*g.disk) {
+		t.Fatal("does not wait")
+	}
+	if !g.MayClose(50, 1201+gatherPatience*g.disk) {
+		t.Fatal("waits for ever")
+	}
+}
+
 // A block is also applied before the own disk has it, by the disks of others: that tells
 // nothing of how long the rest takes.
 func TestGatherWithASlowDiskOfItsOwn(t *testing.T) {
 	g := gatherAfter(200, 100, 20)
 	was := g.rest
 	g.Began(50, 0)
-	if !g.Applied(50, 80) || g.rest != was {
+	if !g.MayClose(50, 80) || g.rest != was {
 		t.Fatalf("rest %d, was %d", g.rest, was)
 	}
 	g.Persisted(50, 900)

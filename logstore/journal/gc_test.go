@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -235,6 +237,28 @@ func TestOneBadSectorLosesOneBlock(t *testing.T) {
 		if lost := group == 11+bad; lost != errors.Is(err, logstore.ErrCorrupt) || !lost && err != nil {
 			t.Errorf("group %d: %v; only group %d has a block that could not be read", group, err, 11+bad)
 		}
+	}
+}
+
+// TestDiskThatIsAwayIsNoDamage: where nothing of a file can be read the blocks may be whole.
+// Nobody is told that they are lost, and a start that finds the disk back has them all.
+func TestDiskThatIsAwayIsNoDamage(t *testing.T) {
+	disk := &badSectors{FS: newDisk(1)}
+	p := &pair{store: openTiny(t, disk), model: newModel()}
+	if !p.write(put(11, 1, make([]byte, 600))) {
+		t.Fatal("write failed")
+	}
+	name, _, _ := p.store.Place(11, 1)
+	disk.name, disk.from, disk.to = name, 0, 1<<40
+	for range 2 {
+		if _, err := p.store.Read(11, 1, 1, 1<<20); !strings.Contains(fmt.Sprint(err), "nothing else of the file") || errors.Is(err, logstore.ErrCorrupt) {
+			t.Fatalf("%v, expected that the disk does not answer", err)
+		}
+	}
+	disk.name = ""
+	p.store.Close()
+	if st, err := openTiny(t, disk).Load(11); err != nil || st.LastIndex != 1 {
+		t.Fatalf("%+v, %v", st, err)
 	}
 }
 

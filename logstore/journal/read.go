@@ -298,6 +298,13 @@ func isDamage(err error) bool {
 	return vfs.IsUnreadable(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
+// answers says whether a disk that cannot read some bytes of a file can read others. One that
+// cannot is away for now, or for good, which says nothing of what is on it.
+func answers(f vfs.File) bool {
+	n, _ := f.ReadAt(vfs.Aligned(vfs.SectorBytes), 0)
+	return n == vfs.SectorBytes
+}
+
 // has says whether a block was read along with one before it.
 func (p *pageReader) has(r *ref) bool {
 	from, to := span(r)
@@ -324,7 +331,11 @@ func (p *pageReader) read(refs []ref, from, to int) error {
 		p.buf = vfs.Aligned(size)
 	}
 	p.buf = p.buf[:size]
-	if n, err := refs[0].seg.file.ReadAt(p.buf, int64(from)*vfs.SectorBytes); n < size {
+	file := refs[0].seg.file
+	if n, err := file.ReadAt(p.buf, int64(from)*vfs.SectorBytes); n < size {
+		if vfs.IsUnreadable(err) && !answers(file) {
+			return fmt.Errorf("read %d of %d bytes: %v, and nothing else of the file can be read", n, size, err)
+		}
 		return fmt.Errorf("read %d of %d bytes: %w", n, size, err)
 	}
 	p.seg, p.from = refs[0].seg, from

@@ -1,7 +1,5 @@
 package main
 
-import "slices"
-
 // asker begins operations on a group for one goroutine, and tells what became of them
 // in the order they were begun in.
 type asker interface {
@@ -36,22 +34,22 @@ type begun interface {
 // can have one goroutine begin several, but at least one for each group.
 const goroutines = 4
 
-// askersOf gives each goroutine that drives a group its asker, and says how many
-// operations it keeps in flight. A library whose calls only return with the answer needs
-// a goroutine for each.
-func askersOf(m member, group, inFlight, goroutines int) (makers []func() asker, window int) {
-	n := min(inFlight, goroutines)
-	switch m := m.(type) {
-	case pipeliner:
-		return slices.Repeat([]func() asker{func() asker { return m.Asker(group) }}, n), inFlight / n
-	case starter:
-		return slices.Repeat([]func() asker{func() asker { return &starting{member: m, group: group} }}, n), inFlight / n
+// askersOf says what each goroutine that drives a group asks by, and how many operations
+// it keeps in flight. A library whose calls only return with the answer needs a goroutine
+// for each.
+func askersOf(m member, group, inFlight, most int, calls bool) (asks func() asker, windows []int) {
+	asks = func() asker { return &calling{member: m, group: group} }
+	n := inFlight
+	if pipelines, ok := m.(pipeliner); ok && !calls {
+		asks, n = func() asker { return pipelines.Asker(group) }, most
+	} else if starts, ok := m.(starter); ok && !calls {
+		asks, n = func() asker { return &starting{member: starts, group: group} }, most
 	}
-	return callers(m, group, inFlight), 1
-}
-
-func callers(m member, group, n int) []func() asker {
-	return slices.Repeat([]func() asker{func() asker { return &calling{member: m, group: group} }}, n)
+	windows = make([]int, min(n, inFlight))
+	for i := range inFlight {
+		windows[i%len(windows)]++
+	}
+	return asks, windows
 }
 
 // calling asks by calls that return with the answer: one operation at a time.
@@ -96,9 +94,10 @@ func (q *fifo[T]) at(i int) T  { return q.items[q.head+i] }
 
 func (q *fifo[T]) pop() T {
 	item := q.items[q.head]
-	clear(q.items[q.head : q.head+1])
-	if q.head++; q.head == len(q.items) || q.head >= 1024 {
-		q.items, q.head = q.items[:copy(q.items, q.items[q.head:])], 0
+	if q.head++; 2*q.head >= len(q.items) {
+		n := copy(q.items, q.items[q.head:])
+		clear(q.items[n:])
+		q.items, q.head = q.items[:n], 0
 	}
 	return item
 }

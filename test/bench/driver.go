@@ -66,9 +66,10 @@ func (d *driver) start(led []int) {
 	}
 	var work []func(*worker)
 	for _, g := range d.led {
-		makers, window := d.askers(g)
-		for n, make := range makers {
-			work = append(work, func(w *worker) { d.work(g, make(), window, w, uint64(n)) })
+		inFlight := max(1, d.spec.Conc/d.spec.active())
+		asks, windows := askersOf(d.member, g, inFlight, max(1, goroutines/len(d.led)), d.spec.Calls)
+		for n, window := range windows {
+			work = append(work, func(w *worker) { d.work(g, asks(), window, w, uint64(n)) })
 		}
 	}
 	d.workers = make([]worker, len(work))
@@ -76,15 +77,6 @@ func (d *driver) start(led []int) {
 	for i, f := range work {
 		go f(&d.workers[i])
 	}
-}
-
-// askers are who drives the group, and how many operations each keeps in flight.
-func (d *driver) askers(group int) (makers []func() asker, window int) {
-	inFlight := max(1, d.spec.Conc/d.spec.active())
-	if d.spec.Calls {
-		return callers(d.member, group, inFlight), 1
-	}
-	return askersOf(d.member, group, inFlight, max(1, goroutines/len(d.led)))
 }
 
 func (d *driver) count() error {

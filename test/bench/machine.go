@@ -36,7 +36,11 @@ func setting(s spec, impls []string) string {
 	for _, v := range versions(impls) {
 		say(v[0], v[1])
 	}
-	say("settings", fmt.Sprintf("%v to warm up, %v measured; GOMAXPROCS %d in each of three processes", s.Warm, s.Dur, runtime.GOMAXPROCS(0)))
+	asked := "by the calls that return before the answer"
+	if s.Calls {
+		asked = "a goroutine for each operation"
+	}
+	say("settings", fmt.Sprintf("%v to warm up, %v measured; GOMAXPROCS %d in each of three processes; %s", s.Warm, s.Dur, runtime.GOMAXPROCS(0), asked))
 	return b.String()
 }
 

@@ -60,7 +60,7 @@ func parseCommand(args []string) (*command, error) {
 	flags.IntVar(&c.Groups, "groups", 1, "Raft groups; one run only")
 	flags.IntVar(&c.Active, "active", 0, "how many of them are driven, 0 for all; one run only")
 	flags.Float64Var(&c.Reads, "reads", 0, "fraction of operations that are linearizable reads, 0 to 1; one run only")
-	flags.BoolVar(&c.Calls, "calls", false, "have a goroutine wait for each operation, also where a library can begin several")
+	flags.BoolVar(&c.Calls, "calls", false, "have a goroutine wait for each operation, also where a library can begin several; so it always is with -overload")
 	flags.StringVar(&c.CPUProfile, "cpuprofile", "", "file for a CPU profile of the process that leads, over the time measured; one run only")
 	if err := flags.Parse(args); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/protoraft/protoraft/actors"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -134,8 +135,12 @@ func (c *client) ask(n *node, kind opKind, key uint8) {
 		second := c.newOp(n, opRead, key)
 		second.after = first
 		c.waiting = append(c.waiting, first, second)
-		c.send(to, first)
-		c.send(to, second)
+		if first.request%2 == 0 {
+			c.sendTogether(to, first, second)
+		} else {
+			c.send(to, first)
+			c.send(to, second)
+		}
 	} else {
 		o := c.newOp(n, kind, key)
 		c.waiting = append(c.waiting, o)
@@ -183,41 +188,54 @@ func (c *client) newOp(n *node, kind opKind, key uint8) *op {
 	return o
 }
 
-func (c *client) send(to *actor.PID, o *op) {
+func (c *client) send(to *actor.PID, o *op) { c.post(to, o, c.messageFor(o)) }
+
+// sendTogether sends operations as one message, as a pipeline does.
+func (c *client) sendTogether(to *actor.PID, ops ...*op) {
+	c.w.cover.add("operations in one message")
+	together := &actors.Operations{}
+	for _, o := range ops {
+		together.Items = append(together.Items, c.messageFor(o))
+	}
+	c.post(to, ops[0], together)
+}
+
+func (c *client) post(to *actor.PID, o *op, message any) {
+	o.node.whenAwake(o.life, func() {
+		o.node.host.system.Root.RequestWithCustomSender(to, message, actor.NewPID(o.node.address, c.name))
+	})
+}
+
+func (c *client) messageFor(o *op) any {
 	w := c.w
 	w.trace.add(evClient, uint64(o.node.number), o.request, uint64(o.kind))
 	w.trace.printf("%s asks: %v", c.name, o)
-	var message any
 	switch o.kind {
 	case opAppend, opCompare, opLarge:
 		padding := min(w.setup.padding, w.setup.limits.CommandBytes-14)
 		if o.kind == opLarge {
 			padding = w.setup.limits.CommandBytes
 		}
-		message = o.proposal(func() []byte { return w.guests.add(o.command.encode(padding)) })
+		return o.proposal(func() []byte { return w.guests.add(o.command.encode(padding)) })
 	case opOpen:
-		message = &messages.Propose{Group: o.group, Request: o.request, Kind: messages.EntryKind_SESSION}
-	default:
-		q := &messages.Query{Group: o.group, Request: o.request, Query: []byte{o.command.key}, AfterWrites: o.after != nil}
-		switch o.kind {
-		case opReadLog:
-			q.Consistency = messages.Consistency_THROUGH_LOG
-		case opReadStale:
-			q.Consistency = messages.Consistency_STALE
-		case opReadLease:
-			q.Consistency = messages.Consistency_LEASE
-		case opReadMember:
-			q.Consistency = messages.Consistency_MEMBER
-		case opReadAtLeast:
-			q.Consistency, q.MinIndex = messages.Consistency_AT_LEAST, o.atLeast
-		case opReadWithin:
-			q.Consistency, q.MaxAge = messages.Consistency_WITHIN, int64(o.within)
-		}
-		message = q
+		return &messages.Propose{Group: o.group, Request: o.request, Kind: messages.EntryKind_SESSION}
 	}
-	o.node.whenAwake(o.life, func() {
-		o.node.host.system.Root.RequestWithCustomSender(to, message, actor.NewPID(o.node.address, c.name))
-	})
+	q := &messages.Query{Group: o.group, Request: o.request, Query: []byte{o.command.key}, AfterWrites: o.after != nil}
+	switch o.kind {
+	case opReadLog:
+		q.Consistency = messages.Consistency_THROUGH_LOG
+	case opReadStale:
+		q.Consistency = messages.Consistency_STALE
+	case opReadLease:
+		q.Consistency = messages.Consistency_LEASE
+	case opReadMember:
+		q.Consistency = messages.Consistency_MEMBER
+	case opReadAtLeast:
+		q.Consistency, q.MinIndex = messages.Consistency_AT_LEAST, o.atLeast
+	case opReadWithin:
+		q.Consistency, q.MaxAge = messages.Consistency_WITHIN, int64(o.within)
+	}
+	return q
 }
 
 func (c *client) hear(n *node, message any) {
