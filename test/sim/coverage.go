@@ -101,6 +101,7 @@ var Required = []string{
 	"message reordered",
 	"message very late",
 	"news of an earlier leadership",
+	"operations in one message",
 	"panic of a member",
 	"panic of a Replicator",
 	"panic of an Applier",
