@@ -22,6 +22,7 @@ func TestPipelineInASession(t *testing.T) {
 	if _, err := c.Propose(t.Context(), 1, []byte("opens the session")); err != nil {
 		t.Fatal(err)
 	}
+	c.opened(t)
 	p := c.NewPipeline(1)
 	for i := range 4 {
 		p.Propose([]byte(fmt.Sprint(i)))
@@ -77,6 +78,7 @@ func TestPipelineBehindWhoWasTurnedAway(t *testing.T) {
 	if _, err := c.Propose(t.Context(), 1, nil); err != nil {
 		t.Fatal(err)
 	}
+	c.opened(t)
 	s := c.session(1)
 	s.turnedAway.Add(1)
 	p := c.NewPipeline(1)
@@ -131,6 +133,7 @@ func TestPipelineGivenUpUnanswered(t *testing.T) {
 	if _, err := c.Propose(t.Context(), 1, []byte("opens the session")); err != nil {
 		t.Fatal(err)
 	}
+	c.opened(t)
 	p := c.NewPipeline(1)
 	p.Propose([]byte("a"))
 	p.Propose([]byte("b"))
@@ -148,6 +151,7 @@ func TestGivenUpBeforeItsSequence(t *testing.T) {
 	if _, err := c.Propose(t.Context(), 1, nil); err != nil {
 		t.Fatal(err)
 	}
+	c.opened(t)
 	s := c.session(1)
 	for _, together := range []bool{false, true} {
 		call := c.calls.begin(false)
@@ -164,6 +168,7 @@ func TestGivenUpBeforeItsSequence(t *testing.T) {
 	if _, err := c.Propose(t.Context(), 1, nil); err != nil {
 		t.Fatal(err)
 	}
+	c.opened(t)
 	if _, low := s.stand(); low != 5 || len(d.proposed) != 2 {
 		t.Fatalf("the lowest that is not settled is %d, expected 5; %d commands came", low, len(d.proposed))
 	}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -88,6 +89,20 @@ func newDesk(t *testing.T, timeout time.Duration, answer func(m *messages.Propos
 		d.system.Shutdown()
 	})
 	return d, c
+}
+
+// opened returns when the session is open: that is a moment after the first command of it
+// was answered.
+func (c *Client) opened(t *testing.T) {
+	t.Helper()
+	for s := c.session(1); ; runtime.Gosched() {
+		s.mu.Lock()
+		open := s.open
+		s.mu.Unlock()
+		if open {
+			return
+		}
+	}
 }
 
 func says(outcome messages.Outcome, reason messages.Reason) *messages.ResultItem {

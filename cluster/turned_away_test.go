@@ -164,6 +164,7 @@ func TestTurnedAwayWaitsForTheDoor(t *testing.T) {
 	if _, err := c.Propose(t.Context(), 1, nil); err != nil {
 		t.Fatal(err)
 	}
+	c.opened(t)
 	h.shut.Store(true)
 	first := c.StartPropose(1, nil)
 	for range 100 {
