@@ -31,12 +31,27 @@ func (m *memberModel) claim(what string, term, commit uint64) {
 	}
 	g.checkQuorum(commit, commit, "on commit")
 	g.checkLeft(first)
-	if m.leads == term {
+	if m.leads == term && commit > m.tallied {
 		m.checkOwnTerm()
 	}
 	for _, o := range g.members {
 		if o.leads > term {
 			g.checkComplete(o)
+		}
+	}
+}
+
+// tally notes what a leader commits when a peer has acknowledged up to match, whether or
+// not it comes to say so: whose own disk is full hands nothing over, and may lose its
+// office before it beats again. What it has committed then it may say when it leads a
+// later term, before it has committed there.
+func (m *memberModel) tally(match uint64) {
+	for i := min(match, uint64(len(m.log))); i > m.tallied && m.log[i-1].term == m.leads; i-- {
+		holds := func(id string) bool {
+			return m.matches[id] >= i || id == m.n.id && i <= uint64(len(m.disk)) && m.disk[i-1].chain == m.log[i-1].chain
+		}
+		if m.current().decide(holds) {
+			m.tallied = i
 		}
 	}
 }

@@ -73,6 +73,17 @@ func (x bad) leads(term uint64) {
 	x.end()
 }
 
+// leadsOn makes a the leader of a term, who alone has its first entry; before it there are
+// n of term 1, on all disks.
+func (x bad) leadsOn(term uint64, n int) {
+	x.leads(term)
+	x.a.log = append(entries(1, n), entries(term, 1)...)
+	for _, m := range x.g.members {
+		m.disk = entries(1, n)
+	}
+	x.a.termStart = uint64(n) + 1
+}
+
 // later lets time pass on every clock.
 func (x bad) later(d time.Duration) { x.w.now += d }
 
@@ -145,15 +156,27 @@ var brokenByMembers = map[string][]func(x bad){
 		func(x bad) { x.a.onPersistEntries(&actors.PersistEntries{Group: 1, Block: block(1, 2, 0, "x")}) },
 	},
 	"commit quorum": {func(x bad) { x.a.log, x.a.disk = entries(1, 1), entries(1, 1); x.a.claim("test", 1, 1) }},
-	"commit of the own term": {func(x bad) {
-		x.leads(2)
-		x.a.log = append(entries(1, 1), entries(2, 1)...)
-		for _, m := range x.g.members {
-			m.disk = entries(1, 1)
-		}
-		x.a.termStart = 2
-		x.a.claim("test", 2, 1)
-	}},
+	"commit of the own term": {
+		func(x bad) { x.leadsOn(2, 1); x.a.claim("test", 2, 1) },
+		func(x bad) { // what its peers acknowledge of an earlier term commits nothing
+			x.leadsOn(2, 1)
+			x.hears(&messages.PeerAdvanced{Term: 2, Peer: "n2", MatchIndex: 1}, &messages.PeerAdvanced{Term: 2, Peer: "n3", MatchIndex: 1})
+			x.a.claim("test", 2, 1)
+		},
+		func(x bad) { // it goes beyond what it had committed when it led before
+			x.leadsOn(1, 0)
+			x.a.log = entries(1, 1)
+			x.hears(&messages.PeerAdvanced{Term: 1, Peer: "n2", MatchIndex: 1}, &messages.PeerAdvanced{Term: 1, Peer: "n3", MatchIndex: 1})
+			x.end()
+			x.leadsOn(2, 2)
+			x.a.claim("test", 2, 1)
+			if x.w.failure != nil { // what it had committed it may say
+				x.w.failure = nil
+				return
+			}
+			x.a.claim("test", 2, 2)
+		},
+	},
 	"leader completeness": {func(x bad) { x.g.committed = []committedEntry{{entry: entries(1, 1)[0], in: 1}}; x.leads(2) }},
 	"state machine safety": {
 		func(x bad) {

@@ -192,6 +192,7 @@ func (m *memberModel) hear(t *turn) {
 			m.onContact(t, message.Term, message.Peer, 0)
 			if m.leads != 0 && message.Term == m.leads {
 				m.matches[message.Peer] = max(m.matches[message.Peer], message.MatchIndex)
+				m.tally(message.MatchIndex)
 			}
 		case *messages.PreVoteGranted:
 			m.onPreVoteGranted(message)

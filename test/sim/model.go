@@ -123,6 +123,7 @@ type office struct {
 	handingOver  int
 	since        time.Duration
 	matches      map[string]uint64 // what peers have acknowledged
+	tallied      uint64            // what that commits, said or not, in any leadership of this life
 	losses       map[uint64]int    // of peers' memory, by the nonce of their life, and where its log ended
 	handOverAt   time.Duration
 	lackingSince time.Duration

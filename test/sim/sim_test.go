@@ -262,6 +262,7 @@ var regressions = []struct {
 	{47165, "a member that lost its disk and joined took the lives it had had, and was held for lost when it was whole"},
 	{696, "leadership was handed over, again and again, to a member that recovered, which so never got its barrier"},
 	{1789, "a sole voter waited for its learner, which had gone where only a leader could have it looked for"},
+	{67306, "the rule of the own term took what a leader says for what it commits: its disk full, it had said nothing of it in the term before"},
 	{5087, "a heartbeat went to where a group that was behind had another member, and said not whom it was for"},
 }
 
