@@ -106,8 +106,12 @@ func (r *raft) turnSnapshots(ctx actor.Context) {
 		return
 	}
 	upTo := r.snapshotTo()
-	if len(s.asked) > 0 && upTo <= s.newest.Index {
-		r.answerAsked(ctx)
+	if upTo <= s.newest.Index {
+		// What was handed over may be applied and answered by now. Who has heard such an
+		// answer wants it in the snapshot: the Applier's report decides.
+		if r.opts.Witness || r.handed <= s.newest.Index {
+			r.answerAsked(ctx)
+		}
 		return
 	}
 	due := r.now >= s.retryAt && s.policy.Due(upTo, s.newest.Index, s.bytes, s.over)
@@ -138,6 +142,9 @@ func (r *raft) snapshotForRoom() {
 // answerAsked: the newest snapshot has all there is.
 func (r *raft) answerAsked(ctx actor.Context) {
 	s := &r.snapshots
+	if len(s.asked) == 0 {
+		return
+	}
 	if s.newest.Index == 0 {
 		r.refuseSnapshot(ctx, "nothing is applied yet", s.asked...)
 	} else {
