@@ -80,8 +80,8 @@ func TestSnapshotHasWhatWasAnsweredBefore(t *testing.T) {
 	if taken := takeOne[*messages.SnapshotTaken](t, m.askSnapshot()); taken.Index != 3 {
 		t.Fatalf("%v, expected 3", taken)
 	}
-	asker := m.at("status", "snapshots")
-	m.machine.onApply = func() { m.post(asker, m.pid, &messages.TakeSnapshot{Group: 1}) }
+	var asker *probe
+	m.machine.onApply = func() { asker = m.askSnapshot() } // which takes the member a turn
 	m.commits("b")
 	if taken := takeOne[*messages.SnapshotTaken](t, asker); taken.Index != 4 {
 		t.Fatalf("%v, expected the command that was just applied in it, up to 4", taken)
