@@ -1,8 +1,6 @@
 package actors
 
-import (
-	"github.com/asynkron/protoactor-go/actor"
-)
+import "github.com/asynkron/protoactor-go/actor"
 
 // Door is what those in a member's own process may know of its door before they bring
 // anything: to have a flood refused there costs a message, its answer and whoever waits
