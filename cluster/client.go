@@ -161,17 +161,16 @@ func (c *Client) Leader(ctx context.Context, group uint64) (Member, error) {
 // must not be changed afterwards. One that is refused, as ErrBusy for one, may come back
 // decided.
 func (c *Client) StartPropose(group uint64, command []byte) *Call {
-	if c.noSessions && len(command) <= MaxCommandBytes && c.turnsAway(group) {
-		return c.calls.refusal(messages.Reason_BUSY)
-	}
 	call := c.calls.begin(false)
 	switch {
 	case len(command) > MaxCommandBytes:
 		call.refuse(messages.Reason_TOO_LARGE)
-	case c.noSessions:
-		c.send(call, group, &messages.Propose{Group: group, Request: call.id, Command: command})
-	default:
+	case !c.noSessions:
 		c.startInSession(call, group, command)
+	case c.turnsAway(group):
+		call.refuse(messages.Reason_BUSY)
+	default:
+		c.send(call, group, &messages.Propose{Group: group, Request: call.id, Command: command})
 	}
 	return call
 }

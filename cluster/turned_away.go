@@ -5,8 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/protoraft/protoraft/messages"
 )
 
 // leaderDoor is the door of the group's member in this process where that leads, else nil:
@@ -23,21 +21,6 @@ func (c *Client) leaderDoor(group uint64) door {
 func (c *Client) turnsAway(group uint64) bool {
 	door := c.leaderDoor(group)
 	return door != nil && door.Shut()
-}
-
-// refusal is a call that was decided before it was begun.
-func (t *callTable) refusal(reason messages.Reason) *Call {
-	t.mu.Lock()
-	c := t.take()
-	if t.refused {
-		reason = messages.Reason_STOPPED
-	}
-	t.mu.Unlock()
-	c.id = (c.id + generation) &^ queryBit
-	c.flight = nil
-	c.item = messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: reason}
-	c.done <- struct{}{}
-	return c
 }
 
 // turnedAway counts the commands of a session that the group was too busy for and that were
