@@ -216,7 +216,8 @@ func (m *member) arrive() *member {
 		m.t.Fatal(err)
 	}
 	m.spawned++
-	m.pid = m.spawn(MemberProps(m.rt, m.links(), m.opts), fmt.Sprintf("group-1-%d", m.spawned))
+	props, _ := MemberProps(m.rt, m.links(), m.opts)
+	m.pid = m.spawn(props, fmt.Sprintf("group-1-%d", m.spawned))
 	m.tell(m.pid, &MemberAdmitted{})
 	return m
 }
