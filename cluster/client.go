@@ -220,11 +220,11 @@ func (c *Client) send(call *Call, group uint64, message any) {
 }
 
 func (c *Client) post(group uint64, message any) {
-	c.system.Root.RequestWithCustomSender(c.door(group), message, c.self)
+	c.system.Root.RequestWithCustomSender(c.firstHop(group), message, c.self)
 }
 
-// door is where an operation on a group goes first.
-func (c *Client) door(group uint64) *actor.PID {
+// firstHop is where an operation on a group goes first.
+func (c *Client) firstHop(group uint64) *actor.PID {
 	if to := c.member(group); to != nil {
 		return to
 	}

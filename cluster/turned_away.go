@@ -9,7 +9,7 @@ import (
 
 // leaderDoor is the door of the group's member in this process where that leads, else nil:
 // no other says whether the group is too busy.
-func (c *Client) leaderDoor(group uint64) door {
+func (c *Client) leaderDoor(group uint64) doorSign {
 	if door := c.routes.find(group).door; door != nil && door.Leads() {
 		return door
 	}
@@ -137,7 +137,7 @@ func (s *clientSession) sendTurnedAway(now int64) {
 
 // sendWhileOpen sends at most as many as there are: what is turned away anew stands at the
 // end of the line.
-func (s *clientSession) sendWhileOpen(door door) {
+func (s *clientSession) sendWhileOpen(door doorSign) {
 	for n := s.turnedAway.Load(); n > 0 && !door.Shut(); n-- {
 		w, ok := s.turnedAway.first()
 		if !ok {
