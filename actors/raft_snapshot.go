@@ -32,6 +32,7 @@ type snapshotting struct {
 	spareAt time.Duration // the next one for want of room comes not before
 
 	installing *installation
+	outdated   bool // files from before the one installed last are there
 }
 
 // installation is a snapshot of the leader's that replaces the log.
@@ -104,6 +105,10 @@ func (r *raft) turnSnapshots(ctx actor.Context) {
 	s := &r.snapshots
 	if r.opts.Snapshots == nil || s.taking || r.restoring() {
 		return
+	}
+	if _, stopped := r.role.(standstill); s.outdated && s.installing == nil && !stopped {
+		s.outdated = false
+		r.dropSnapshots(ctx) // it may be long before one is taken here
 	}
 	upTo := r.snapshotTo()
 	if upTo <= s.newest.Index {
@@ -213,6 +218,13 @@ func (r *raft) compact(ctx actor.Context) {
 		ctx.Request(r.links.LogWriter, &CompactLog{Group: r.opts.Group, Incarnation: r.incarnation, To: p})
 	}
 	r.forgetConfigurations(r.snapshots.newest.Index)
+	r.dropSnapshots(ctx)
+}
+
+// dropSnapshots has the files before the newest one removed, which the Applier has reached:
+// it opens none of them any more. Where a Snapshotter is just ending they stay until the
+// next one is taken or installed.
+func (r *raft) dropSnapshots(ctx actor.Context) {
 	if files := r.snapshotter(ctx); files != nil {
 		ctx.Send(files, &DropSnapshots{Below: r.snapshots.newest.Index})
 	}
@@ -306,7 +318,7 @@ func (r *raft) install(ctx actor.Context, m *InstallSnapshot) error {
 	if f, ok := r.role.(*follower); ok {
 		f.acks = nil // of a log that is no more: the leader sends again
 	}
-	r.snapshots.installing = &installation{m.Term, m.From, p.Index}
+	r.snapshots.installing, r.snapshots.outdated = &installation{m.Term, m.From, p.Index}, true
 	r.resetLog(ctx, m.Meta)
 	r.settle(ctx, m.Meta, true)
 	return nil
