@@ -40,7 +40,8 @@ func sessionCommand(index uint64, when int64, e *messages.EntryView) (c session.
 	return c, data, ok && e.Sequence != 0
 }
 
-// applyInSession gives the machine a command if its session has not seen it before. Only what the machine has not applied ever reaches it, also within a batch.
+// applyInSession gives the machine a command if its session has not seen it before. Only
+// what the machine has not applied ever reaches it, also within a batch.
 func (a *applier) applyInSession(index uint64, b *messages.Block, e *messages.EntryView, w Waiter, when time.Time) error {
 	c, data, ok := sessionCommand(index, b.Time, e)
 	if !ok { // no leader of this version writes it

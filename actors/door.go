@@ -1,9 +1,5 @@
 package actors
 
-import (
-	"github.com/asynkron/protoactor-go/actor"
-)
-
 // Door is what those in a member's own process may know of its door before they bring
 // anything: to have a flood refused there costs a message, its answer and whoever waits
 // for that, and to look first costs next to nothing. What it says is as of now; the door
@@ -18,11 +14,4 @@ func (d *Door) Leads() bool { return d.admission.room.Load() != unlimited }
 func (d *Door) Shut() bool {
 	a := d.admission
 	return a.full() || a.noRoom()
-}
-
-// MemberPropsAndDoor is MemberProps, with the door of the member that is spawned by them:
-// they are for one.
-func MemberPropsAndDoor(rt *Runtime, links *Links, opts MemberOptions) (*actor.Props, *Door) {
-	d := newAdmission(opts.Limits.QueuedProposals, opts.Limits.QueuedBytes)
-	return memberProps(rt, links, opts, d), &Door{d}
 }

@@ -57,7 +57,7 @@ func TestDoorLeavesRoomForWhatIsQueued(t *testing.T) {
 // A member that leads says so by its door, and one that follows does not.
 func TestDoorOfALeader(t *testing.T) {
 	m := newMember(t, 3)
-	props, door := MemberPropsAndDoor(m.rt, m.links(), m.opts)
+	props, door := MemberProps(m.rt, m.links(), m.opts)
 	m.pid = m.spawn(props, "group-1-door")
 	m.tell(m.pid, &MemberAdmitted{})
 	for m.status().Role == "starting" {

@@ -389,7 +389,8 @@ func TestLogWithoutAConfigurationIsRefused(t *testing.T) {
 
 func TestSecondMemberOfAGroupTouchesNothing(t *testing.T) {
 	m := newMember(t, 3)
-	m.pid = m.spawn(MemberProps(m.rt, m.links(), m.opts), "second")
+	props, _ := MemberProps(m.rt, m.links(), m.opts)
+	m.pid = m.spawn(props, "second")
 	m.tell(m.pid, &MemberRefused{Reason: "there is one"})
 	m.advance(10 * electionTimeout)
 	if m.expectRole("failed", 0); len(m.writer.pending)+len(m.reader.inbox) != 0 {

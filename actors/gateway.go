@@ -86,15 +86,6 @@ type operation struct {
 // operation is tried again.
 const sweepInterval = 50 * time.Millisecond
 
-// findInterval is how often servers are asked who leads; doubtAfter is how long an
-// operation may be with a leader before that leader is doubted; lookInterval is how often
-// a leader in whose word a process works is asked where the members are.
-const (
-	findInterval = 200 * time.Millisecond
-	doubtAfter   = time.Second
-	lookInterval = 500 * time.Millisecond
-)
-
 // GatewayProps describes a process's Gateway.
 func GatewayProps(rt *Runtime, opts GatewayOptions) *actor.Props {
 	return rt.propsBehind(newAdmission(opts.Waiting, opts.WaitingBytes), 1, func() behavior {
@@ -250,190 +241,6 @@ func (g *gateway) unpark(ctx actor.Context, r *route) {
 	r.parked = r.parked[:0]
 }
 
-// findLeader asks every server who leads a group that has no member here. A
-// process with a member hears it from that one.
-func (g *gateway) findLeader(ctx actor.Context, group uint64, r *route) {
-	if now := g.rt.Clock.Now(); r.leader == "" && !r.hears() && now >= r.askAgain {
-		r.askAgain = now + findInterval
-		for _, address := range g.opts.Servers {
-			ctx.Request(actor.NewPID(address, GatewayName), &messages.FindLeader{Group: group})
-		}
-	}
-}
-
-// lookAround has a process that no member keeps informed ask the leader where the members
-// are: they may all move, one after the other, while the same one leads.
-func (g *gateway) lookAround(ctx actor.Context, group uint64, r *route) {
-	now := g.rt.Clock.Now()
-	if r.hears() || len(g.opts.Servers) == 0 || r.leader == "" || r.address == "" || r.address == ctx.Self().Address || now < r.look {
-		return
-	}
-	r.look = now + lookInterval
-	ctx.Request(actor.NewPID(r.address, GatewayName), &messages.FindLeader{Group: group})
-}
-
-// onFindLeader answers another process with what this one knows. A client here
-// waits, like any operation, until there is a leader.
-func (g *gateway) onFindLeader(ctx actor.Context, m *messages.FindLeader, sender *actor.PID) {
-	switch {
-	case sender == nil:
-	case sender.Address == ctx.Self().Address:
-		g.onOperation(ctx, m.Group, m, Waiter{To: sender})
-	case g.routes[m.Group] != nil:
-		ctx.Request(sender, g.routes[m.Group].found(m.Group))
-	}
-}
-
-// onConfigurationChanged: a member that does not belong to its group, any more or yet,
-// hears of no leader. Its clients are served like those of a process without one.
-func (g *gateway) onConfigurationChanged(ctx actor.Context, m *ConfigurationChanged) {
-	r, here := g.route(m.Group), ctx.Self().Address
-	r.members = m.Everyone
-	r.outside = !slices.ContainsFunc(m.Everyone, func(one core.Member) bool { return one.Address == here })
-	if r.outside {
-		g.discover(describeMembers(r.members), here)
-	}
-}
-
-// hears says whether a member here is told who leads.
-func (r *route) hears() bool { return r.member != nil && !r.outside }
-
-// found says who leads where it is also known where: a member that waits to be added,
-// or was removed, may know only the name.
-func (r *route) found(group uint64) *messages.LeaderFound {
-	if r.address == "" {
-		return &messages.LeaderFound{Group: group, Term: uint64(r.term), Members: describeMembers(r.members)}
-	}
-	return &messages.LeaderFound{Group: group, Term: uint64(r.term), Leader: string(r.leader), Address: r.address, Members: describeMembers(r.members)}
-}
-
-// onLeaderFound takes a server's word. One that knows no leader of this term does
-// not unsay what another has said, and of a doubted leader only its own word
-// counts: its followers miss it later than this process does.
-func (g *gateway) onLeaderFound(ctx actor.Context, m *messages.LeaderFound, sender *actor.PID) {
-	term := core.Term(m.Term)
-	r := g.route(m.Group)
-	if !r.hears() {
-		g.discover(m.Members, ctx.Self().Address)
-	}
-	switch {
-	case r.hears(), m.Leader == "" && term <= r.term:
-		return
-	case r.member != nil && m.Address == ctx.Self().Address:
-		return // of itself a member knows better, and would send back what it was given
-	case sender != nil && sender.Address == m.Address:
-		r.heard = g.rt.Clock.Now()
-	case term == r.doubted:
-		return
-	}
-	g.onLeaderChanged(ctx, &LeaderChanged{Group: m.Group, Term: term, Leader: core.NodeID(m.Leader), Address: m.Address}, nil)
-}
-
-// serversMax bounds the addresses that are asked who leads.
-const serversMax = 64
-
-// discover has a group's members asked from now on too: one day none of those may be
-// left that the process was told of when it began. A member may have moved to where
-// another was, which is asked already.
-func (g *gateway) discover(members []*messages.Member, here string) {
-	for _, m := range members {
-		known := slices.Contains(g.opts.Servers, m.GetAddress())
-		if m.GetAddress() == here || !known && len(g.opts.Servers) >= serversMax {
-			continue
-		}
-		if !known {
-			g.opts.Servers = append(slices.Clip(g.opts.Servers), m.GetAddress())
-		}
-		if g.opts.Found != nil {
-			g.opts.Found(core.NodeID(m.GetId()), m.GetAddress())
-		}
-	}
-}
-
-// put adds an operation to this turn's message for the leader's node, under its id
-// here. It is meant for the leader of that term only: else one that is refused now
-// could be overtaken by one that follows when the node has won another.
-func (g *gateway) put(r *route, id uint64, message any) {
-	out := g.outgoing[r.address]
-	if out == nil {
-		out = &messages.ForwardRequests{}
-		g.outgoing[r.address] = out
-		g.addresses = append(g.addresses, r.address)
-	}
-	f := &messages.ForwardedRequest{}
-	switch m := message.(type) {
-	case *messages.Propose:
-		f.Request = &messages.ForwardedRequest_Propose{Propose: &messages.Propose{
-			Group: m.Group, Request: id, Command: m.Command, Session: m.Session, Sequence: m.Sequence,
-			Acknowledged: m.Acknowledged, Kind: m.Kind, LeaderTerm: uint64(r.term),
-		}}
-	case *messages.Query:
-		f.Request = &messages.ForwardedRequest_Query{Query: &messages.Query{
-			Group: m.Group, Request: id, Query: m.Query, Consistency: m.Consistency, AfterWrites: m.AfterWrites,
-			MinIndex: m.MinIndex, MaxAge: m.MaxAge,
-			LeaderTerm: uint64(r.term),
-		}}
-	default:
-		forwardMembers(f, message, id, uint64(r.term))
-	}
-	out.Requests = append(out.Requests, f)
-}
-
-func (g *gateway) endTurn(ctx actor.Context) {
-	g.replies.send(ctx)
-	for _, address := range g.addresses {
-		to := actor.NewPID(address, GatewayName)
-		for _, m := range splitForward(g.outgoing[address]) {
-			ctx.Request(to, m)
-		}
-		delete(g.outgoing, address)
-	}
-	g.addresses = g.addresses[:0]
-}
-
-func splitForward(m *messages.ForwardRequests) []*messages.ForwardRequests {
-	var out []*messages.ForwardRequests
-	from, bytes := 0, 0
-	for i, f := range m.Requests {
-		n := len(f.GetPropose().GetCommand()) + len(f.GetQuery().GetQuery()) + sizeOfChange(f.GetChangeMembers()) + 64
-		if i > from && bytes+n > maxWireBytes {
-			out = append(out, &messages.ForwardRequests{Requests: m.Requests[from:i]})
-			from, bytes = i, 0
-		}
-		bytes += n
-	}
-	return append(out, &messages.ForwardRequests{Requests: m.Requests[from:]})
-}
-
-// onForwardRequests gives another node's operations to the members here. A member
-// that does not lead refuses them: nothing is forwarded twice.
-func (g *gateway) onForwardRequests(ctx actor.Context, m *messages.ForwardRequests, sender *actor.PID) {
-	if sender == nil {
-		return
-	}
-	var together operationsFor
-	for _, f := range m.Requests {
-		var group, request uint64
-		var message any
-		switch r := f.Request.(type) {
-		case *messages.ForwardedRequest_Propose:
-			group, request, message = r.Propose.GetGroup(), r.Propose.GetRequest(), r.Propose
-		case *messages.ForwardedRequest_Query:
-			group, request, message = r.Query.GetGroup(), r.Query.GetRequest(), r.Query
-		default:
-			if group, request, message = forwardedMembers(f); message == nil {
-				continue
-			}
-		}
-		if r := g.routes[group]; r != nil && r.member != nil {
-			together.add(ctx, r.member, message, sender)
-		} else {
-			g.refuse(Waiter{sender, request}, messages.Reason_NO_GROUP, "")
-		}
-	}
-	together.send(ctx, sender)
-}
-
 // onResults passes answers on, except refusals that another try may mend.
 func (g *gateway) onResults(ctx actor.Context, m *messages.Results) {
 	now := g.rt.Clock.Now()
@@ -479,51 +286,6 @@ func (g *gateway) park(op *operation, item messages.ResultItem) {
 	r.parked = append(r.parked, item.Request)
 }
 
-// onLeaderChanged settles what was with an earlier leader and sends what waited. A
-// member here that leads is told when that is done.
-func (g *gateway) onLeaderChanged(ctx actor.Context, m *LeaderChanged, member *actor.PID) {
-	r := g.route(m.Group)
-	if m.Term < r.term {
-		return
-	}
-	if m.Leader != r.leader {
-		r.heard = g.rt.Clock.Now()
-	}
-	r.term, r.leader, r.address = m.Term, m.Leader, m.Address
-	if m.Leader == "" {
-		return
-	}
-	leadsHere := member != nil && m.Address == ctx.Self().Address
-	if leadsHere && r.member == nil {
-		r.member = member // the Node's word is on its way
-	}
-	g.settle(m.Group, r)
-	g.unpark(ctx, r)
-	if leadsHere {
-		ctx.Send(member, &GatewayCaughtUp{Term: m.Term})
-	}
-}
-
-// settle ends the commands that were sent to a leader of an earlier term: whether
-// it committed them nobody here will learn. Queries are asked again.
-func (g *gateway) settle(group uint64, r *route) {
-	for _, id := range g.ids() {
-		op := g.waiting[id]
-		if op.group != group || op.sentTo == "" || op.sentTerm >= r.term {
-			continue
-		}
-		if changesNothing(op.message) {
-			op.sentTo = ""
-			r.parked = append(r.parked, id)
-			continue
-		}
-		g.forget(id)
-		g.replies.add(op.asker, messages.ResultItem{
-			Outcome: messages.Outcome_UNKNOWN, Reason: messages.Reason_LEADERSHIP_LOST, Leader: string(r.leader),
-		})
-	}
-}
-
 func (g *gateway) refuse(asker Waiter, reason messages.Reason, leader core.NodeID) {
 	g.replies.add(asker, messages.ResultItem{
 		Outcome: messages.Outcome_NOT_APPLIED, Reason: reason, Leader: string(leader),
@@ -564,15 +326,6 @@ func (g *gateway) onSweepDeadlines(ctx actor.Context, m *SweepDeadlines) {
 	}
 	if len(g.waiting) > 0 {
 		g.armSweep(ctx)
-	}
-}
-
-// doubt: a leader that answers nothing may be gone, which a process without a member
-// is not told. Its operations stay with it until another term is heard of.
-func (g *gateway) doubt(op *operation, now time.Duration) {
-	r, asked := g.routes[op.group], op.deadline-g.opts.RequestTimeout
-	if !r.hears() && op.sentTo != "" && now >= max(asked, r.heard)+min(doubtAfter, g.opts.RequestTimeout) {
-		r.leader, r.doubted = "", r.term
 	}
 }
 

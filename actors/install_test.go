@@ -75,6 +75,35 @@ func TestInstallOfASnapshot(t *testing.T) {
 	}
 }
 
+// A member that is sent one snapshot after the other, and takes none itself, keeps the last:
+// those before it go when its state is restored and its log on disk begins behind it.
+func TestInstallRemovesOlderSnapshots(t *testing.T) {
+	m, f := behind(t, 9, 2)
+	m.deliver(f, 2)
+	m.expectOffset(len(f.bytes))
+	m.sync()
+	later := elsewhere(t, snapshotMeta(20, 2), "2@1 a", "9@2 z", "20@2 y")
+	m.deliver(later, 2)
+	files := func() (indexes []uint64) {
+		infos, err := m.opts.Snapshots.List(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, info := range infos {
+			indexes = append(indexes, info.Meta.Index)
+		}
+		return indexes
+	}
+	if have := files(); len(have) != 2 {
+		t.Fatalf("snapshots %d, expected the older one to stay until the log is reset on disk", have)
+	}
+	m.sync()
+	if have := files(); len(have) != 1 || have[0] != 20 {
+		t.Fatalf("snapshots %d, expected 20 only", have)
+	}
+	m.expectApplied("2@1 a", "9@2 z", "20@2 y")
+}
+
 // The snapshot's configuration is what a truncation of a later one goes back to.
 func TestTruncationGoesBackToTheSnapshotsConfiguration(t *testing.T) {
 	m, f := behind(t, 9, 2)

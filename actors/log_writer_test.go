@@ -201,10 +201,11 @@ func (h *house) describe() *NodeDescription {
 func (h *house) member(group uint64, name string) *actor.PID {
 	h.t.Helper()
 	machine := &recorder{}
-	pid := h.spawn(MemberProps(h.rt, new(h.describe().Links), MemberOptions{
+	props, _ := MemberProps(h.rt, new(h.describe().Links), MemberOptions{
 		Group: group, Node: "n1", Bootstrap: new(members("n1")), Machine: machine,
 		ElectionTimeout: electionTimeout, HeartbeatInterval: heartbeat, ReadTimeout: readTimeout, Limits: DefaultLimits(),
-	}), name)
+	})
+	pid := h.spawn(props, name)
 	if h.members[group] == nil {
 		h.machines[group], h.members[group] = machine, pid
 	}

@@ -119,6 +119,7 @@ type recorder struct {
 	panicAt uint64
 	failAt  uint64
 	queried func(q string)
+	onApply func()
 
 	viewErr error
 	onWrite func() // of a view
@@ -133,6 +134,9 @@ func (r *recorder) Apply(e fsm.Entry) ([]byte, error) {
 		return nil, errors.New("the machine refused to go on")
 	}
 	r.applied = append(r.applied, fmt.Sprintf("%d@%d %s", e.Index, e.Term, e.Data))
+	if r.onApply != nil {
+		r.onApply()
+	}
 	return append([]byte("did "), e.Data...), nil
 }
 
@@ -212,7 +216,8 @@ func (m *member) arrive() *member {
 		m.t.Fatal(err)
 	}
 	m.spawned++
-	m.pid = m.spawn(MemberProps(m.rt, m.links(), m.opts), fmt.Sprintf("group-1-%d", m.spawned))
+	props, _ := MemberProps(m.rt, m.links(), m.opts)
+	m.pid = m.spawn(props, fmt.Sprintf("group-1-%d", m.spawned))
 	m.tell(m.pid, &MemberAdmitted{})
 	return m
 }

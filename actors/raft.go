@@ -108,20 +108,16 @@ type configuration struct {
 // turn woke propose in this one.
 const raftYields = 1
 
-// MemberProps describes a group's member on this node. Spawn it under the same
-// name on every node: members find each other by it.
-func MemberProps(rt *Runtime, links *Links, opts MemberOptions) *actor.Props {
-	props, _ := MemberPropsAndDoor(rt, links, opts)
-	return props
-}
-
-func memberProps(rt *Runtime, links *Links, opts MemberOptions, d *admission) *actor.Props {
+// MemberProps describes a group's member on this node, and gives its door: both are for
+// one member. Spawn it under the same name on every node: members find each other by it.
+func MemberProps(rt *Runtime, links *Links, opts MemberOptions) (*actor.Props, *Door) {
+	d := newAdmission(opts.Limits.QueuedProposals, opts.Limits.QueuedBytes)
 	return rt.propsBehind(d, raftYields, func() behavior {
 		return &raft{
 			rt: rt, links: links, opts: opts, rand: rt.Rand(), door: d,
 			logger: &memberLog{runtime: rt.Logger, node: string(opts.Node), group: opts.Group},
 		}
-	})
+	}), &Door{d}
 }
 
 func (r *raft) started(ctx actor.Context) {

@@ -32,6 +32,7 @@ type snapshotting struct {
 	spareAt time.Duration // the next one for want of room comes not before
 
 	installing *installation
+	outdated   bool // files from before the one installed last are there
 }
 
 // installation is a snapshot of the leader's that replaces the log.
@@ -105,9 +106,17 @@ func (r *raft) turnSnapshots(ctx actor.Context) {
 	if r.opts.Snapshots == nil || s.taking || r.restoring() {
 		return
 	}
+	if _, stopped := r.role.(standstill); s.outdated && s.installing == nil && !stopped {
+		s.outdated = false
+		r.dropSnapshots(ctx) // it may be long before one is taken here
+	}
 	upTo := r.snapshotTo()
-	if len(s.asked) > 0 && upTo <= s.newest.Index {
-		r.answerAsked(ctx)
+	if upTo <= s.newest.Index {
+		// What was handed over may be applied and answered by now. Who has heard such an
+		// answer wants it in the snapshot: the Applier's report decides.
+		if r.opts.Witness || r.handed <= s.newest.Index {
+			r.answerAsked(ctx)
+		}
 		return
 	}
 	due := r.now >= s.retryAt && s.policy.Due(upTo, s.newest.Index, s.bytes, s.over)
@@ -138,6 +147,9 @@ func (r *raft) snapshotForRoom() {
 // answerAsked: the newest snapshot has all there is.
 func (r *raft) answerAsked(ctx actor.Context) {
 	s := &r.snapshots
+	if len(s.asked) == 0 {
+		return
+	}
 	if s.newest.Index == 0 {
 		r.refuseSnapshot(ctx, "nothing is applied yet", s.asked...)
 	} else {
@@ -206,6 +218,13 @@ func (r *raft) compact(ctx actor.Context) {
 		ctx.Request(r.links.LogWriter, &CompactLog{Group: r.opts.Group, Incarnation: r.incarnation, To: p})
 	}
 	r.forgetConfigurations(r.snapshots.newest.Index)
+	r.dropSnapshots(ctx)
+}
+
+// dropSnapshots has the files before the newest one removed, which the Applier has reached:
+// it opens none of them any more. Where a Snapshotter is just ending they stay until the
+// next one is taken or installed.
+func (r *raft) dropSnapshots(ctx actor.Context) {
 	if files := r.snapshotter(ctx); files != nil {
 		ctx.Send(files, &DropSnapshots{Below: r.snapshots.newest.Index})
 	}
@@ -299,7 +318,7 @@ func (r *raft) install(ctx actor.Context, m *InstallSnapshot) error {
 	if f, ok := r.role.(*follower); ok {
 		f.acks = nil // of a log that is no more: the leader sends again
 	}
-	r.snapshots.installing = &installation{m.Term, m.From, p.Index}
+	r.snapshots.installing, r.snapshots.outdated = &installation{m.Term, m.From, p.Index}, true
 	r.resetLog(ctx, m.Meta)
 	r.settle(ctx, m.Meta, true)
 	return nil

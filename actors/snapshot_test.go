@@ -72,6 +72,25 @@ func TestLogIsCutBehindADurableSnapshotOnly(t *testing.T) {
 	}
 }
 
+// A command is answered by the Applier, and its member hears only then that it is applied.
+// Who asks for a snapshot in between gets one that has the command.
+func TestSnapshotHasWhatWasAnsweredBefore(t *testing.T) {
+	m := alone(t, func(m *member) { m.keeping(0, 0) })
+	m.commits("a")
+	if taken := takeOne[*messages.SnapshotTaken](t, m.askSnapshot()); taken.Index != 3 {
+		t.Fatalf("%v, expected 3", taken)
+	}
+	var asker *probe
+	m.machine.onApply = func() { asker = m.askSnapshot() } // which takes the member a turn
+	m.commits("b")
+	if taken := takeOne[*messages.SnapshotTaken](t, asker); taken.Index != 4 {
+		t.Fatalf("%v, expected the command that was just applied in it, up to 4", taken)
+	}
+	if n := len(m.machine.views); n != 2 {
+		t.Fatalf("%d snapshots taken, expected 2", n)
+	}
+}
+
 // What a member has that stopped while its snapshot was written may be why it stopped:
 // the log and the older snapshots stay.
 func TestStoppedMemberCutsNoLog(t *testing.T) {

@@ -161,17 +161,16 @@ func (c *Client) Leader(ctx context.Context, group uint64) (Member, error) {
 // must not be changed afterwards. One that is refused, as ErrBusy for one, may come back
 // decided.
 func (c *Client) StartPropose(group uint64, command []byte) *Call {
-	if c.noSessions && len(command) <= MaxCommandBytes && c.turnsAway(group) {
-		return c.calls.refusal(messages.Reason_BUSY)
-	}
 	call := c.calls.begin(false)
 	switch {
 	case len(command) > MaxCommandBytes:
 		call.refuse(messages.Reason_TOO_LARGE)
-	case c.noSessions:
-		c.send(call, group, &messages.Propose{Group: group, Request: call.id, Command: command})
-	default:
+	case !c.noSessions:
 		c.startInSession(call, group, command)
+	case c.turnsAway(group):
+		call.refuse(messages.Reason_BUSY)
+	default:
+		c.send(call, group, &messages.Propose{Group: group, Request: call.id, Command: command})
 	}
 	return call
 }
@@ -221,11 +220,11 @@ func (c *Client) send(call *Call, group uint64, message any) {
 }
 
 func (c *Client) post(group uint64, message any) {
-	c.system.Root.RequestWithCustomSender(c.door(group), message, c.self)
+	c.system.Root.RequestWithCustomSender(c.firstHop(group), message, c.self)
 }
 
-// door is where an operation on a group goes first.
-func (c *Client) door(group uint64) *actor.PID {
+// firstHop is where an operation on a group goes first.
+func (c *Client) firstHop(group uint64) *actor.PID {
 	if to := c.member(group); to != nil {
 		return to
 	}

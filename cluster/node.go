@@ -255,7 +255,7 @@ func (n *Node) props(group, incarnation uint64, begin *core.Configuration, nodes
 		return nil, fmt.Errorf("group %d: %w", group, err)
 	}
 	// Peers may be here before the member's first turn.
-	member, door := actors.MemberPropsAndDoor(n.runtime, &n.links, o)
+	member, door := actors.MemberProps(n.runtime, &n.links, o)
 	admit := actor.WithOnInit(func(ctx actor.Context) {
 		id := ctx.Self().Id
 		n.remote.guard.allowMember(id)

@@ -20,11 +20,11 @@ type routes [routeShards]struct {
 // route is a member, and its door where that is known.
 type route struct {
 	pid  *actor.PID
-	door door
+	door doorSign
 }
 
-// door is an *actors.Door: what to know of a member before it is asked.
-type door interface {
+// doorSign is an *actors.Door: what to know of a member before it is asked.
+type doorSign interface {
 	Leads() bool
 	Shut() bool
 }
@@ -39,7 +39,7 @@ func (r *routes) find(group uint64) route {
 
 // learn: a member started again under its name takes the place of the one that ended,
 // whose end may not have been heard of yet.
-func (r *routes) learn(group uint64, pid *actor.PID, door door) {
+func (r *routes) learn(group uint64, pid *actor.PID, door doorSign) {
 	s := &r[group%routeShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -236,7 +236,7 @@ func (c *Call) sendTry(id, session, acknowledged uint64) {
 	}}
 	t.mu.Unlock()
 	p.envelope = actor.MessageEnvelope{Message: &p.propose, Sender: client.self}
-	client.system.Root.Send(client.door(group), &p.envelope)
+	client.system.Root.Send(client.firstHop(group), &p.envelope)
 }
 
 // sentFirst notes the first try of a command that is sent with others.

@@ -5,13 +5,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/protoraft/protoraft/messages"
 )
 
 // leaderDoor is the door of the group's member in this process where that leads, else nil:
 // no other says whether the group is too busy.
-func (c *Client) leaderDoor(group uint64) door {
+func (c *Client) leaderDoor(group uint64) doorSign {
 	if door := c.routes.find(group).door; door != nil && door.Leads() {
 		return door
 	}
@@ -23,21 +21,6 @@ func (c *Client) leaderDoor(group uint64) door {
 func (c *Client) turnsAway(group uint64) bool {
 	door := c.leaderDoor(group)
 	return door != nil && door.Shut()
-}
-
-// refusal is a call that was decided before it was begun.
-func (t *callTable) refusal(reason messages.Reason) *Call {
-	t.mu.Lock()
-	c := t.take()
-	if t.refused {
-		reason = messages.Reason_STOPPED
-	}
-	t.mu.Unlock()
-	c.id = (c.id + generation) &^ queryBit
-	c.flight = nil
-	c.item = messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: reason}
-	c.done <- struct{}{}
-	return c
 }
 
 // turnedAway counts the commands of a session that the group was too busy for and that were
@@ -154,7 +137,7 @@ func (s *clientSession) sendTurnedAway(now int64) {
 
 // sendWhileOpen sends at most as many as there are: what is turned away anew stands at the
 // end of the line.
-func (s *clientSession) sendWhileOpen(door door) {
+func (s *clientSession) sendWhileOpen(door doorSign) {
 	for n := s.turnedAway.Load(); n > 0 && !door.Shut(); n-- {
 		w, ok := s.turnedAway.first()
 		if !ok {

@@ -15,7 +15,7 @@ type collector struct {
 	seg   *segment // being emptied
 	next  int      // of its owners
 	begun int      // where next was before this Write
-	stuck bool     // it was said that something cannot be read
+	said  int      // how many segments there were when it was said that one cannot be read
 	pages pageReader
 }
 
@@ -69,10 +69,7 @@ func (s *Store) collect(bytes int) (moved []op) {
 		}
 		m, ok, err := s.move(&o)
 		if err != nil {
-			if !c.stuck {
-				s.log.Warn("what is live in a segment cannot be read now, and keeps it", "file", s.dir.slot(c.seg.slot), "error", err)
-			}
-			c.stuck = true
+			s.sayStuck(err)
 			break
 		}
 		if ok {
@@ -84,6 +81,18 @@ func (s *Store) collect(bytes int) (moved []op) {
 		c.next = 0 // whatever is left has come up behind it
 	}
 	return moved
+}
+
+// sayStuck: where the oldest segment cannot be read none behind it is given up either. It is
+// said again whenever the journal has doubled: what lasts shows in what it costs.
+func (s *Store) sayStuck(err error) {
+	c := &s.gc
+	if len(s.chain) < 2*c.said {
+		return
+	}
+	c.said = len(s.chain)
+	s.log.Warn("what is live in the oldest segment cannot be read now, and keeps it and all behind it",
+		"file", s.dir.slot(c.seg.slot), "segments", c.said, "error", err)
 }
 
 // back: what was collected was not written.

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/protoraft/protoraft/logstore"
 	"github.com/protoraft/protoraft/logstore/memory"
 	"github.com/protoraft/protoraft/logstore/vfs"
@@ -260,6 +262,40 @@ func TestDiskThatIsAwayIsNoDamage(t *testing.T) {
 	if st, err := openTiny(t, disk).Load(11); err != nil || st.LastIndex != 1 {
 		t.Fatalf("%+v, %v", st, err)
 	}
+}
+
+// TestUnreadableSegmentIsSaidAgain: while the oldest segment cannot be read the journal only
+// grows. That is said each time it has doubled, and is over with the cause.
+func TestUnreadableSegmentIsSaidAgain(t *testing.T) {
+	disk, said := &badSectors{FS: newDisk(1)}, new(bytes.Buffer)
+	opts := tiny
+	opts.Logger = hclog.New(&hclog.LoggerOptions{Output: said})
+	s, err := Open(disk, "/db", opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	p := &pair{store: s, model: newModel()}
+	if !idle(p) || !churn(p, 1, 30, 300) { // which closes the first segment
+		t.Fatal("writes failed")
+	}
+	disk.name, _, _ = s.Place(1, 4)
+	disk.from, disk.to = 0, 1<<40
+	if !churn(p, 31, 1200, 300) {
+		t.Fatal("writes failed")
+	}
+	grown := len(s.chain)
+	if n := strings.Count(said.String(), "keeps it and all behind it"); n < 3 || 1<<(n-1) > grown {
+		t.Fatalf("said %d times with %d segments, expected once for each doubling:\n%s", n, grown, said)
+	}
+	disk.name = ""
+	if !churn(p, p.next(t), 1200, 300) {
+		t.Fatal("writes failed")
+	}
+	if now := len(s.chain); now > grown/2 {
+		t.Fatalf("%d segments of %d are left once the oldest can be read", now, grown)
+	}
+	p.check(t, s, "at the end")
 }
 
 // TestBadSectorStopsItsGroup: a sector that cannot be read is damage of the group whose

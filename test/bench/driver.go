@@ -121,7 +121,7 @@ func (d *driver) beginProfile() error {
 // work keeps window operations on the group in flight. What has ended is told of all at
 // once, where the library can: so many are then begun together.
 func (d *driver) work(group int, ask asker, window int, w *worker, seed uint64) {
-	l := &loop{driver: d, ask: ask, worker: w, random: rand.New(rand.NewPCG(uint64(group), seed)), ring: make([]operation, window)}
+	l := &loop{driver: d, ask: ask, worker: w, random: rand.New(rand.NewPCG(uint64(group), seed))}
 	l.tally.group = group
 	l.begin(window, time.Now())
 	for d.phase.Load() != stopped {
@@ -152,9 +152,7 @@ type loop struct {
 	tally  tally
 
 	counted uint64
-	ring    []operation // in flight, from oldest on
-	oldest  int
-	free    int // where the next one goes
+	flight  fifo[operation]
 }
 
 type operation struct {
@@ -167,8 +165,7 @@ type operation struct {
 func (l *loop) begin(n int, now time.Time) {
 	for range n {
 		read := l.spec.Reads > 0 && l.random.Float64() < l.spec.Reads
-		l.ring[l.free] = operation{now, read}
-		l.free = (l.free + 1) % len(l.ring)
+		l.flight.push(operation{now, read})
 		if read {
 			l.ask.Read()
 			continue
@@ -181,8 +178,7 @@ func (l *loop) begin(n int, now time.Time) {
 
 // ended counts the oldest operation.
 func (l *loop) ended(err error, now time.Time) {
-	op, phase := l.ring[l.oldest], l.phase.Load()
-	l.oldest = (l.oldest + 1) % len(l.ring)
+	op, phase := l.flight.pop(), l.phase.Load()
 	switch {
 	case err != nil && phase == counting:
 		l.tally.errors++

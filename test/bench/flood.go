@@ -123,7 +123,7 @@ func (f *flood) one(b begun, began time.Time, under *underWay) time.Time {
 	if decided {
 		f.ended(b.Wait(), now.Sub(began))
 	} else {
-		under.add(b, began)
+		under.push(waiting{b, began})
 	}
 	return now
 }
@@ -137,45 +137,36 @@ func (f *flood) apart(command []byte, began time.Time) {
 
 // underWay are the commands that are not decided, in the order they were begun in. Most
 // are decided in that order.
-type underWay struct {
-	waits []waiting
-	head  int // those before were taken out
-}
+type underWay struct{ fifo[waiting] }
 
 type waiting struct {
 	begun
 	since time.Time
 }
 
-func (u *underWay) add(b begun, since time.Time) { u.waits = append(u.waits, waiting{b, since}) }
-
 // reap tells what became of those that are decided: of the first in order, up to one that
 // is not, or of all.
 func (u *underWay) reap(all bool, now time.Time, ended func(error, time.Duration)) {
-	for u.head < len(u.waits) && u.waits[u.head].Decided() {
-		w := u.waits[u.head]
-		u.head++
+	for u.len() > 0 && u.at(0).Decided() {
+		w := u.pop()
 		ended(w.Wait(), now.Sub(w.since))
 	}
 	if !all {
 		return
 	}
-	left := u.waits[:0]
-	for _, w := range u.waits[u.head:] {
-		if w.Decided() {
+	for range u.len() {
+		if w := u.pop(); w.Decided() {
 			ended(w.Wait(), now.Sub(w.since))
 		} else {
-			left = append(left, w)
+			u.push(w)
 		}
 	}
-	clear(u.waits[len(left):])
-	u.waits, u.head = left, 0
 }
 
 // letGo waits for those that nobody asks after any more: the library has them back.
 func (u *underWay) letGo() {
-	for _, w := range u.waits[u.head:] {
-		w.Wait()
+	for u.len() > 0 {
+		u.pop().Wait()
 	}
 }
 

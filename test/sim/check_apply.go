@@ -1,8 +1,6 @@
 package sim
 
-import (
-	"github.com/protoraft/protoraft/fsm"
-)
+import "github.com/protoraft/protoraft/fsm"
 
 // State machine safety: if a member has applied an entry at an index, no member ever
 // applies another one there (paper §5.4.3), and after the same index all machines

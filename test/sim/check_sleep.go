@@ -1,8 +1,6 @@
 package sim
 
-import (
-	"github.com/protoraft/protoraft/actors"
-)
+import "github.com/protoraft/protoraft/actors"
 
 // A group sleeps when there is nothing left to do in it: who leads it has seen everybody
 // hold all of its log, all of it committed, and everybody else sleeps or was told to. A

@@ -302,7 +302,8 @@ func (n *node) spawn() {
 			w.violate("the setup is valid", "%v", err)
 			return
 		}
-		if _, err := root.SpawnNamed(actors.MemberProps(rt, links, o), memberName(group)); err != nil {
+		props, _ := actors.MemberProps(rt, links, o)
+		if _, err := root.SpawnNamed(props, memberName(group)); err != nil {
 			w.violate("a member can be spawned", "%s: %v", n.id, err)
 		}
 	}

@@ -1,8 +1,6 @@
 package sim
 
-import (
-	"github.com/protoraft/protoraft/messages"
-)
+import "github.com/protoraft/protoraft/messages"
 
 // memberRequests begin here, above those of any client; the group is in the lowest
 // bits.
