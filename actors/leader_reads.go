@@ -34,7 +34,7 @@ type readQueue struct {
 }
 
 // waitingRoom is for how many queries room is made before they come.
-const waitingRoom = 256
+const waitingRoom = 1024
 
 // readAsker is another member with queries of its own.
 type readAsker struct {
