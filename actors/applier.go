@@ -45,6 +45,7 @@ type applier struct {
 	ready    []PendingQuery // whose index is applied
 	answered int            // of ready
 	settled  int            // queries done with since the last report
+	round    core.Round     // of those heard last, since then
 	released int            // of them, by lease
 	leased   []leasedAnswer // read, and void if the lease has ended meanwhile
 	term     core.Term      // of the leadership below
@@ -137,12 +138,12 @@ func (a *applier) endTurn(ctx actor.Context) {
 }
 
 func (a *applier) report(ctx actor.Context) {
-	if a.applied != a.reported || a.settled > 0 || a.kept != a.noted {
+	if a.applied != a.reported || a.settled > 0 || a.round != 0 || a.kept != a.noted {
 		ctx.Send(a.raft, &EntriesApplied{
-			Index: a.applied, Queries: a.settled, Leased: a.released, Bytes: a.snapshots.bytes, Checkpoints: a.hashes.take(),
-			Machine: a.kept,
+			Index: a.applied, Queries: a.settled, Leased: a.released, Round: a.round, Bytes: a.snapshots.bytes,
+			Checkpoints: a.hashes.take(), Machine: a.kept,
 		})
-		a.reported, a.noted, a.settled, a.released, a.snapshots.bytes = a.applied, a.kept, 0, 0, 0
+		a.reported, a.noted, a.settled, a.released, a.round, a.snapshots.bytes = a.applied, a.kept, 0, 0, 0, 0
 	}
 }
 
@@ -389,6 +390,7 @@ func (a *applier) onLeaderFollowed(m *LeaderFollowed) {
 
 // onAnswerQueries: what is asked for is applied as a rule, and answered at once.
 func (a *applier) onAnswerQueries(ctx actor.Context, m *AnswerQueries) {
+	a.round = max(a.round, m.Round)
 	for i := range m.Queries {
 		if m.Queries[i].Index > a.applied {
 			a.queries = append(a.queries, m.Queries[i])

@@ -164,7 +164,7 @@ func (f *follower) onHeartbeat(ctx actor.Context, m *messages.Heartbeat, sender 
 	f.greetStranger(ctx, core.NodeID(m.Leader), sender)
 	ack := &messages.HeartbeatAcked{
 		Group: m.Group, Term: uint64(f.term), From: string(f.opts.Node), Round: m.Round,
-		Checkpoint: f.states.report(), Recovering: f.recovers(), DiskFull: f.diskFull,
+		Checkpoint: f.states.report(), Recovering: f.recovers(), DiskFull: f.diskFull, Prompt: m.Prompt,
 	}
 	if m.Sleep != 0 && f.fallAsleep(ctx, m, sender) {
 		ack.Asleep = m.Sleep

@@ -263,17 +263,17 @@ func (l *leader) beat(ctx actor.Context) {
 	if l.opts.ClockDrift > 0 {
 		l.beginRound()
 	}
-	l.sendBeats(ctx)
+	l.sendBeats(ctx, false)
 }
 
 // sendBeats sends a heartbeat to every peer, with the latest round of reads. A peer is
 // told of a commit index no further than it is known to hold.
-func (l *leader) sendBeats(ctx actor.Context) {
+func (l *leader) sendBeats(ctx actor.Context, prompt bool) {
 	l.eachReceiver(func(id core.NodeID, pid *actor.PID) {
 		l.ask(ctx, pid, &messages.Heartbeat{
 			Group: l.opts.Group, Term: uint64(l.term), Leader: string(l.opts.Node),
 			Commit: uint64(min(l.commit, l.tally.Match(id))), Round: uint64(l.reads.rounds.Begun()),
-			Spare: uint64(l.spareFor(id)), To: string(id), Resets: l.config().Resets, Sleep: l.rest.attempt,
+			Spare: uint64(l.spareFor(id)), To: string(id), Prompt: prompt, Resets: l.config().Resets, Sleep: l.rest.attempt,
 		})
 	})
 }

@@ -12,20 +12,29 @@ import (
 // readQueue holds queries on their way through ReadIndex (thesis §6.4): waiting for
 // a round, or in the round under way. There is one round at a time; what comes
 // meanwhile shares the next. Those in leased need no round while the lease holds.
+//
+// A round may wait until the queries of the one before are answered, as a block may for
+// the one before (see core.Gather): their askers' next are then in it. It costs no query
+// more than the machine's time for others, which it would wait behind.
 type readQueue struct {
 	rounds  *core.Reads
 	waiting []PendingQuery
 	inRound []PendingQuery
 	round   core.Round // of inRound and asking
 	index   core.Index // what was committed when it began
+	begun   time.Duration
+	counted bool // in Links.Rounds
 	leased  []PendingQuery
 	members []readAsker // members that want the index of the next round
 	asking  []readAsker // and of the one under way
 	lease   lease
+
+	gather   core.Gather // of rounds whose queries were given to the Applier
+	answered core.Round  // the last whose queries the Applier has answered
 }
 
 // waitingRoom is for how many queries room is made before they come.
-const waitingRoom = 256
+const waitingRoom = 1024
 
 // readAsker is another member with queries of its own.
 type readAsker struct {
@@ -83,7 +92,8 @@ func (l *leader) turnReads(ctx actor.Context) {
 	r := &l.reads
 	l.answerRound(ctx)
 	l.giveLeased(ctx)
-	if r.underWay() || len(r.waiting)+len(r.members) == 0 || !l.tally.Settled() {
+	gathered := r.gather.MayClose(core.Index(r.answered), int64(l.now))
+	if r.underWay() || !gathered || len(r.waiting)+len(r.members) == 0 || !l.tally.Settled() {
 		return
 	}
 	for i := range r.waiting {
@@ -93,7 +103,8 @@ func (l *leader) turnReads(ctx actor.Context) {
 	r.asking, r.members = r.members, nil
 	r.round = l.beginRound()
 	r.index = l.commit
-	l.sendBeats(ctx)
+	r.begun = l.now
+	l.sendBeats(ctx, l.countRound())
 	l.answerRound(ctx) // a leader that is its own quorum has confirmed itself
 }
 
@@ -105,7 +116,9 @@ func (l *leader) answerRound(ctx actor.Context) {
 		return
 	}
 	if len(r.inRound) > 0 {
-		l.giveQueries(ctx, r.inRound)
+		r.gather.Began(core.Index(r.round), int64(r.begun))
+		r.gather.Persisted(core.Index(r.round), int64(l.now))
+		l.giveRound(ctx, r.round, r.inRound)
 	}
 	for _, a := range r.asking {
 		l.answer(ctx, a.to, &messages.ReadIndexConfirmed{
@@ -113,6 +126,25 @@ func (l *leader) answerRound(ctx actor.Context) {
 		})
 	}
 	r.inRound, r.asking = nil, nil
+	l.discountRound()
+}
+
+// countRound notes that a round is under way, and says whether it is the only one of the
+// node: then its heartbeats go by themselves. The way by the Pulse is longer, and worth it
+// for those that share a message.
+func (l *leader) countRound() (alone bool) {
+	if l.links.Rounds == nil {
+		return false
+	}
+	l.reads.counted = true
+	return l.links.Rounds.Add(1) == 1
+}
+
+func (l *leader) discountRound() {
+	if l.reads.counted {
+		l.reads.counted = false
+		l.links.Rounds.Add(-1)
+	}
 }
 
 // giveLeased answers queries by the lease, where it holds, and else has them wait for
@@ -196,5 +228,6 @@ func (l *leader) handBackReads(ctx actor.Context) {
 			}, q.Waiter)
 		}
 	}
+	l.discountRound()
 	l.reads = readQueue{rounds: l.reads.rounds}
 }

@@ -127,9 +127,11 @@ type Waiter struct {
 	Request uint64
 }
 
-// AnswerQueries: Raft → Applier, local. Answer each once its index is applied.
+// AnswerQueries: Raft → Applier, local. Answer each once its index is applied, and tell
+// when those are answered whose index is applied now.
 type AnswerQueries struct {
 	Queries []PendingQuery
+	Round   core.Round // theirs, 0 where nobody waits to be told
 }
 
 // PendingQuery is a query, who asked it, and the index its answer must reflect.
@@ -177,6 +179,7 @@ type EntriesApplied struct {
 	Index       core.Index
 	Queries     int
 	Leased      int               // of them, by lease
+	Round       core.Round        // of the AnswerQueries heard last, 0 for none since the last report
 	Bytes       int               // of log applied since the last report
 	Checkpoints []core.Checkpoint // passed on the way, in order
 	Machine     core.Index        // what a machine with a disk of its own has said to hold there

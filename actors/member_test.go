@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ type member struct {
 	store             *memory.Store
 	node, gateway     *probe
 	pulse             *probe // nil: the member sends its heartbeats by itself
+	rounds            atomic.Int32
 	writer, reader    *disk
 	client            *probe
 	machine           *recorder
@@ -177,7 +179,7 @@ func newMember(t *testing.T, size int) *member {
 func (m *member) links() *Links {
 	l := &Links{Node: m.node.pid, LogWriter: m.writer.pid, LogReader: m.reader.pid, Gateway: m.gateway.pid}
 	if m.pulse != nil {
-		l.Pulse = m.pulse.pid
+		l.Pulse, l.Rounds = m.pulse.pid, &m.rounds
 	}
 	return l
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/hashicorp/go-hclog"
@@ -79,7 +80,7 @@ func (n *node) started(ctx actor.Context) {
 		n.links.LogWriter = n.spawn(ctx, LogWriterProps(n.rt, n.opts.Store), "log-writer")
 		n.links.LogReader = n.spawn(ctx, LogReaderProps(n.rt, n.opts.Store), "log-reader")
 		if n.opts.Pulse != (PulseOptions{}) {
-			n.links.Pulse = n.spawn(ctx, PulseProps(n.rt, n.opts.Pulse), "pulse")
+			n.links.Pulse, n.links.Rounds = n.spawn(ctx, PulseProps(n.rt, n.opts.Pulse), "pulse"), new(atomic.Int32)
 		}
 		n.armBalance(ctx)
 	}

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -17,6 +18,10 @@ import (
 // they send their heartbeats by themselves.
 type Links struct {
 	Node, LogWriter, LogReader, Gateway, Pulse *actor.PID
+
+	// Rounds counts the rounds of reads that the node's leaders have under way. It comes
+	// with a Pulse.
+	Rounds *atomic.Int32
 }
 
 // MemberOptions describe one member of one group.

@@ -179,11 +179,18 @@ func (p *pulse) crashed(ctx actor.Context, reason any, stack []byte) {
 	p.rouseEverybody(ctx)
 }
 
-// post sends what say has found to be sayable. Beats go by way of the Pulse.
+// post sends what say has found to be sayable. Beats go by way of the Pulse, unless they
+// are waited for.
 func (r *raft) post(ctx actor.Context, to *actor.PID, message any, ask bool) {
 	if r.links.Pulse != nil && to.Address != ctx.Self().Address {
-		switch message.(type) {
-		case *messages.Heartbeat, *messages.HeartbeatAcked:
+		prompt := true
+		switch m := message.(type) {
+		case *messages.Heartbeat:
+			prompt = m.Prompt
+		case *messages.HeartbeatAcked:
+			prompt = m.Prompt
+		}
+		if !prompt {
 			ctx.Send(r.links.Pulse, &SendBeat{To: to, Message: message})
 			return
 		}

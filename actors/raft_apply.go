@@ -73,6 +73,9 @@ func (r *raft) onEntriesApplied(ctx actor.Context, m *EntriesApplied) {
 	r.applied = m.Index
 	r.asked -= m.Queries
 	r.leased -= m.Leased
+	if l, leads := r.role.(*leader); leads && m.Round != 0 {
+		l.reads.answered = m.Round
+	}
 	r.backlog.upTo(m.Index)
 	r.noteCheckpoints(ctx, m.Checkpoints)
 	r.snapshots.bytes += m.Bytes

@@ -142,6 +142,9 @@ func (r *raft) expireQueries(ctx actor.Context) {
 	if l, leads := r.role.(*leader); leads {
 		r.expireWaiting(&out, &l.reads.waiting)
 		r.expireWaiting(&out, &l.reads.inRound)
+		if !l.reads.underWay() {
+			l.discountRound()
+		}
 	}
 	out.send(ctx)
 	if r.asked > 0 {

@@ -264,7 +264,7 @@ func (l *leader) wakeUp(ctx actor.Context) {
 // for it no longer than for any other.
 func (l *leader) wakePeers(ctx actor.Context) {
 	if l.sleep.asleep {
-		l.sendBeats(ctx)
+		l.sendBeats(ctx, false)
 		l.endSleep(ctx)
 	}
 }

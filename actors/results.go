@@ -3,6 +3,7 @@ package actors
 import (
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/protoraft/protoraft/actors/core"
 	"github.com/protoraft/protoraft/messages"
 )
 
@@ -121,7 +122,9 @@ func (r *raft) onClient(ctx actor.Context, message any, sender *actor.PID) {
 
 // giveQueries hands queries to the Applier and counts them until it has answered: a
 // slow machine costs bounded memory.
-func (r *raft) giveQueries(ctx actor.Context, queries []PendingQuery) {
+func (r *raft) giveQueries(ctx actor.Context, queries []PendingQuery) { r.giveRound(ctx, 0, queries) }
+
+func (r *raft) giveRound(ctx actor.Context, round core.Round, queries []PendingQuery) {
 	r.asked += len(queries)
-	ctx.Send(r.applier, &AnswerQueries{Queries: queries})
+	ctx.Send(r.applier, &AnswerQueries{Queries: queries, Round: round})
 }

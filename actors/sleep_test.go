@@ -194,7 +194,7 @@ func TestNoLeaseIsBelievedAcrossSleep(t *testing.T) {
 	m.forget() // the last round was confirmed just now
 	m.leaseRead(1)
 	expectResults(t, m.client)
-	m.ackBeats(false, "n2")
+	m.ackRound("n2", m.round("n2"))
 	expectResults(t, m.client, "1 APPLIED")
 }
 

@@ -576,6 +576,7 @@ func (x *AppendRejected) GetLastIndex() uint64 {
 // I lead this term. commit is never beyond what the peer is known to hold.
 // Not for the receiver when to names another, which was looked for at its address.
 // round confirms reads: an answer to round r proves leadership when r was begun.
+// A prompt one is waited for, and does not go by way of the Pulse: nor does its answer.
 type Heartbeat struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Group  uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -586,7 +587,8 @@ type Heartbeat struct {
 	// To a witness: every voter with state holds the log up to here, and it is
 	// committed. The witness may cut its log that far. Never untrue later.
 	Spare         uint64   `protobuf:"varint,6,opt,name=spare,proto3" json:"spare,omitempty"`
-	To            string   `protobuf:"bytes,7,opt,name=to,proto3" json:"to,omitempty"`                   // the peer; empty from a leader of an earlier version
+	To            string   `protobuf:"bytes,7,opt,name=to,proto3" json:"to,omitempty"` // the peer; empty from a leader of an earlier version
+	Prompt        bool     `protobuf:"varint,8,opt,name=prompt,proto3" json:"prompt,omitempty"`
 	Sleep         uint64   `protobuf:"varint,50,opt,name=sleep,proto3" json:"sleep,omitempty"`           // not 0: commit is all there is, sleep when you have it; numbers the attempt
 	Resets        []uint64 `protobuf:"fixed64,40,rep,packed,name=resets,proto3" json:"resets,omitempty"` // of the sender's configuration; heeded only where they continue the receiver's
 	unknownFields protoimpl.UnknownFields
@@ -672,6 +674,13 @@ func (x *Heartbeat) GetTo() string {
 	return ""
 }
 
+func (x *Heartbeat) GetPrompt() bool {
+	if x != nil {
+		return x.Prompt
+	}
+	return false
+}
+
 func (x *Heartbeat) GetSleep() uint64 {
 	if x != nil {
 		return x.Sleep
@@ -696,6 +705,7 @@ type HeartbeatAcked struct {
 	Round         uint64                 `protobuf:"varint,4,opt,name=round,proto3" json:"round,omitempty"`
 	Recovering    uint64                 `protobuf:"fixed64,15,opt,name=recovering,proto3" json:"recovering,omitempty"`           // nonce of the follower's life while it does not count, else 0
 	DiskFull      bool                   `protobuf:"varint,5,opt,name=disk_full,json=diskFull,proto3" json:"disk_full,omitempty"` // the follower's disk takes no entries for now
+	Prompt        bool                   `protobuf:"varint,6,opt,name=prompt,proto3" json:"prompt,omitempty"`                     // as the heartbeat was
 	Checkpoint    *Checkpoint            `protobuf:"bytes,20,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`             // a recent one of the follower's machine, where it has one
 	Asleep        uint64                 `protobuf:"varint,50,opt,name=asleep,proto3" json:"asleep,omitempty"`                    // the follower sleeps, as it was asked to in this attempt
 	unknownFields protoimpl.UnknownFields
@@ -770,6 +780,13 @@ func (x *HeartbeatAcked) GetRecovering() uint64 {
 func (x *HeartbeatAcked) GetDiskFull() bool {
 	if x != nil {
 		return x.DiskFull
+	}
+	return false
+}
+
+func (x *HeartbeatAcked) GetPrompt() bool {
+	if x != nil {
+		return x.Prompt
 	}
 	return false
 }
@@ -1257,7 +1274,7 @@ const file_messages_replication_proto_rawDesc = "" +
 	"hint_index\x18\x06 \x01(\x04R\thintIndex\x12\x1b\n" +
 	"\thint_term\x18\a \x01(\x04R\bhintTerm\x12\x1d\n" +
 	"\n" +
-	"last_index\x18\b \x01(\x04R\tlastIndex\"\xcf\x01\n" +
+	"last_index\x18\b \x01(\x04R\tlastIndex\"\xe7\x01\n" +
 	"\tHeartbeat\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x16\n" +
@@ -1265,9 +1282,10 @@ const file_messages_replication_proto_rawDesc = "" +
 	"\x06commit\x18\x04 \x01(\x04R\x06commit\x12\x14\n" +
 	"\x05round\x18\x05 \x01(\x04R\x05round\x12\x14\n" +
 	"\x05spare\x18\x06 \x01(\x04R\x05spare\x12\x0e\n" +
-	"\x02to\x18\a \x01(\tR\x02to\x12\x14\n" +
+	"\x02to\x18\a \x01(\tR\x02to\x12\x16\n" +
+	"\x06prompt\x18\b \x01(\bR\x06prompt\x12\x14\n" +
 	"\x05sleep\x182 \x01(\x04R\x05sleep\x12\x16\n" +
-	"\x06resets\x18( \x03(\x06R\x06resets\"\xf0\x01\n" +
+	"\x06resets\x18( \x03(\x06R\x06resets\"\x88\x02\n" +
 	"\x0eHeartbeatAcked\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\x04R\x05group\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x12\n" +
@@ -1276,7 +1294,8 @@ const file_messages_replication_proto_rawDesc = "" +
 	"\n" +
 	"recovering\x18\x0f \x01(\x06R\n" +
 	"recovering\x12\x1b\n" +
-	"\tdisk_full\x18\x05 \x01(\bR\bdiskFull\x125\n" +
+	"\tdisk_full\x18\x05 \x01(\bR\bdiskFull\x12\x16\n" +
+	"\x06prompt\x18\x06 \x01(\bR\x06prompt\x125\n" +
 	"\n" +
 	"checkpoint\x18\x14 \x01(\v2\x15.protoraft.CheckpointR\n" +
 	"checkpoint\x12\x16\n" +

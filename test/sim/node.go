@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -294,7 +295,7 @@ func (n *node) spawn() {
 		LogReader: actor.NewPID(n.address, actors.NodeName+"/log-reader"),
 	}
 	if w.setup.pulse {
-		links.Pulse = actor.NewPID(n.address, actors.PulseName)
+		links.Pulse, links.Rounds = actor.NewPID(n.address, actors.PulseName), new(atomic.Int32)
 	}
 	for group := uint64(1); group <= uint64(w.setup.groups); group++ {
 		o := w.setup.member(n, group)
