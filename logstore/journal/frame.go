@@ -48,10 +48,11 @@ func padded(stream, page int) int {
 }
 
 func (w *frameWriter) write(p []byte) {
+	sector, in := w.buf[w.pos/sectorPayload*vfs.SectorBytes:], w.pos%sectorPayload
+	w.pos += len(p)
 	for len(p) > 0 {
-		in := w.pos % sectorPayload
-		n := copy(w.buf[w.pos/sectorPayload*vfs.SectorBytes+sectorHeader+in:][:sectorPayload-in], p)
-		p, w.pos = p[n:], w.pos+n
+		n := copy(sector[sectorHeader+in:vfs.SectorBytes], p)
+		p, sector, in = p[n:], sector[vfs.SectorBytes:], 0
 	}
 }
 
