@@ -50,7 +50,7 @@ func (w *World) healPhase() {
 func (w *World) heal() {
 	w.trace.printf("healed")
 	w.healed, w.net.calm = true, true
-	w.net.heal()
+	w.thawed = w.net.heal()
 	w.hearLate()
 	for i, factor := range w.setup.syncOf {
 		w.setup.syncOf[i] = min(factor, 1)
@@ -78,7 +78,7 @@ func (w *World) heal() {
 func (w *World) settles() bool {
 	for {
 		lag := w.lag()
-		if w.runUntil(w.now+w.settleTime(), w.converged) {
+		if w.runUntil(max(w.now, w.thawed)+w.settleTime(), w.converged) {
 			return true
 		}
 		if w.failure != nil || w.lag() >= lag {
@@ -159,6 +159,9 @@ func (g *groupModel) whyNot() string {
 	}
 	if leader == nil {
 		return "there is no leader: " + g.whoCould()
+	}
+	if c, _ := g.settled(); c == nil {
+		return "no configuration is committed"
 	}
 	if leader.n.witness() || g.members[0].c.w.setup.priority(leader.n.number) < 0 {
 		return leader.n.id + " leads and is not to"

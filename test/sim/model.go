@@ -186,7 +186,7 @@ func (c *checks) posted(b *stepMailbox, message any) {
 	case *actors.Roused:
 		c.w.cover.add("sleep: roused, " + m.Reason[strings.LastIndex(m.Reason, ":7000 ")+len(":7000 "):])
 	case *actors.SendBeat:
-		if to := c.w.byAddress[m.To.Address]; to != nil {
+		if to := b.n.nodeAt(m.To.Address); to != nil {
 			c.sent(b.n, to, m.To.Id, m.Message)
 		}
 	case *actors.PersistEntries:

@@ -274,12 +274,16 @@ func (net *network) reset(l *link) {
 }
 
 // heal mends everything.
-func (net *network) heal() {
+// heal mends the links, and returns when the last of what a slow one still carries, which
+// what follows does not overtake, arrives.
+func (net *network) heal() (last time.Duration) {
 	for _, row := range net.links {
 		for _, l := range row {
+			last = max(last, l.lastAt)
 			l.cut, l.slow, l.heldUntil, l.starvedUntil = false, 1, 0, 0
 		}
 	}
+	return last
 }
 
 func (net *network) each(f func(from, to int, l *link)) {

@@ -263,6 +263,8 @@ var regressions = []struct {
 	{696, "leadership was handed over, again and again, to a member that recovered, which so never got its barrier"},
 	{1789, "a sole voter waited for its learner, which had gone where only a leader could have it looked for"},
 	{67306, "the rule of the own term took what a leader says for what it commits: its disk full, it had said nothing of it in the term before"},
+	{111286, "an answer by way of the Pulse was taken for one to who has moved to its receiver's address since"},
+	{112748, "a group that had committed nothing yet was taken to have settled, with a member still behind what a slow link carried"},
 	{5087, "a heartbeat went to where a group that was behind had another member, and said not whom it was for"},
 }
 

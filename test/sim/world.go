@@ -83,7 +83,7 @@ type World struct {
 	hunter    *hunter // one of them
 	probe     *probe
 	healed    bool
-	thawed    time.Duration // when all that was put off by freezes has come
+	thawed    time.Duration // when all that was put off by freezes, or was on its way when the faults ended, has come
 
 	memberRequest uint64 // counts requests about members
 
