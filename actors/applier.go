@@ -390,7 +390,9 @@ func (a *applier) onLeaderFollowed(m *LeaderFollowed) {
 
 // onAnswerQueries: what is asked for is applied as a rule, and answered at once.
 func (a *applier) onAnswerQueries(ctx actor.Context, m *AnswerQueries) {
-	a.round = max(a.round, m.Round)
+	if m.Round != 0 {
+		a.round = m.Round
+	}
 	for i := range m.Queries {
 		if m.Queries[i].Index > a.applied {
 			a.queries = append(a.queries, m.Queries[i])

@@ -14,8 +14,9 @@ import (
 // meanwhile shares the next. Those in leased need no round while the lease holds.
 //
 // A round may wait until the queries of the one before are answered, as a block may for
-// the one before (see core.Gather): their askers' next are then in it. It costs no query
-// more than the machine's time for others, which it would wait behind.
+// the one before (see core.Gather): their askers' next are then in it. It costs a query no
+// more than a round, or than the machine takes for those before. One that another member
+// asks for does not wait.
 type readQueue struct {
 	rounds  *core.Reads
 	waiting []PendingQuery
@@ -29,8 +30,10 @@ type readQueue struct {
 	asking  []readAsker // and of the one under way
 	lease   lease
 
-	gather   core.Gather // of rounds whose queries were given to the Applier
-	answered core.Round  // the last whose queries the Applier has answered
+	gather core.Gather // of rounds whose queries were given to the Applier
+	// The last whose queries the Applier has answered. One of an earlier leadership has a
+	// round begin too soon to gather, and no more.
+	answered core.Round
 }
 
 // waitingRoom is for how many queries room is made before they come.
@@ -93,6 +96,7 @@ func (l *leader) turnReads(ctx actor.Context) {
 	l.answerRound(ctx)
 	l.giveLeased(ctx)
 	gathered := r.gather.MayClose(core.Index(r.answered), int64(l.now))
+	gathered = gathered || len(r.members) > 0 // their queries wait for machines elsewhere
 	if r.underWay() || !gathered || len(r.waiting)+len(r.members) == 0 || !l.tally.Settled() {
 		return
 	}

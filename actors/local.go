@@ -179,7 +179,7 @@ type EntriesApplied struct {
 	Index       core.Index
 	Queries     int
 	Leased      int               // of them, by lease
-	Round       core.Round        // of the AnswerQueries heard last, 0 for none since the last report
+	Round       core.Round        // of the AnswerQueries heard last since the last report, 0 for none; see readQueue
 	Bytes       int               // of log applied since the last report
 	Checkpoints []core.Checkpoint // passed on the way, in order
 	Machine     core.Index        // what a machine with a disk of its own has said to hold there

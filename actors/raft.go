@@ -247,7 +247,7 @@ func (r *raft) inTerm(ctx actor.Context, message any, sender *actor.PID) bool {
 		}
 		if core.Term(m.Term) < r.term {
 			r.answer(ctx, sender, &messages.HeartbeatAcked{
-				Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node), Recovering: r.recovers(),
+				Group: m.Group, Term: uint64(r.term), From: string(r.opts.Node), Recovering: r.recovers(), Prompt: m.Prompt,
 			})
 			return false
 		}

@@ -108,7 +108,8 @@ func (r *raft) turnSnapshots(ctx actor.Context) {
 	}
 	if _, stopped := r.role.(standstill); s.outdated && s.installing == nil && !stopped {
 		s.outdated = false
-		r.dropSnapshots(ctx) // it may be long before one is taken here
+		// It may be long before one is taken here. A process that ends before has them until then.
+		r.dropSnapshots(ctx)
 	}
 	upTo := r.snapshotTo()
 	if upTo <= s.newest.Index {

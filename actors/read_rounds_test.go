@@ -86,6 +86,20 @@ func TestRoundWaitsNotForASlowMachine(t *testing.T) {
 	m.settle()
 }
 
+// The queries of another member are not for this machine, and wait for no answer of it.
+func TestRoundOfAnotherMemberWaitsForNoAnswer(t *testing.T) {
+	m := leadAfterRound(t)
+	m.query(2, "b")
+	m.confirmBeforeApplier()
+	m.post(m.peer("n3"), m.pid, &messages.ConfirmReadIndex{Group: 1, Term: 2, Request: 7})
+	m.raftTurn()
+	r := m.round("n2")
+	m.settle()
+	expectResults(t, m.client, "2 APPLIED")
+	m.ackRound("n2", r)
+	takeOne[*messages.ReadIndexConfirmed](t, m.peer("n3"))
+}
+
 // A query that has to see a command which is not committed is with the Applier for long,
 // and holds up nobody else's.
 func TestRoundWaitsForNoWrite(t *testing.T) {

@@ -171,8 +171,7 @@ type passer struct {
 	logger       *memberLog
 	passed, told core.Index
 	bytes        int
-	refused      int        // queries, since the last report
-	round        core.Round // of those heard last, since then
+	refused      int // queries, since the last report
 	replies      replies
 }
 
@@ -196,7 +195,7 @@ func (p *passer) receive(ctx actor.Context, message any, _ *actor.PID) {
 		for _, q := range m.Queries {
 			p.replies.add(q.Waiter, messages.ResultItem{Outcome: messages.Outcome_NOT_APPLIED, Reason: messages.Reason_NOT_LEADER})
 		}
-		p.refused, p.round = p.refused+len(m.Queries), max(p.round, m.Round)
+		p.refused += len(m.Queries)
 	case *CaptureSnapshot:
 		ctx.Send(p.raft, &SnapshotFailed{Reason: "a witness has no state"})
 	}
@@ -205,8 +204,8 @@ func (p *passer) receive(ctx actor.Context, message any, _ *actor.PID) {
 func (p *passer) endTurn(ctx actor.Context) {
 	p.replies.send(ctx)
 	if p.passed != p.told || p.refused > 0 {
-		ctx.Send(p.raft, &EntriesApplied{Index: p.passed, Queries: p.refused, Round: p.round, Bytes: p.bytes})
-		p.told, p.bytes, p.refused, p.round = p.passed, 0, 0, 0
+		ctx.Send(p.raft, &EntriesApplied{Index: p.passed, Queries: p.refused, Bytes: p.bytes})
+		p.told, p.bytes, p.refused = p.passed, 0, 0
 	}
 }
 

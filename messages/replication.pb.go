@@ -576,7 +576,7 @@ func (x *AppendRejected) GetLastIndex() uint64 {
 // I lead this term. commit is never beyond what the peer is known to hold.
 // Not for the receiver when to names another, which was looked for at its address.
 // round confirms reads: an answer to round r proves leadership when r was begun.
-// A prompt one is waited for, and does not go by way of the Pulse: nor does its answer.
+// A prompt one is waited for, and does not go by way of the Pulse, nor does its answer.
 type Heartbeat struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Group  uint64                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
