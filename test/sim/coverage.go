@@ -55,7 +55,6 @@ var Required = []string{
 	"disk fault: EIO",
 	"disk fault: failed sync",
 	"disk fault: power cut",
-	"diverged member stopped",
 	"disk slower than elections",
 	"disk lost",
 	"disk put back",
@@ -71,7 +70,6 @@ var Required = []string{
 	"index confirmed late and twice",
 	"install interrupted by a crash",
 	"leader change during a snapshot's transfer",
-	"leader cut off from the members only",
 	"lease ran out before its answer",
 	"lease: Applier held up",
 	"lease: answers to a heartbeat come late",
@@ -144,10 +142,11 @@ var Required = []string{
 	"what a machine holds is noted",
 }
 
-// RequiredOfMany are required besides of a run of so many seeds: one in a hundred or two
+// RequiredOfMany are required besides of a run of so many seeds: one in a hundred or more
 // reaches them.
 var RequiredOfMany = []string{
 	"diverged leader stopped",
+	"diverged member stopped",
 	"members: leader crashes while joint",
 }
 
