@@ -18,6 +18,9 @@ func TestBurst(t *testing.T) {
 	}
 	t.Cleanup(ls.Close)
 	c := newOutbound(ls.Peer("elsewhere"), ours, ours) // no writer runs
+	if c.raw == nil {
+		t.Skip("on this system only the writer writes")
+	}
 	r := newFrameReader(theirs, MessageBytesMax)
 	send := func(round uint64) {
 		t.Helper()

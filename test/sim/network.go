@@ -273,7 +273,6 @@ func (net *network) reset(l *link) {
 	l.epoch++
 }
 
-// heal mends everything.
 // heal mends the links, and returns when the last of what a slow one still carries, which
 // what follows does not overtake, arrives.
 func (net *network) heal() (last time.Duration) {
