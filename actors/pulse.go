@@ -16,7 +16,8 @@ import (
 //	       there, and which of them sleep; one for all groups of a process
 //	hears  SendBeat, FellAsleep and WokeUp from members, Beats from the Pulses of other
 //	       nodes, MemberStarted and MemberStopped from the Node
-//	says   Beats to other Pulses; heartbeats, their answers and Roused to members here
+//	says   Beats to other Pulses; heartbeats, their answers, Roused and LeaderAsleep to
+//	       members here
 //
 // Leaders of a node beat at the same moments, so that what is gathered in a turn is about
 // everything there is to say to a node. Of groups that are awake it decides nothing: rounds of reads, leases and

@@ -230,9 +230,22 @@ func (p *pulse) hear(ctx actor.Context, address string, m *messages.Beats) {
 		o.life = m.Life
 	}
 	for _, word := range m.Asleep {
-		if one := o.relying.find(word.GetMember()); one != nil && uint64(one.term) == word.GetTerm() {
+		switch one := o.relying.find(word.GetMember()); {
+		case one == nil:
+			p.tellAwake(ctx, address, word)
+		case uint64(one.term) == word.GetTerm():
 			one.vouched = p.rest.ticks
 		}
+	}
+}
+
+// tellAwake tells a member that does not sleep, as one that has begun anew, that its leader
+// takes it to.
+func (p *pulse) tellAwake(ctx actor.Context, address string, word *messages.Sleeper) {
+	name := word.GetMember()
+	_, relies := p.rest.on[name]
+	if pid := p.members[name]; pid != nil && !relies && p.rest.led.find(name) == nil {
+		ctx.Send(pid, &LeaderAsleep{Term: core.Term(word.GetTerm()), At: address})
 	}
 }
 

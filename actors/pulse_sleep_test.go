@@ -92,6 +92,21 @@ func TestWhoIsNotNamedIsRoused(t *testing.T) {
 	b.expectRoused()
 }
 
+// Whoever is named, and does not sleep, is told.
+func TestWhoIsAwakeIsTold(t *testing.T) {
+	b := newBeating(t, "raft-1", "raft-2", "raft-3", "raft-4")
+	b.sleepOn("n2", "raft-1")
+	b.sleepOn("n3", "raft-3")
+	b.tell(b.pid, &FellAsleep{PID: b.members["raft-4"].pid, Term: 4, Peers: []string{"n2:1"}})
+	b.hears("n2", 5, "raft-1", "raft-2", "raft-3", "raft-4", "raft-9")
+	for name, p := range b.members {
+		switch told := take[*LeaderAsleep](p); {
+		case name == "raft-2" && (len(told) != 1 || *told[0] != LeaderAsleep{Term: 4, At: "n2:1"}), name != "raft-2" && len(told) > 0:
+			t.Errorf("%s is told %v", name, told)
+		}
+	}
+}
+
 // Who leads asleep is spoken for: each interval, and by name once in a round.
 func TestNodeSpeaksForWhoLeadsAsleep(t *testing.T) {
 	b := newBeating(t, "raft-1", "raft-2")

@@ -196,6 +196,8 @@ func (r *raft) receive(ctx actor.Context, message any, sender *actor.PID) {
 		r.onShareLeadership(ctx, m)
 	case *Roused:
 		r.onRoused(ctx, m)
+	case *LeaderAsleep:
+		r.onLeaderAsleep(ctx, m)
 	case *Operations:
 		r.onOperations(ctx, m, sender)
 	case *actor.Terminated:

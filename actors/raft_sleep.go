@@ -26,6 +26,8 @@ type sleeping struct {
 	asleep bool
 	// stirredAt is when there was last something to do for somebody.
 	stirredAt time.Duration
+	// asksAgain is when a leader may be asked again to show itself.
+	asksAgain time.Duration
 }
 
 // resting is a leader's attempt to have its group sleep.
@@ -58,6 +60,13 @@ type Roused struct {
 	Reason string
 }
 
+// LeaderAsleep: Pulse → Raft, local. The leader of Term, at the address At, keeps the group
+// asleep, this member as well. Stale when the member sleeps.
+type LeaderAsleep struct {
+	Term core.Term
+	At   string
+}
+
 // stir takes notice of a message that is something to do, and wakes who sleeps.
 func (r *raft) stir(ctx actor.Context, message any) {
 	if !r.stirs(message) {
@@ -81,7 +90,13 @@ func (r *raft) stir(ctx actor.Context, message any) {
 }
 
 func (f *follower) stirLeader(ctx actor.Context) {
-	f.ask(ctx, f.peers.get(f.leader), &messages.Stir{Group: f.opts.Group, Term: uint64(f.term), From: string(f.opts.Node)})
+	f.askToShow(ctx, f.peers.get(f.leader), f.term)
+}
+
+// askToShow asks the leader of a term to show itself.
+func (r *raft) askToShow(ctx actor.Context, leader *actor.PID, term core.Term) {
+	r.sleep.asksAgain = r.now + r.opts.ElectionTimeout
+	r.ask(ctx, leader, &messages.Stir{Group: r.opts.Group, Term: uint64(term), From: string(r.opts.Node)})
 }
 
 // stirs says whether a message is something to do, or else how a sleeping group may look.
@@ -144,6 +159,18 @@ func (r *raft) onRoused(ctx actor.Context, m *Roused) {
 		r.wake(ctx)
 		if f, follows := r.role.(*follower); follows {
 			f.stirLeader(ctx)
+		}
+	}
+}
+
+// onLeaderAsleep has a leader show itself that does not know that this member is awake. One
+// that has lost its disk may have no other way to hear of it: where it looks for the members
+// there may be nobody any more.
+func (r *raft) onLeaderAsleep(ctx actor.Context, m *LeaderAsleep) {
+	switch r.role.(type) {
+	case *starting, *follower:
+		if !r.sleep.asleep && m.Term >= r.term && r.now >= r.sleep.asksAgain {
+			r.askToShow(ctx, peerAt(m.At, ctx.Self()), m.Term)
 		}
 	}
 }

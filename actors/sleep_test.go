@@ -358,6 +358,41 @@ func TestHeartbeatWakes(t *testing.T) {
 	expectNone[*messages.Stir](t, m.peer("n2"), "it is awake")
 }
 
+// Who is awake asks a leader to show itself that takes it to sleep, wherever that is; not
+// each time it is told, and not one that has been followed by another.
+func TestWhoIsAwakeAsksItsLeader(t *testing.T) {
+	for role, begin := range map[string]func() *member{
+		"follower": func() *member { return restful(t).begin() },
+		"starting": func() *member { return restful(t).stored(1, "").arrive() },
+	} {
+		m := begin()
+		m.sync()
+		s := m.status()
+		if s.Role != role {
+			t.Fatalf("%v, expected one that is %s", s, role)
+		}
+		for _, told := range []struct {
+			after time.Duration
+			term  uint64
+			asks  bool
+		}{{0, s.Term - 1, false}, {0, s.Term + 1, true}, {electionTimeout / 2, s.Term + 1, false}, {electionTimeout, s.Term + 1, true}} {
+			m.clock.now += told.after
+			m.tell(m.pid, &LeaderAsleep{Term: core.Term(told.term), At: "n9:7"})
+			m.sync()
+			switch asked := take[*messages.Stir](m.at("n9:7", m.pid.Id)); {
+			case (len(asked) == 1) != told.asks:
+				t.Errorf("%s, told of term %d after %v: %v", role, told.term, told.after, asked)
+			case told.asks && (asked[0].Term != told.term || asked[0].From != "n1" || asked[0].Group != 1):
+				t.Errorf("%s: %v", role, asked[0])
+			}
+		}
+	}
+	m := sleepingFollower(t)
+	m.tell(m.pid, &LeaderAsleep{Term: 2, At: "n2:1"})
+	m.sync()
+	expectNone[*messages.Stir](t, m.peer("n2"), "it sleeps")
+}
+
 // A group of one sleeps by itself.
 func TestGroupOfOneSleeps(t *testing.T) {
 	m := newMember(t, 1)

@@ -185,6 +185,8 @@ func (c *checks) posted(b *stepMailbox, message any) {
 		c.member(b.n, groupOf(m.PID.Id)).wakes()
 	case *actors.Roused:
 		c.w.cover.add("sleep: roused, " + m.Reason[strings.LastIndex(m.Reason, ":7000 ")+len(":7000 "):])
+	case *actors.LeaderAsleep:
+		c.w.cover.add("sleep: told that its leader sleeps")
 	case *actors.SendBeat:
 		if to := b.n.nodeAt(m.To.Address); to != nil {
 			c.sent(b.n, to, m.To.Id, m.Message)
