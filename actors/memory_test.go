@@ -312,10 +312,16 @@ func TestStartGoesByALaterConfiguration(t *testing.T) {
 	})
 	m.sync()
 	m.expectRole("starting", 1) // n1 and n4 of five
+	if told := take[*ConfigurationChanged](m.node); told[len(told)-1].Index != 5 {
+		t.Fatalf("%v, expected the Node to be told of configuration 5", told)
+	}
 	answer := takeOne[*messages.Greet](t, m.peer("n5"))
 	m.send(m.peer("n5"), m.pid, &messages.Greeted{Group: 1, From: "n5", Life: answer.Life, Own: &messages.Life{Number: 3, Nonce: 3}})
 	m.sync()
 	m.expectRole("follower", 1)
+	if told := takeOne[*ConfigurationChanged](t, m.node); told.Index != 1 || len(told.Everyone) != 3 {
+		t.Fatalf("%v, expected the Node to be told of its own again", told)
+	}
 }
 
 // A peer is told of a configuration that is later than its own, and only then.

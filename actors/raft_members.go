@@ -34,8 +34,7 @@ func (r *raft) configurationChanged(ctx actor.Context) {
 	r.connect(ctx)
 	r.sayWhereListed(ctx)
 	r.greetNewPeers(ctx)
-	c := r.config()
-	changed := &ConfigurationChanged{Group: r.opts.Group, Index: r.configIndex(), Everyone: c.Everyone(), Removed: c.Removed}
+	changed := r.changedTo(r.configIndex(), r.config())
 	ctx.Send(r.links.Node, changed)
 	ctx.Send(r.links.Gateway, changed)
 	switch {
@@ -47,6 +46,10 @@ func (r *raft) configurationChanged(ctx actor.Context) {
 		// from now on, and with an older view of who leads.
 		ctx.Request(r.links.Gateway, r.leaderChanged(r.leader))
 	}
+}
+
+func (r *raft) changedTo(index core.Index, c *core.Configuration) *ConfigurationChanged {
+	return &ConfigurationChanged{Group: r.opts.Group, Index: index, Everyone: c.Everyone(), Removed: c.Removed}
 }
 
 // connect keeps one PID for each other member. It is made once: a PID remembers

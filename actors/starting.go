@@ -36,7 +36,15 @@ type starting struct {
 func (s *starting) name() string          { return "starting" }
 func (s *starting) standstill()           {}
 func (s *starting) endTurn(actor.Context) {}
-func (s *starting) exit(actor.Context)    {}
+
+// exit: from now on the member goes by its own log, and so does the guard. What peers told
+// of a later configuration may have been undone since; one that was committed it hears of
+// from those that have moved by it.
+func (s *starting) exit(ctx actor.Context) {
+	if s.later.index > s.configIndex() {
+		ctx.Send(s.links.Node, s.changedTo(s.configIndex(), s.config()))
+	}
+}
 
 func (s *starting) receive(ctx actor.Context, message any, sender *actor.PID) {
 	switch m := message.(type) {
@@ -223,7 +231,7 @@ func (s *starting) onPeerMet(ctx actor.Context, m *messages.Greeted) {
 	c := coreConfiguration(m.Configuration)
 	if index := core.Index(m.ConfigurationIndex); index > max(s.later.index, s.configIndex()) && core.Continues(c.Resets, s.config().Resets) {
 		s.later = configuration{index, c}
-		ctx.Send(s.links.Node, &ConfigurationChanged{Group: s.opts.Group, Index: index, Everyone: c.Everyone(), Removed: c.Removed})
+		ctx.Send(s.links.Node, s.changedTo(index, &c))
 		s.greetPeers(ctx)
 	}
 	s.mayBegin(ctx, m.Leads && core.Term(m.Term) >= s.term)
