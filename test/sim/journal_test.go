@@ -47,8 +47,6 @@ var onJournal = append([]string{"log rotten", "written when a full disk had room
 func TestOnJournal(t *testing.T) {
 	began := time.Now()
 	s := runMany(60, 0, "journal")
-	t.Logf("%d seeds, %v simulated in %v, %d writes acknowledged\n%v",
-		s.seeds, s.virtual.Round(time.Second), time.Since(began).Round(time.Millisecond), s.writes, s.coverage)
 	for _, r := range s.failed {
 		explain(t, r, "journal")
 	}
@@ -57,6 +55,8 @@ func TestOnJournal(t *testing.T) {
 			t.Errorf("never reached: %s", situation)
 		}
 	}
+	t.Logf("%d seeds, %v simulated in %v, %d writes acknowledged\n%v",
+		s.seeds, s.virtual.Round(time.Second), time.Since(began).Round(time.Millisecond), s.writes, s.coverage)
 }
 
 // TestDeterminismOnJournal: on the journal too a seed says all.

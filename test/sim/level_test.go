@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"io/fs"
+	"math/rand/v2"
 	"path"
 	"slices"
 	"sync/atomic"
@@ -17,12 +18,15 @@ import (
 
 var flagEngine = flag.String("sim.engine", "simlog", "what keeps the logs: simlog, journal, or level, with which a seed does not say all")
 
-var engines = map[string]Options{"simlog": {}, "journal": {Engine: openJournal, InTurn: true}, "level": {Engine: openLevel}}
+var engines = map[string]Options{"simlog": {}, "journal": {Engine: openJournal, InTurn: true}, "level": {}}
 
 // on is a run of a seed on the engine of that name.
 func on(engine string, seed uint64) Options {
 	o := engines[engine]
 	o.Seed, o.Hosts = seed, &hosts
+	if engine == "level" {
+		o.Engine = openLevel(seed)
+	}
 	return o
 }
 
@@ -33,11 +37,25 @@ var (
 	levelHalves atomic.Int64 // that found an unfinished file or two journals
 )
 
-// openLevel opens goleveldb with memtables of various sizes.
-func openLevel(disk vfs.FS, dir string) (logstore.Store, error) {
+// openLevel opens goleveldb with memtables of various sizes, by the seed.
+func openLevel(seed uint64) Engine {
+	sizes := rand.New(rand.NewPCG(seed, 0))
+	return func(disk vfs.FS, dir string) (logstore.Store, error) {
+		if err := countLevelFiles(disk, dir); err != nil {
+			return nil, err
+		}
+		size := memtableBytes[sizes.IntN(len(memtableBytes))]
+		s, err := level.Open(disk, dir, level.Options{MemtableBytes: size, CacheBytes: 1 << 20, LogBytes: 64 << 10})
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
+}
+func countLevelFiles(disk vfs.FS, dir string) error {
 	names, err := disk.List(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return err
 	}
 	count := func(suffix string) (n int) {
 		for _, name := range names {
@@ -47,18 +65,14 @@ func openLevel(disk vfs.FS, dir string) (logstore.Store, error) {
 		}
 		return n
 	}
+	levelOpens.Add(1)
 	if count(".ldb") > 0 {
 		levelTables.Add(1)
 	}
 	if count(".log") > 1 || slices.Contains(names, "CURRENT.tmp") {
 		levelHalves.Add(1)
 	}
-	size := memtableBytes[int(levelOpens.Add(1))%len(memtableBytes)]
-	s, err := level.Open(disk, dir, level.Options{MemtableBytes: size, CacheBytes: 1 << 20, LogBytes: 64 << 10})
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	return nil
 }
 
 // onLevel is what a run on goleveldb must have reached.
@@ -81,8 +95,6 @@ var onLevel = []string{
 func TestOnGoleveldb(t *testing.T) {
 	began := time.Now()
 	s := runMany(100, 0, "level")
-	t.Logf("%d seeds, %v simulated in %v, %d writes acknowledged; opened %d times, %d times with tables, %d times with something unfinished\n%v",
-		s.seeds, s.virtual.Round(time.Second), time.Since(began).Round(time.Millisecond), s.writes, levelOpens.Load(), levelTables.Load(), levelHalves.Load(), s.coverage)
 	for _, r := range s.failed {
 		explain(t, r, "level")
 	}
@@ -94,4 +106,6 @@ func TestOnGoleveldb(t *testing.T) {
 	if levelTables.Load() == 0 || levelHalves.Load() == 0 {
 		t.Errorf("of %d times it was opened, %d found tables and %d something unfinished, expected some", levelOpens.Load(), levelTables.Load(), levelHalves.Load())
 	}
+	t.Logf("%d seeds, %v simulated in %v, %d writes acknowledged; opened %d times, %d times with tables, %d times with something unfinished\n%v",
+		s.seeds, s.virtual.Round(time.Second), time.Since(began).Round(time.Millisecond), s.writes, levelOpens.Load(), levelTables.Load(), levelHalves.Load(), s.coverage)
 }

@@ -38,6 +38,9 @@ func TestMain(m *testing.M) {
 		os.Exit(2)
 	}
 	debug.SetGCPercent(800) // a world is small and short-lived
+	// Each goleveldb has pools, which outlive it by one collection: the fewer there are of
+	// those, the more seems to be alive.
+	debug.SetMemoryLimit(2 << 30)
 	os.Exit(m.Run())
 }
 
@@ -79,18 +82,19 @@ func TestSeeds(t *testing.T) {
 	began, usedBefore := time.Now(), cpuTime()
 	s := runMany(*flagSeeds, *flagFor, *flagEngine)
 	real, used := time.Since(began), cpuTime()-usedBefore
+	for _, r := range s.failed { // first of all that is printed, which may be cut
+		explain(t, r, *flagEngine)
+	}
+	missing := s.coverage.Missing(s.seeds)
+	switch {
+	case len(s.failed) > 0:
+		t.Errorf("%d of %d seeds failed", len(s.failed), s.seeds)
+	case len(missing) > 0 && *flagEngine != "level": // on which some cannot be: see onLevel
+		t.Errorf("never reached: %s", strings.Join(missing, "; "))
+	}
 	t.Logf("%d seeds, %d steps, %d writes acknowledged, %v simulated in %v: %.0f times real time with %d worlds at a time, %.0f times per core",
 		s.seeds, s.steps, s.writes, s.virtual.Round(time.Second), real.Round(time.Millisecond), float64(s.virtual)/float64(real), *flagJobs, float64(s.virtual)/float64(used))
 	t.Logf("situations reached:\n%v", s.coverage)
-	for _, r := range s.failed {
-		explain(t, r, *flagEngine)
-	}
-	if len(s.failed) > 0 {
-		t.Fatalf("%d of %d seeds failed", len(s.failed), s.seeds)
-	}
-	if missing := s.coverage.Missing(s.seeds); len(missing) > 0 {
-		t.Errorf("never reached: %s", strings.Join(missing, "; "))
-	}
 }
 
 // runMany runs so many seeds, or for so long. It stops early after a few failures: more of them say no more.
