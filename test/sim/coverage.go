@@ -122,6 +122,7 @@ var Required = []string{
 	"sleep: leader woken",
 	"sleep: witness",
 	"sleep: roused, is silent",
+	"sleep: told that its leader sleeps",
 	"snapshot failed",
 	"snapshot installed",
 	"snapshot on request",
