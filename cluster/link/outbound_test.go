@@ -11,12 +11,11 @@ import (
 	"github.com/protoraft/protoraft/messages"
 )
 
-// writerless is an outbound connection of which no writer runs, and its peer's end.
+// writerless is an outbound connection of which no writer runs, and what its peer reads.
 type writerless struct {
 	*outbound
 	t      *testing.T
 	ls     *Links
-	theirs net.Conn
 	reader *frameReader
 }
 
@@ -32,7 +31,7 @@ func newWriterless(t *testing.T) *writerless {
 	if c.raw == nil {
 		t.Skip("on this system only the writer writes")
 	}
-	return &writerless{c, t, ls, theirs, newFrameReader(theirs, MessageBytesMax)}
+	return &writerless{c, t, ls, newFrameReader(theirs, MessageBytesMax)}
 }
 
 // sendAlone sends when nobody has written for long, sendInBurst when somebody just has.

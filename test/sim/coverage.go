@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/protoraft/protoraft/actors"
 )
 
 // Coverage counts how often a rare situation was reached.
@@ -155,6 +157,22 @@ const (
 	seedsOfRun  = 250
 	seedsOfMany = 2000
 )
+
+// posted counts what messages between actors of one process say.
+func (c Coverage) posted(message any) {
+	switch m := message.(type) {
+	case *actors.Roused:
+		what := m.Reason
+		if _, port, at := strings.Cut(what, ":"); at { // by whom does not matter
+			_, what, _ = strings.Cut(port, " ")
+		}
+		c.add("sleep: roused, " + what)
+	case *actors.LeaderAsleep:
+		c.add("sleep: told that its leader sleeps")
+	case *actors.SnapshotFailed:
+		c.add("snapshot failed")
+	}
+}
 
 // Missing lists what was required of a run of so many seeds and not reached.
 func (c Coverage) Missing(seeds int) (missing []string) {

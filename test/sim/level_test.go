@@ -18,15 +18,16 @@ import (
 
 var flagEngine = flag.String("sim.engine", "simlog", "what keeps the logs: simlog, journal, or level, with which a seed does not say all")
 
-var engines = map[string]Options{"simlog": {}, "journal": {Engine: openJournal, InTurn: true}, "level": {}}
+var engines = map[string]func(seed uint64) Options{
+	"simlog":  func(uint64) Options { return Options{} },
+	"journal": func(uint64) Options { return Options{Engine: openJournal, InTurn: true} },
+	"level":   func(seed uint64) Options { return Options{Engine: openLevel(seed)} },
+}
 
 // on is a run of a seed on the engine of that name.
 func on(engine string, seed uint64) Options {
-	o := engines[engine]
+	o := engines[engine](seed)
 	o.Seed, o.Hosts = seed, &hosts
-	if engine == "level" {
-		o.Engine = openLevel(seed)
-	}
 	return o
 }
 
@@ -52,6 +53,8 @@ func openLevel(seed uint64) Engine {
 		return s, nil
 	}
 }
+
+// countLevelFiles notes what a store is opened on.
 func countLevelFiles(disk vfs.FS, dir string) error {
 	names, err := disk.List(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -175,6 +174,7 @@ func (c *checks) member(n *node, group uint64) *memberModel {
 
 // posted sees every message between actors of one process.
 func (c *checks) posted(b *stepMailbox, message any) {
+	c.w.cover.posted(message)
 	switch m := message.(type) {
 	case *actors.PersistHardState:
 		c.member(b.n, m.Group).asksHardState(m)
@@ -183,10 +183,6 @@ func (c *checks) posted(b *stepMailbox, message any) {
 		c.member(b.n, groupOf(m.PID.Id)).fallsAsleep(m)
 	case *actors.WokeUp:
 		c.member(b.n, groupOf(m.PID.Id)).wakes()
-	case *actors.Roused:
-		c.w.cover.add("sleep: roused, " + m.Reason[strings.LastIndex(m.Reason, ":7000 ")+len(":7000 "):])
-	case *actors.LeaderAsleep:
-		c.w.cover.add("sleep: told that its leader sleeps")
 	case *actors.SendBeat:
 		if to := b.n.nodeAt(m.To.Address); to != nil {
 			c.sent(b.n, to, m.To.Id, m.Message)
@@ -216,8 +212,6 @@ func (c *checks) posted(b *stepMailbox, message any) {
 		c.member(b.n, b.group).onSnapshotSettled(m)
 	case *actors.RestoreSnapshot:
 		c.member(b.n, b.group).onRestoreSnapshot(m.Meta)
-	case *actors.SnapshotFailed:
-		c.w.cover.add("snapshot failed")
 	case *actors.AnswerQueries:
 		c.member(b.n, b.group).givesLeased(m)
 		c.member(b.n, b.group).answersQueries(m)
