@@ -61,7 +61,7 @@ type Roused struct {
 }
 
 // LeaderAsleep: Pulse → Raft, local. The leader of Term, at the address At, keeps the group
-// asleep, this member as well. Stale when the member sleeps.
+// asleep, this member as well. Stale when the member sleeps, or is of a later term.
 type LeaderAsleep struct {
 	Term core.Term
 	At   string
